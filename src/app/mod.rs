@@ -1,0 +1,1 @@
+//! Use cases: one function for each thing a person or the daemon asks for, and the views that all faces share.

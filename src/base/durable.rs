@@ -1,0 +1,210 @@
+//! Local files that are there after a power cut: temp, fsync, rename, fsync of the folder.
+//!
+//! The one room that renames or fsyncs. Everything made here is private (0600, folders 0700).
+//! Nothing is overwritten unless the function's name says so.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+
+use super::entropy;
+
+/// Whether [`create_new`] made the file or found one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The file was made and its bytes are durable (its folder isn't until [`sync_dir`]).
+    New,
+    /// A file of this name was there; it was not touched.
+    Existing,
+}
+
+/// Prefix of files that are not finished. Readers skip them; owners may remove them.
+pub const TEMP_PREFIX: &str = ".tmp-";
+
+/// Makes a folder and its parents, private, and their entries durable. Existing ones are left as they are.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn create_dir_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_dir(parent_of(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a file that must not exist yet: its bytes are durable before the name appears, and
+/// whoever loses a race leaves the winner's file untouched. Call [`sync_dir`] before relying
+/// on the name itself.
+///
+/// # Errors
+/// Whatever the file system says; nothing is left behind but, after a crash, a [`TEMP_PREFIX`] file.
+pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<Created> {
+    let temp = write_temp(path, bytes)?;
+    let renamed = rename_new(&temp, path);
+    if !matches!(renamed, Ok(Created::New)) {
+        // The temp file is ours alone; failing to remove it changes nothing for anybody.
+        drop(std::fs::remove_file(&temp));
+    }
+    renamed
+}
+
+/// Replaces a file as a whole: afterwards it has the old bytes or the new ones, durably.
+///
+/// # Errors
+/// Whatever the file system says; the old file is untouched then.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temp = write_temp(path, bytes)?;
+    #[expect(clippy::disallowed_methods, reason = "the room that renames")]
+    let renamed = std::fs::rename(&temp, path);
+    if renamed.is_err() {
+        drop(std::fs::remove_file(&temp));
+    }
+    renamed?;
+    sync_dir(parent_of(path))
+}
+
+/// Gives a finished temp file its name, only if nothing has that name yet.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<Created> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Created::New),
+        Err(rustix::io::Errno::EXIST) => Ok(Created::Existing),
+        // File systems without RENAME_NOREPLACE: a hard link is create-only as well.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match std::fs::hard_link(from, to) {
+            Ok(()) => {
+                std::fs::remove_file(from)?;
+                Ok(Created::New)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Existing),
+            Err(error) => Err(error),
+        },
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Renames over whatever is there and makes both names durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the room that renames")]
+    std::fs::rename(from, to)?;
+    sync_dir(parent_of(to))
+}
+
+/// Makes the entries of a folder durable.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sync_dir(path: &Path) -> io::Result<()> {
+    sync_file(&File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?)
+}
+
+/// Makes a file's bytes and size durable.
+///
+/// # Errors
+/// Whatever the file system says. After an error the file must be written anew under another
+/// name: a second fsync may succeed although the data is gone.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the room that fsyncs")]
+    file.sync_all()
+}
+
+/// A fresh name beside `path` for a file that isn't finished.
+pub fn temp_path(path: &Path) -> PathBuf {
+    let mut name = OsString::from(TEMP_PREFIX);
+    name.push(hex::encode(entropy::random::<8>()));
+    parent_of(path).join(name)
+}
+
+/// An exclusive advisory lock on a file, held until dropped or until the process ends in any way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock at once, or says `None` when another process has it.
+///
+/// # Errors
+/// When the lock file cannot be made or opened.
+pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
+    let file = open_lock(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Waits for the lock.
+///
+/// # Errors
+/// When the lock file cannot be made or opened.
+pub fn lock(path: &Path) -> io::Result<Lock> {
+    let file = open_lock(path)?;
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
+    Ok(Lock { _file: file })
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn write_temp(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let temp = temp_path(path);
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temp)?;
+    let written = file.write_all(bytes).and_then(|()| sync_file(&file));
+    match written {
+        Ok(()) => Ok(temp),
+        Err(error) => {
+            drop(std::fs::remove_file(&temp));
+            Err(error)
+        }
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn create_new_never_touches_what_is_there() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("a");
+        assert_eq!(create_new(&path, b"one").expect("made"), Created::New);
+        assert_eq!(create_new(&path, b"two").expect("found"), Created::Existing);
+        assert_eq!(std::fs::read(&path).expect("readable"), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 1, "no temp file is left");
+    }
+
+    #[test]
+    fn a_lock_has_one_owner() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("lock");
+        let held = try_lock(&path).expect("lock file");
+        assert!(held.is_some());
+        assert!(try_lock(&path).expect("lock file").is_none());
+        drop(held);
+        assert!(try_lock(&path).expect("lock file").is_some());
+    }
+}

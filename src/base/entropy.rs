@@ -1,0 +1,20 @@
+//! The one source of randomness: the system's, through the cryptographic provider.
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+
+/// Fills an array with random bytes from the operating system.
+///
+/// # Panics
+/// When the system has no randomness: nothing that needs keys can go on then, and a fallback
+/// would be worse than a stop.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0u8; N];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives randomness");
+    bytes
+}
+
+/// A random number below `bound` (which must not be 0). The bias is below 2^-32 for small bounds.
+pub fn below(bound: u32) -> u32 {
+    let draw = u64::from_le_bytes(random());
+    u32::try_from(draw % u64::from(bound.max(1))).unwrap_or(0)
+}

@@ -1,0 +1,24 @@
+//! Every bound of the house, in one place: asserted when written, checked when read.
+
+/// A blob's plaintext is never longer.
+pub const BLOB_PLAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Packs are closed at about this size unless the repository says otherwise.
+pub const PACK_BYTES_DEFAULT: usize = 16 * 1024 * 1024;
+/// Smallest pack size a repository may choose.
+pub const PACK_BYTES_MIN: usize = 8 * 1024 * 1024;
+/// Largest pack size a repository may choose, and the largest object that is read whole.
+pub const PACK_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// Objects other than packs (index runs, snapshots, slots) are never larger.
+pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A part of a sealed object body.
+pub const OBJECT_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A path longer than this is an unread item.
+pub const PATH_BYTES_MAX: usize = 1024 * 1024;
+/// A tree deeper than this is an unread item below that depth.
+pub const PATH_DEPTH_MAX: usize = 4096;
+/// A single name.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Files up to this size are joined into groups.
+pub const SMALL_FILE_BYTES_MAX: usize = 128 * 1024;
+/// All retries of one operation share this budget.
+pub const RETRY_BUDGET_SECONDS: u64 = 15 * 60;

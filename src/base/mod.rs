@@ -1,0 +1,15 @@
+//! The words of the house: ids, sizes, the clock, errors, progress, cancellation, secrets,
+//! durable files, randomness, limits. The one floor that reads the clock, draws randomness,
+//! renames or fsyncs a local file.
+
+pub mod cancel;
+pub mod clock;
+pub mod durable;
+pub mod entropy;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod metadata;
+pub mod progress;
+pub mod secret;
+pub mod size;

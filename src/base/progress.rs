@@ -1,0 +1,80 @@
+//! What long work tells about itself. The engine emits; bars, plain lines and JSON lines print.
+
+use serde::Serialize;
+
+/// One thing that happened. Printers decide what to show, and how often.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A phase begins. Totals are given when they are known.
+    PhaseStarted {
+        /// Short name: `backup`, `verify disk`.
+        phase: String,
+        /// Items to do.
+        items_total: Option<u64>,
+        /// Bytes to do.
+        bytes_total: Option<u64>,
+    },
+    /// Work done since the last `Advanced` of this phase.
+    Advanced {
+        /// Items done since.
+        items: u64,
+        /// Bytes done since.
+        bytes: u64,
+    },
+    /// The phase is over.
+    PhaseFinished {
+        /// The name given at its start.
+        phase: String,
+    },
+    /// Something a person should know; the work goes on.
+    Warning {
+        /// One sentence, with hostile characters still in it: printers escape.
+        message: String,
+    },
+    /// Something a person may want to know.
+    Note {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// Listens to events. Called from many threads; must not block for long.
+pub trait Progress: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: Event);
+
+    /// A phase begins.
+    fn phase(&self, phase: &str, items_total: Option<u64>, bytes_total: Option<u64>) {
+        self.event(Event::PhaseStarted { phase: phase.to_owned(), items_total, bytes_total });
+    }
+
+    /// Items and bytes done since the last call.
+    fn advance(&self, items: u64, bytes: u64) {
+        self.event(Event::Advanced { items, bytes });
+    }
+
+    /// A phase is over.
+    fn phase_finished(&self, phase: &str) {
+        self.event(Event::PhaseFinished { phase: phase.to_owned() });
+    }
+
+    /// Something a person should know.
+    fn warn(&self, message: String) {
+        self.event(Event::Warning { message });
+    }
+
+    /// Something a person may want to know.
+    fn note(&self, message: String) {
+        self.event(Event::Note { message });
+    }
+}
+
+/// Listens to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _event: Event) {}
+}

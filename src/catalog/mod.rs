@@ -1,0 +1,1 @@
+//! What happened: runs and their attempts, snapshots, copies with their assurance, drills, findings.

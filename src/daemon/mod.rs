@@ -1,0 +1,1 @@
+//! The scheduler's life: ticks, queue, child processes, orderly stop.

@@ -1,0 +1,1 @@
+//! Rehearsals: pick, restore into a sandbox, check, judge.

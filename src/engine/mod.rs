@@ -1,0 +1,1 @@
+//! The verbs: backup, restore, verify, sync, stats. Each plans first, then executes.

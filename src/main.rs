@@ -1,0 +1,3 @@
+//! The process: arguments to the terminal face, its answer to the exit code.
+
+fn main() {}

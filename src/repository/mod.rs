@@ -1,0 +1,1 @@
+//! Stored objects: packs, index, manifest, snapshots, keys, and the protocol that makes a snapshot valid.

@@ -1,0 +1,1 @@
+//! What is backed up, and what is written back.

@@ -1,0 +1,376 @@
+//! The contract that every driver and every layer keeps; `conformance` holds them to it.
+//!
+//! # Guarantees
+//! 1. **Create only.** [`Storage::put_new`] never changes an object that exists; it answers
+//!    [`Put::Existing`] and leaves it alone. Where a store has no conditional create (see
+//!    `capabilities`) a lost race may replace an object by another of the same name; the
+//!    repository gives equal names to equal bytes only, so nothing is lost by it.
+//! 2. **Durable when answered.** After `put_new` returned and [`Storage::sync`] has been called
+//!    once, the object survives a crash of the machine (local) or is the provider's to keep (S3,
+//!    where the acknowledgement carried our checksum and `sync` does nothing).
+//! 3. **Whole or absent.** A reader sees all bytes of an object or none of it.
+//! 4. **Read after write, list after write.** What was put is found by `get`, `head` and `list`
+//!    at once, by everybody.
+//! 5. **Sorted lists** in byte order of the names, each name once; names that are no
+//!    [`ObjectName`] (a person's stray files, unfinished temp files) are left out.
+//! 6. **An absent object is [`StorageError::NotFound`]**, never empty bytes, and never an opinion
+//!    about other objects. A missing bucket or base folder is [`StorageError::NoPlace`].
+//! 7. **Deleting what is absent succeeds.**
+//! 8. **Bounded.** No call reads more than it was asked for; every wait has a limit.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+use crate::base::clock::Timestamp;
+use crate::base::error::{Class, Classified};
+
+/// The name of an object: components of `[a-z0-9._-]` joined by `/`, at most 200 bytes; no
+/// component is empty, begins with a dot or is longer than 150 bytes. Upper-case `T` and `Z` are
+/// allowed for the times in names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName(String);
+
+/// Text that cannot be an object's name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` cannot be an object's name")]
+pub struct NotAName(String);
+
+impl ObjectName {
+    /// Longest name in bytes.
+    pub const BYTES_MAX: usize = 200;
+
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// When the text breaks the rules of the type.
+    pub fn new(name: impl Into<String>) -> Result<Self, NotAName> {
+        let name = name.into();
+        let component_is_good = |c: &str| {
+            !c.is_empty()
+                && c.len() <= 150
+                && !c.starts_with('.')
+                && c.bytes()
+                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' | b'T' | b'Z'))
+        };
+        if name.len() <= Self::BYTES_MAX && name.split('/').all(component_is_good) {
+            Ok(Self(name))
+        } else {
+            Err(NotAName(name.chars().take(80).collect()))
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The part after the last `/`.
+    pub fn last(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+
+impl FromStr for ObjectName {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, NotAName> {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What `put_new` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The object was created.
+    Created,
+    /// An object of this name was there and was left alone.
+    Existing,
+}
+
+/// Which bytes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// All of them. Refused as [`StorageError::TooLong`] above
+    /// [`PACK_BYTES_MAX`](crate::base::limits::PACK_BYTES_MAX).
+    Whole,
+    /// `len` bytes from `offset`. Fewer come back only when the object ends before.
+    Range {
+        /// First byte.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+    /// The last `len` bytes, or the whole object when it is shorter.
+    Last {
+        /// How many.
+        len: u64,
+    },
+}
+
+/// How honest a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// From wherever it is quickest, page cache included.
+    Quick,
+    /// From the medium itself, past the caches of this machine: for verification.
+    Medium,
+}
+
+/// What is known of a stored object without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// When the store says it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// Named immutable objects at one place. Blocking; shared between threads.
+pub trait Storage: Send + Sync {
+    /// The place for messages, without secrets: `file:///mnt/backup`, `s3://bucket/prefix`.
+    fn label(&self) -> &str;
+
+    /// Creates an object; never changes one (guarantees 1 to 3).
+    ///
+    /// # Errors
+    /// `NoSpace`, `Denied`, `ReadOnly`, `Unreachable`, `NoPlace`, `Io`. After an error the object
+    /// may or may not exist, whole.
+    fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError>;
+
+    /// Reads bytes of an object.
+    ///
+    /// # Errors
+    /// `NotFound`, `TooLong`, `Denied`, `Unreachable`, `NoPlace`, `Io`.
+    fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError>;
+
+    /// Looks at one object; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`Storage::get`], without `NotFound`.
+    fn head(&self, name: &ObjectName) -> Result<Option<Stat>, StorageError>;
+
+    /// Visits the objects whose names begin with `prefix` (a string prefix such as `p/ab/` or
+    /// empty), sorted. Pages are fetched as the visitor goes on; it may stop early.
+    ///
+    /// # Errors
+    /// As [`Storage::get`]. An error means the listing is incomplete, whatever was visited.
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Stat) -> ControlFlow<()>) -> Result<(), StorageError>;
+
+    /// Deletes an object; one that is absent is no error.
+    ///
+    /// # Errors
+    /// `Denied`, `ReadOnly`, `Unreachable`, `Io`.
+    fn delete(&self, name: &ObjectName) -> Result<(), StorageError>;
+
+    /// Makes everything put so far durable (guarantee 2).
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`. Nothing put since the last success may be relied on then.
+    fn sync(&self) -> Result<(), StorageError>;
+}
+
+/// All names and sizes under a prefix, collected. For prefixes that are known to be short.
+///
+/// # Errors
+/// As [`Storage::list`].
+pub fn list_all(storage: &dyn Storage, prefix: &str) -> Result<Vec<Stat>, StorageError> {
+    let mut all = Vec::new();
+    storage.list(prefix, &mut |stat| {
+        all.push(stat);
+        ControlFlow::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// Why a storage call failed. `place` is the [`Storage::label`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The object doesn't exist.
+    #[error("{place}: there is no object {name}")]
+    NotFound {
+        /// Where.
+        place: String,
+        /// Which.
+        name: ObjectName,
+    },
+    /// The bucket, or the folder that should hold everything, doesn't exist.
+    #[error("{place}: the {what} doesn't exist")]
+    NoPlace {
+        /// Where.
+        place: String,
+        /// `bucket` or `folder`.
+        what: &'static str,
+    },
+    /// The medium is full.
+    #[error("{place}: no space left while writing {name}")]
+    NoSpace {
+        /// Where.
+        place: String,
+        /// Which.
+        name: ObjectName,
+    },
+    /// Credentials or permissions were refused.
+    #[error("{place}: {action} was refused: {reason}")]
+    Denied {
+        /// Where.
+        place: String,
+        /// What was tried, as a noun: `reading p/ab/..`.
+        action: String,
+        /// The store's words.
+        reason: String,
+    },
+    /// This handle only reads.
+    #[error("{place} is open for reading only; {action} was not tried")]
+    ReadOnly {
+        /// Where.
+        place: String,
+        /// What was asked for.
+        action: String,
+    },
+    /// The place cannot be reached, or kept failing over the whole retry budget.
+    #[error("{place} could not be reached: {reason}")]
+    Unreachable {
+        /// Where.
+        place: String,
+        /// What the network said, last.
+        reason: String,
+    },
+    /// A passing fault: worth a retry (the `retry` layer turns the last one into `Unreachable`).
+    #[error("{place}: {action} failed for the moment: {reason}")]
+    Transient {
+        /// Where.
+        place: String,
+        /// What was tried.
+        action: String,
+        /// What went wrong.
+        reason: String,
+        /// How long the store asks to wait, if it does.
+        wait: Option<std::time::Duration>,
+    },
+    /// The object is longer than any object may be.
+    #[error("{place}: {name} has {bytes} bytes, more than any object of a repository")]
+    TooLong {
+        /// Where.
+        place: String,
+        /// Which.
+        name: ObjectName,
+        /// Its length.
+        bytes: u64,
+    },
+    /// The store lacks something that is needed, or the request makes no sense to it.
+    #[error("{place}: {reason}")]
+    Unsupported {
+        /// Where.
+        place: String,
+        /// What, as a sentence.
+        reason: String,
+    },
+    /// The URL or its options are wrong.
+    #[error("`{url}` is no place to store to: {reason}")]
+    BadUrl {
+        /// As given, without secrets.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system or the store said something else.
+    #[error("{place}: {action} failed")]
+    Io {
+        /// Where.
+        place: String,
+        /// What was tried.
+        action: String,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Classified for StorageError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotFound { .. } => Class::NotFound,
+            Self::NoPlace { .. } => Class::NotFound,
+            Self::NoSpace { .. } => Class::NoSpace,
+            Self::Denied { .. } => Class::Denied,
+            Self::ReadOnly { .. } => Class::Refused,
+            Self::Unreachable { .. } => Class::Unreachable,
+            Self::Transient { .. } => Class::Transient,
+            Self::TooLong { .. } => Class::Damage,
+            Self::Unsupported { .. } => Class::Failed,
+            Self::BadUrl { .. } => Class::Usage,
+            Self::Io { source, .. } => match Class::of_io(source) {
+                Class::NotFound => Class::Failed,
+                class => class,
+            },
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "E0101",
+            Self::NoPlace { .. } => "E0102",
+            Self::NoSpace { .. } => "E0103",
+            Self::Denied { .. } => "E0104",
+            Self::ReadOnly { .. } => "E0105",
+            Self::Unreachable { .. } => "E0106",
+            Self::Transient { .. } => "E0107",
+            Self::TooLong { .. } => "E0108",
+            Self::Unsupported { .. } => "E0109",
+            Self::BadUrl { .. } => "E0110",
+            Self::Io { .. } => "E0111",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoPlace { what: "bucket", .. } => "create the bucket, or correct the URL".to_owned(),
+            Self::NoPlace { .. } => "mount or create the folder, or correct the path".to_owned(),
+            Self::NoSpace { .. } => {
+                "free space there; what was stored so far is kept and is not stored again".to_owned()
+            }
+            Self::Denied { .. } => "check the credentials and what they may do there".to_owned(),
+            Self::Unreachable { .. } => {
+                "check the network and the endpoint, then run the same command again".to_owned()
+            }
+            Self::TooLong { .. } => "run `verify` on this target".to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_place_are_refused() {
+        for bad in
+            ["", "/a", "a/", "a//b", "../a", "a/../b", "a/.b", "A", "a b", "a\u{0}", "é", &"a".repeat(201)]
+        {
+            assert!(ObjectName::new(bad).is_err(), "{bad:?}");
+        }
+        for good in ["repo.fmt", "p/ab/abcd", "s/20261124T015302Z-00112233-aa.bb.ok"] {
+            assert!(ObjectName::new(good).is_ok(), "{good:?}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Named bytes on a medium. Knows nothing of snapshots, packs or keys.
+
+pub mod contract;
