@@ -7,10 +7,10 @@
 //! backed up, what happened and what can be proven, [`codec`], [`storage`] and [`policy`]
 //! bytes, media and promises, [`base`] the words.
 
-pub mod app;
+//APP
 pub mod base;
 pub mod catalog;
-pub mod cli;
+//CLI
 pub mod codec;
 pub mod daemon;
 pub mod drill;
