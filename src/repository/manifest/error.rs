@@ -69,14 +69,14 @@ pub enum ManifestError {
         what: &'static str,
     },
     /// A blob uses a part of the format that came later.
-    #[error("the manifest's {kind} {id} needs column {column}, which this version doesn't know")]
+    #[error("the manifest's {kind} {id} needs part {part}, which this version doesn't know")]
     TooNew {
         /// What was decoded.
         kind: NodeKind,
         /// Its id.
         id: BlobId,
-        /// The unknown column, or the unknown version of the blob.
-        column: u16,
+        /// The unknown column, encoding, or version of the blob.
+        part: u16,
     },
     /// An entry came out of order. The source breaks its promise.
     #[error("adding `{}` to the manifest after `{}`, which sorts later or equal", .path.escape_ascii(), .after.escape_ascii())]

@@ -80,7 +80,10 @@ impl fmt::Debug for Key<'_> {
 
 /// Compares directories by components. `/` is no byte of a name, so taking it for the least
 /// byte gives exactly that.
-pub(super) fn cmp_dirs(a: &[u8], b: &[u8]) -> Ordering {
+fn cmp_dirs(a: &[u8], b: &[u8]) -> Ordering {
+    if a == b {
+        return Ordering::Equal;
+    }
     let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let at = |dir: &[u8]| dir.get(same).map(|byte| if *byte == b'/' { 0 } else { *byte });
     at(a).cmp(&at(b))

@@ -13,21 +13,28 @@
 //!
 //! It does not store, compress, seal or look up blobs, and does not decide what changed.
 
+mod attr;
+mod builder;
+mod chunks;
 mod entry;
 mod error;
 mod key;
-mod store;
-
-mod builder;
-mod chunks;
 mod leaf;
+mod node;
 mod reader;
+mod store;
+mod visit;
+mod wire;
 
 pub use builder::{ManifestBuilder, Root};
 pub use chunks::{ChunkIter, ChunkListBuilder};
 pub use entry::{ChunkRef, Content, Entry, State};
 pub use error::{ManifestError, StoreError};
 pub use key::{Key, PathFault};
-pub use leaf::{EntryView, Leaf};
-pub use reader::{BlobRef, ManifestReader, visit_blobs};
+pub use leaf::{ContentView, EntryView, Leaf};
+pub use reader::{Below, ManifestReader};
 pub use store::{BlobSink, BlobSource, NodeKind};
+pub use visit::{BlobRef, Visit, visit_blobs};
+
+#[cfg(test)]
+mod tests;

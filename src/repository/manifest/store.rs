@@ -1,7 +1,10 @@
 //! Where the manifest's blobs go to and come from. The engine implements both over packs.
 
+use std::fmt;
+
 use bytes::Bytes;
 
+use super::error::{ManifestError, StoreError};
 use crate::base::error::Classified;
 use crate::base::id::BlobId;
 
@@ -59,8 +62,8 @@ impl<T: BlobSource + ?Sized> BlobSource for &T {
     }
 }
 
-impl std::fmt::Display for NodeKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Leaf => "leaf",
             Self::Node => "node",
@@ -68,4 +71,14 @@ impl std::fmt::Display for NodeKind {
             Self::Attr => "attribute blob",
         })
     }
+}
+
+/// Stores a blob; says what it was when that fails.
+pub(super) fn put<S: BlobSink>(sink: &mut S, kind: NodeKind, plain: &[u8]) -> Result<BlobId, ManifestError> {
+    sink.put(kind, plain).map_err(|error| ManifestError::Put { kind, source: StoreError::new(error) })
+}
+
+/// Reads a blob; says which it was when that fails.
+pub(super) fn get<S: BlobSource>(source: &S, kind: NodeKind, id: &BlobId) -> Result<Bytes, ManifestError> {
+    source.get(kind, id).map_err(|error| ManifestError::Get { kind, id: *id, source: StoreError::new(error) })
 }

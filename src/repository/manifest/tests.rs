@@ -1,0 +1,574 @@
+//! The promises of a tree as a whole, over a store in memory.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::error::{Class, Classified};
+use crate::base::id::BlobId;
+use crate::base::metadata::{Extent, FileKind, FileTime, Metadata, Xattr};
+use crate::codec::hash;
+
+const CUT: [u8; 32] = [9; 32];
+
+#[derive(Debug, Default)]
+struct Memory {
+    blobs: RefCell<HashMap<(NodeKind, BlobId), Bytes>>,
+    puts: Cell<usize>,
+    gets: Cell<usize>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("blob {0} is not there")]
+struct Missing(BlobId);
+
+impl Classified for Missing {
+    fn class(&self) -> Class {
+        Class::Damage
+    }
+
+    fn code(&self) -> &'static str {
+        "E9999"
+    }
+}
+
+impl BlobSink for &Memory {
+    type Error = Missing;
+
+    fn put(&mut self, kind: NodeKind, plain: &[u8]) -> Result<BlobId, Missing> {
+        self.puts.set(self.puts.get() + 1);
+        let id = BlobId::new(hash::keyed(&[kind as u8; 32], &[plain]));
+        self.blobs.borrow_mut().insert((kind, id), Bytes::copy_from_slice(plain));
+        Ok(id)
+    }
+}
+
+impl BlobSource for Memory {
+    type Error = Missing;
+
+    fn get(&self, kind: NodeKind, id: &BlobId) -> Result<Bytes, Missing> {
+        self.gets.set(self.gets.get() + 1);
+        self.blobs.borrow().get(&(kind, *id)).cloned().ok_or(Missing(*id))
+    }
+}
+
+impl Memory {
+    /// How many reads `work` makes.
+    fn reads<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
+        let before = self.gets.get();
+        let done = work();
+        (done, self.gets.get() - before)
+    }
+}
+
+fn id(number: u64) -> BlobId {
+    BlobId::new(hash::plain(&[&number.to_le_bytes()]))
+}
+
+fn entry(path: &str, kind: FileKind) -> Entry {
+    let key = Key::of_path(path.as_bytes());
+    let time = FileTime { seconds: 1_700_000_000, nanos: 0 };
+    let mode = if kind == FileKind::Directory { 0o755 } else { 0o644 };
+    Entry {
+        dir: key.dir.to_vec(),
+        name: key.name.to_vec(),
+        meta: Metadata {
+            kind,
+            mode,
+            uid: 1000,
+            gid: 1000,
+            owner: b"ada".to_vec(),
+            group: b"users".to_vec(),
+            size: 0,
+            mtime: time,
+            ctime: time,
+            btime: None,
+            dev: 2049,
+            ino: 1,
+            rdev: 0,
+            hard_link_group: 0,
+            link_target: Vec::new(),
+            flags: 0,
+            xattrs: Vec::new(),
+        },
+        content: Content::None,
+        hash16: [0; 16],
+        extents: None,
+        state: State::Ok,
+    }
+}
+
+/// A tree of small grouped files, as `mixed` trees have, in order.
+fn files(count: u64) -> Vec<Entry> {
+    let mut all = BTreeMap::new();
+    let mut add = |path: String, kind| {
+        let made = entry(&path, kind);
+        all.insert((made.dir.clone(), made.name.clone()), made);
+    };
+    add(String::new(), FileKind::Directory);
+    for number in 0..count {
+        let (top, sub) = (number / 4000, number / 40);
+        add(format!("project-{top:03}"), FileKind::Directory);
+        add(format!("project-{top:03}/module-{sub:05}"), FileKind::Directory);
+        add(format!("project-{top:03}/module-{sub:05}/source-{number:06}.rs"), FileKind::File);
+    }
+    let mut all: Vec<Entry> = all.into_values().collect();
+    all.sort_by(|a, b| a.key().cmp(&b.key()));
+    let mut offset = 0;
+    let mut group = 0;
+    for (number, made) in (0u64..).zip(&mut all) {
+        made.meta.ino = 500_000 + number;
+        let random =
+            u64::from_le_bytes(*hash::plain(&[&number.to_le_bytes()]).first_chunk().expect("32 bytes"));
+        if made.meta.kind == FileKind::File {
+            let size = random % 16_000;
+            made.meta.size = size;
+            made.meta.mtime.seconds += i64::try_from(random % 1_000_000).expect("small");
+            made.meta.mtime.nanos = u32::try_from(random % 1_000_000_000).expect("small");
+            made.meta.ctime = made.meta.mtime;
+            made.hash16 = *hash::plain(&[b"h", &number.to_le_bytes()]).first_chunk().expect("32 bytes");
+            let len = u32::try_from(size).expect("small");
+            made.content = Content::Group { blob: id(group), offset, len };
+            offset += len;
+            if offset > 700_000 {
+                (offset, group) = (0, group + 1);
+            }
+        }
+    }
+    all
+}
+
+fn write(entries: &[Entry], memory: &Memory) -> Root {
+    let mut builder = ManifestBuilder::new(CUT, memory);
+    for entry in entries {
+        builder.push(entry).expect("entries are in order and fit");
+    }
+    builder.finish().expect("a root is there").0
+}
+
+fn read(root: &Root, memory: &Memory) -> Vec<Entry> {
+    let reader = ManifestReader::open(&root.id, memory).expect("it was just written");
+    reader.map(|entry| entry.expect("it was just written")).collect()
+}
+
+/// Walks `now` beside the tree `parent` as a backup does: what is equal is kept.
+fn rewrite(now: &[Entry], parent: &Root, memory: &Memory) -> Root {
+    let mut old = ManifestReader::open(&parent.id, memory).expect("it was just written");
+    let mut builder = ManifestBuilder::new(CUT, memory);
+    for entry in now {
+        let same = old.advance_to(entry.key()).expect("it can be read").map(|view| view.row());
+        let same = same.filter(|_| old.entry().expect("it can be read").as_ref() == Some(entry));
+        match (same, old.leaf().map(Arc::clone)) {
+            (Some(row), Some(leaf)) => builder.keep(&leaf, row).expect("it is in order"),
+            _ => builder.push(entry).expect("it is in order"),
+        }
+    }
+    builder.finish().expect("a root is there").0
+}
+
+fn names() -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![Just(b'a'), Just(b'-'), Just(0xff), Just(b'\n'), Just(1), 1u8..=255];
+    vec(byte, 1..6).prop_map(|mut name| {
+        name.iter_mut().for_each(|byte| *byte = if *byte == b'/' { b'.' } else { *byte });
+        if name == b"." || name == b".." { b"...".to_vec() } else { name }
+    })
+}
+
+fn times() -> impl Strategy<Value = FileTime> {
+    let seconds = prop_oneof![any::<i64>(), -5i64..5, Just(-1 << 31), Just(15_032_385_535)];
+    (seconds, prop_oneof![0u32..1_000_000_000, Just(0), Just(999_999_999)])
+        .prop_map(|(seconds, nanos)| FileTime { seconds, nanos })
+}
+
+fn contents() -> impl Strategy<Value = Content> {
+    let chunk = (0u64..20, 1u32..=16 << 20).prop_map(|(number, len)| ChunkRef { id: id(number), len });
+    prop_oneof![
+        Just(Content::None),
+        (0u64..5, 0u32..1 << 20, 0u32..131_073).prop_map(|(number, offset, len)| Content::Group {
+            blob: id(number),
+            offset,
+            len
+        }),
+        vec(chunk, 1..8).prop_map(Content::Chunks),
+        (0u64..5, 4097u64..).prop_map(|(number, chunks)| Content::ChunkList { id: id(number), chunks }),
+    ]
+}
+
+prop_compose! {
+    fn metadata()(
+        kind in (1u8..=7).prop_map(|number| FileKind::from_u8(number).expect("1 to 7 are kinds")),
+        (mode, uid, gid) in (0u32..=0o7777, prop_oneof![0u32..3, any::<u32>()], any::<u32>()),
+        (owner, group) in (vec(any::<u8>(), 0..4), vec(any::<u8>(), 0..4)),
+        (size, dev, ino, rdev) in any::<(u64, u64, u64, u64)>(),
+        (mtime, ctime, btime) in (times(), times(), option::of(times())),
+        (hard_link_group, flags) in any::<(u64, u32)>(),
+        target in vec(any::<u8>(), 0..9),
+        xattrs in btree_map(names(), vec(any::<u8>(), 0..9), 0..3),
+    ) -> Metadata {
+        let link_target = if kind == FileKind::Symlink { target } else { Vec::new() };
+        let xattrs = xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect();
+        Metadata { kind, mode, uid, gid, owner, group, size, mtime, ctime, btime, dev, ino, rdev,
+                   hard_link_group, link_target, flags, xattrs }
+    }
+}
+
+prop_compose! {
+    fn facts()(
+        meta in metadata(),
+        content in contents(),
+        hash16 in any::<[u8; 16]>(),
+        extents in option::of(Just(vec![Extent { offset: 4096, len: 1 }, Extent { offset: 1 << 40, len: 9 }])),
+        state in (0u64..3).prop_map(|number| State::from_u64(number).expect("0 to 2 are states")),
+    ) -> Entry {
+        let file = meta.kind == FileKind::File;
+        Entry {
+            dir: Vec::new(), name: Vec::new(), meta, state,
+            content: if file { content } else { Content::None },
+            hash16: if file { hash16 } else { [0; 16] },
+            extents: extents.filter(|_| file),
+        }
+    }
+}
+
+/// Entries of any kind below directories of any depth, in order.
+fn trees() -> impl Strategy<Value = Vec<Entry>> {
+    let place = (vec(names(), 0..4), names());
+    (facts(), btree_map(place, facts(), 0..40)).prop_map(|(root, below)| {
+        let mut all = vec![root];
+        all.extend(below.into_iter().map(|((dir, name), facts)| Entry {
+            dir: dir.join(&b'/'),
+            name,
+            ..facts
+        }));
+        all
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_written_is_read_back(entries in trees()) {
+        let memory = Memory::default();
+        let root = write(&entries, &memory);
+        prop_assert_eq!(root.entries, entries.len() as u64);
+        prop_assert_eq!(read(&root, &memory), entries.clone());
+        prop_assert_eq!(rewrite(&entries, &root, &memory), root);
+        let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+        for entry in &entries {
+            let found = reader.lookup(&entry.path()).expect("it can be read");
+            prop_assert_eq!(found.as_ref(), Some(entry));
+        }
+    }
+
+    #[test]
+    fn damaged_blobs_never_panic_and_never_break_the_order(
+        entries in trees(), flips in vec((any::<prop::sample::Index>(), 1u8..), 1..4), random: Vec<u8>,
+    ) {
+        let memory = Memory::default();
+        let root = write(&entries, &memory);
+        let blobs: Vec<_> = memory.blobs.borrow().iter().map(|(key, plain)| (*key, plain.clone())).collect();
+        for (key, plain) in blobs {
+            let mut bad = plain.to_vec();
+            for (at, flip) in &flips {
+                bad[at.index(plain.len())] ^= flip;
+            }
+            for bad in [bad, plain[..plain.len() - 1].to_vec(), [&plain[..], &random].concat(), random.clone()] {
+                memory.blobs.borrow_mut().insert(key, Bytes::from(bad));
+                if let Ok(reader) = ManifestReader::open(&root.id, &memory) {
+                    let good: Vec<Entry> = reader.map_while(Result::ok).collect();
+                    prop_assert!(good.is_sorted_by(|a, b| a.key() < b.key()));
+                    prop_assert!(good.iter().all(|entry| entry.key().check().is_ok()));
+                }
+                let _seen = visit_blobs(&root.id, &memory, &mut |_| Visit::Enter);
+            }
+            memory.blobs.borrow_mut().insert(key, plain);
+        }
+    }
+
+    #[test]
+    fn what_a_leaf_says_is_what_would_be_written(
+        entries in trees(), at: prop::sample::Index, flip in 1u8..,
+    ) {
+        let memory = Memory::default();
+        write(&entries, &memory);
+        let blobs = memory.blobs.borrow();
+        let ((_, id), plain) = blobs.iter().find(|((kind, _), _)| *kind == NodeKind::Leaf).expect("a leaf");
+        let mut bad = plain.to_vec();
+        bad[at.index(plain.len())] ^= flip;
+        for plain in [plain.to_vec(), bad] {
+            let Ok(leaf) = Leaf::decode(id, &plain, leaf::End::Cut) else { continue };
+            let mut writer = leaf::LeafWriter::default();
+            let mut dir = Vec::new();
+            for row in 0..leaf.len() {
+                leaf.enter(row, &mut dir);
+                prop_assert_eq!(&leaf.row(row).dir(), &dir);
+                writer.push(&leaf.row(row).record(&dir));
+            }
+            let again = Leaf::decode(id, &writer.finish(), leaf::End::Cut).expect("it was just written");
+            prop_assert_eq!(format!("{leaf:?}"), format!("{again:?}"));
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_files_come_back_and_are_found_in_few_reads() {
+    let memory = Memory::default();
+    let entries = files(100_000);
+    let root = write(&entries, &memory);
+    assert!(read(&root, &memory) == entries);
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+    assert_eq!((reader.entries(), reader.bytes()), (root.entries, root.bytes));
+    assert_eq!(reader.height(), root.height);
+    for entry in entries.iter().step_by(997) {
+        let (found, reads) = memory.reads(|| reader.lookup(&entry.path()));
+        assert_eq!(found.expect("it can be read").as_ref(), Some(entry));
+        assert!(reads <= root.height as usize + 1, "{reads} reads in a tree of height {}", root.height);
+    }
+    for nothing in ["project-000/module-00000/source", "zzz", "project-000/..", "a//b", "project-999/x"] {
+        assert_eq!(reader.lookup(nothing.as_bytes()).expect("it can be read"), None);
+    }
+    let blobs = memory.blobs.borrow();
+    let leaves: Vec<_> = blobs.iter().filter(|((kind, _), _)| *kind == NodeKind::Leaf).collect();
+    let bytes: usize = leaves.iter().map(|(_, plain)| plain.len()).sum();
+    let each = entries.len() / leaves.len();
+    assert!((600..2500).contains(&each), "{each} entries a leaf");
+    let hashes = 16 * entries.iter().filter(|entry| entry.meta.kind == FileKind::File).count();
+    let plain = (bytes - hashes) as f64 / entries.len() as f64;
+    assert!(plain < 25.0, "{plain} bytes an entry besides its hash");
+}
+
+#[test]
+fn a_directory_and_a_subtree_are_listed_alone() {
+    let memory = Memory::default();
+    let entries = files(9_000);
+    let root = write(&entries, &memory);
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+    for dir in ["", "project-001", "project-001/module-00100", "project-00", "nowhere"] {
+        let dir = dir.as_bytes();
+        let listed: Result<Vec<Entry>, _> = reader.list_dir(dir).expect("it can be read").collect();
+        let there = |entry: &&Entry| entry.dir == dir && !entry.name.is_empty();
+        let expected: Vec<Entry> = entries.iter().filter(there).cloned().collect();
+        assert!(listed.expect("it can be read") == expected, "{}", dir.escape_ascii());
+        let below: Result<Vec<Entry>, _> = reader.subtree(dir).expect("it can be read").collect();
+        let inside = |entry: &&Entry| {
+            let path = entry.path();
+            dir.is_empty() || path == dir || path.starts_with(&[dir, b"/"].concat())
+        };
+        let expected: Vec<Entry> = entries.iter().filter(inside).cloned().collect();
+        assert!(below.expect("it can be read") == expected, "{}", dir.escape_ascii());
+    }
+}
+
+#[test]
+fn an_unchanged_tree_is_kept_without_writing_its_leaves() {
+    let memory = Memory::default();
+    let entries = files(30_000);
+    let root = write(&entries, &memory);
+    let written = memory.puts.get();
+    assert_eq!(rewrite(&entries, &root, &memory), root);
+    let again = memory.puts.get() - written;
+    let nodes = memory.blobs.borrow().keys().filter(|(kind, _)| *kind == NodeKind::Node).count();
+    assert!(again <= nodes + 1, "{again} blobs were written again; nodes and the last leaf would do");
+}
+
+#[test]
+fn reuse_gives_the_same_root_as_writing_anew() {
+    let memory = Memory::default();
+    let before = files(12_000);
+    let parent = write(&before, &memory);
+    let last = before.len() - 1;
+    for (first, step) in [(0, usize::MAX), (1, usize::MAX), (5_000, 1_700), (last, 1), (77, 3)] {
+        let picked: HashSet<usize> = (first..before.len()).step_by(step).collect();
+        let pick = |row: &usize| picked.contains(row) && *row != 0;
+        let touched = before.iter().cloned().enumerate().map(|(row, mut entry)| {
+            entry.meta.mode ^= u32::from(picked.contains(&row));
+            entry
+        });
+        let removed =
+            before.iter().cloned().enumerate().filter(|(row, _)| !pick(row)).map(|(_, entry)| entry);
+        let added = before.iter().enumerate().flat_map(|(row, entry)| {
+            let mut new = entry.clone();
+            new.name.push(b'+');
+            [Some(entry.clone()), Some(new).filter(|_| pick(&row))].into_iter().flatten()
+        });
+        let shorter = before[..before.len() / 2].to_vec();
+        let longer = {
+            let mut last = before[last].clone();
+            last.name.push(b'~');
+            [before.clone(), vec![last]].concat()
+        };
+        for now in [touched.collect(), removed.collect(), added.collect(), shorter, longer] {
+            let now: Vec<Entry> = now;
+            assert_eq!(rewrite(&now, &parent, &memory), write(&now, &Memory::default()), "{first} {step}");
+        }
+    }
+}
+
+#[test]
+fn one_change_writes_little() {
+    let memory = Memory::default();
+    let mut entries = files(60_000);
+    let root = write(&entries, &memory);
+    entries[30_000].meta.size += 1;
+    let before = memory.blobs.borrow().len();
+    let changed = write(&entries, &memory);
+    assert_ne!(changed.id, root.id);
+    let new = memory.blobs.borrow().len() - before;
+    assert!(new <= 1 + changed.height as usize, "{new} new blobs for one changed entry");
+    entries.remove(30_000);
+    let before = memory.blobs.borrow().len();
+    write(&entries, &memory);
+    let new = memory.blobs.borrow().len() - before;
+    assert!(new <= 8, "{new} new blobs for one removed entry");
+}
+
+#[test]
+fn passing_over_a_deleted_subtree_reads_little_of_it() {
+    let memory = Memory::default();
+    let entries = files(100_000);
+    let root = write(&entries, &memory);
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+    reader.peek().expect("it can be read");
+    let far = entries.last().expect("there are many").clone();
+    let (found, reads) = memory.reads(|| reader.advance_to(far.key()).map(|view| view.is_some()));
+    assert!(found.expect("it can be read"));
+    assert!(reads <= 4, "{reads} reads");
+}
+
+#[test]
+fn what_is_out_of_order_or_unfit_is_refused_and_leaves_the_builder_usable() {
+    let memory = Memory::default();
+    let mut builder = ManifestBuilder::new(CUT, &memory);
+    let first = builder.push(&entry("a", FileKind::File)).expect_err("the root comes first");
+    assert_eq!(first.code(), "E0355");
+    builder.push(&entry("", FileKind::Directory)).expect("the root comes first");
+    builder.push(&entry("b", FileKind::Directory)).expect("it is in order");
+    for (path, code) in [("a", "E0353"), ("b", "E0353"), ("", "E0353"), ("..", "E0354"), ("c/.", "E0354")] {
+        let error = builder.push(&entry(path, FileKind::File)).expect_err(path);
+        assert_eq!(error.code(), code, "{error}");
+    }
+    let mut unfit = entry("c", FileKind::Directory);
+    unfit.content = Content::Group { blob: id(1), offset: 0, len: 1 };
+    assert_eq!(builder.push(&unfit).expect_err("a folder has no content").code(), "E0355");
+    builder.push(&entry("b/a", FileKind::File)).expect("it is in order");
+    assert_eq!(builder.finish().expect("a root is there").0.entries, 3);
+    let empty = ManifestBuilder::new(CUT, &memory).finish().expect_err("there is no entry");
+    assert_eq!(empty.code(), "E0356");
+}
+
+#[test]
+fn long_paths_fill_leaves_within_their_bounds() {
+    let memory = Memory::default();
+    let mut entries = vec![entry("", FileKind::Directory)];
+    let mut dir = Vec::new();
+    for depth in 0..400u32 {
+        let mut made = entry("", FileKind::Directory);
+        made.dir.clone_from(&dir);
+        made.name = vec![b'a' + u8::try_from(depth % 26).expect("small"); 250];
+        dir = made.path();
+        entries.push(made);
+    }
+    let root = write(&entries, &memory);
+    assert!(read(&root, &memory) == entries);
+    let longest = memory.blobs.borrow().values().map(Bytes::len).max().expect("blobs are there");
+    assert!(longest <= leaf::LEAF_BYTES_MAX, "{longest} bytes");
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+    assert!(reader.lookup(&dir).expect("it can be read").is_some());
+}
+
+#[test]
+fn chunk_lists_of_any_length_come_back_in_order() {
+    let memory = Memory::default();
+    for count in [0u64, 1, 4096, 4097, 20_000, 70_000] {
+        let chunks = (0..count)
+            .map(|number| ChunkRef { id: id(number), len: 1 + u32::try_from(number).expect("small") });
+        let mut lists = ChunkListBuilder::new();
+        let mut sink = &memory;
+        for chunk in chunks.clone() {
+            lists.push(chunk, &mut sink).expect("memory takes all");
+        }
+        let content = lists.finish(&mut sink).expect("memory takes all");
+        match &content {
+            Content::None => assert_eq!(count, 0),
+            Content::Chunks(few) => assert!(count <= 4096 && few.len() as u64 == count),
+            Content::ChunkList { chunks, .. } => assert!(count > 4096 && *chunks == count),
+            Content::Group { .. } => panic!("chunks are no group"),
+        }
+        let back: Result<Vec<ChunkRef>, _> = ChunkIter::new(ContentView::from(&content), &memory).collect();
+        assert!(back.expect("it was just written").into_iter().eq(chunks), "{count}");
+    }
+}
+
+#[test]
+fn a_list_that_is_not_what_is_said_of_it_is_damage() {
+    let memory = Memory::default();
+    let mut lists = ChunkListBuilder::new();
+    let mut sink = &memory;
+    for number in 0..30_000 {
+        lists.push(ChunkRef { id: id(number), len: 1 }, &mut sink).expect("memory takes all");
+    }
+    let Content::ChunkList { id, chunks } = lists.finish(&mut sink).expect("memory takes all") else {
+        panic!("these are many chunks");
+    };
+    for wrong in [chunks - 1, chunks + 1] {
+        let iter = ChunkIter::new(ContentView::ChunkList { id, chunks: wrong }, &memory);
+        let error = iter.collect::<Result<Vec<_>, _>>().expect_err("the count is wrong");
+        assert_eq!(error.class(), Class::Damage);
+    }
+}
+
+#[test]
+fn a_visit_names_every_blob_and_enters_none_twice() {
+    let memory = Memory::default();
+    let mut entries = files(6_000);
+    let many = {
+        let mut lists = ChunkListBuilder::new();
+        for number in 0..9_000 {
+            lists.push(ChunkRef { id: id(number), len: 7 }, &mut &memory).expect("memory takes all");
+        }
+        lists.finish(&mut &memory).expect("memory takes all")
+    };
+    let file = entries.iter_mut().rfind(|entry| entry.meta.kind == FileKind::File).expect("a file");
+    file.content = many;
+    file.extents = Some(vec![Extent { offset: 0, len: 1 }]);
+    file.meta.xattrs = vec![Xattr { name: b"user.a".to_vec(), value: Vec::new() }];
+    let root = write(&entries, &memory);
+    let mut seen = HashSet::new();
+    let mut visit = |blob| if seen.insert(blob) { Visit::Enter } else { Visit::Skip };
+    let (done, reads) = memory.reads(|| visit_blobs(&root.id, &memory, &mut visit));
+    done.expect("it was just written");
+    let named: HashSet<_> = seen
+        .iter()
+        .filter_map(|blob| match blob {
+            BlobRef::Manifest(kind, id) => Some((*kind, *id)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(named, memory.blobs.borrow().keys().copied().collect());
+    assert_eq!(seen.iter().filter(|blob| matches!(blob, BlobRef::Chunk(_))).count(), 9_000);
+    assert!(reads <= named.len() - 2, "attribute blobs need no read");
+    let mut visited_again = |_| Visit::Skip;
+    let ((), reads) = memory.reads(|| visit_blobs(&root.id, &memory, &mut visited_again).expect("no read"));
+    assert_eq!(reads, 0);
+}
+
+#[test]
+fn a_missing_blob_carries_the_class_and_name_of_the_store_s_error() {
+    let memory = Memory::default();
+    let root = write(&files(10), &memory);
+    memory.blobs.borrow_mut().retain(|(kind, _), _| *kind == NodeKind::Node);
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("the node is there");
+    let error = reader.peek().expect_err("the leaf is gone");
+    assert_eq!((error.class(), error.code()), (Class::Damage, "E9999"));
+    let chain = crate::base::error::Chain(&error).to_string();
+    assert!(chain.starts_with("reading leaf ") && chain.ends_with(" is not there"), "{chain}");
+    assert!(reader.next().is_some_and(|next| next.is_err()));
+    assert!(reader.next().is_none(), "it ends after an error");
+}
