@@ -1,6 +1,7 @@
 //! Round trips, reuse, search, and what they cost.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -54,6 +55,52 @@ fn a_hundred_thousand_files_come_back_and_are_found_in_few_reads() {
     let hashes = 16 * entries.iter().filter(|entry| entry.meta.kind == FileKind::File).count();
     let plain = (bytes - hashes) as f64 / entries.len() as f64;
     assert!(plain < 25.0, "{plain} bytes an entry besides its hash");
+}
+
+#[test]
+fn a_directory_of_half_a_million_has_several_levels_and_the_same_promises() {
+    let memory = Memory::default();
+    let count = 500_000u32;
+    let path = |number: u32| if number == 0 { String::new() } else { format!("g{number:07}") };
+    let made = |number: u32| {
+        let mut made = entry(&path(number), FileKind::File);
+        made.meta.size = u64::from(number);
+        made
+    };
+    let mut builder = ManifestBuilder::new(CUT, &memory);
+    (0..count).for_each(|number| builder.push(&made(number)).expect("entries are in order"));
+    let root = builder.finish().expect("a root is there").0;
+    assert!(root.height >= 2, "{root:?}");
+    assert_eq!(root.bytes, u64::from(count) * u64::from(count - 1) / 2);
+
+    let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
+    let mut builder = ManifestBuilder::new(CUT, &memory);
+    let written = memory.puts.get();
+    for number in 0..count {
+        let row = reader.peek().expect("it can be read").map(|view| (view.row(), view.size()));
+        assert_eq!(row.map(|(_, size)| size), Some(u64::from(number)));
+        let leaf = reader.leaf().map(Arc::clone).expect("it stands at an entry");
+        builder.keep(&leaf, row.map_or(0, |(row, _)| row)).expect("it is in order");
+        reader.skip_entry().expect("it was read");
+    }
+    assert!(reader.peek().expect("nothing is left").is_none());
+    assert_eq!(builder.finish().expect("a root is there").0, root);
+    assert!(memory.puts.get() - written < 16, "only nodes and the last leaf are written again");
+
+    for number in (1..count).step_by(9_973) {
+        let (found, reads) = memory.reads(|| reader.lookup(path(number).as_bytes()));
+        assert!(found.expect("it can be read") == Some(made(number)));
+        assert!(reads <= root.height as usize, "the root is at hand: {reads} reads");
+    }
+    reader.seek(Key::ROOT).expect("it can be read");
+    let last = made(count - 1);
+    let (found, reads) = memory.reads(|| reader.advance_to(last.key()).map(|view| view.is_some()));
+    assert!(found.expect("it can be read"));
+    assert!(reads < 16, "{reads} reads");
+    let mut leaves = HashSet::new();
+    let mut visit = |blob| if leaves.insert(blob) { Visit::Enter } else { Visit::Skip };
+    visit_blobs(&root.id, &memory, &mut visit).expect("it can be read");
+    assert_eq!(leaves.len(), memory.blobs.borrow().len());
 }
 
 #[test]
