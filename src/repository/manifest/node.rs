@@ -211,7 +211,7 @@ fn decode(plain: Bytes) -> Result<Node, Fault> {
         let name_end = plain.len() - input.left();
         let ascends = match before {
             Some(before) if suffix.is_empty() && same == dir.len() => before < name,
-            // What follows the common part decides, `/` being the least byte.
+            // What follows the shared part decides, `/` being the least byte.
             Some(_) => suffix.first().map(|byte| rank(*byte)) > next.map(rank),
             None => same == 0,
         };
