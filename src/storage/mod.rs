@@ -8,3 +8,4 @@ pub mod conformance;
 pub mod contract;
 pub mod local;
 pub mod memory;
+pub mod s3;
