@@ -12,7 +12,9 @@
 //! 4. **Read after write, list after write.** What was put is found by `get`, `head` and `list`
 //!    at once, by everybody.
 //! 5. **Sorted lists** in byte order of the names, each name once; names that are no
-//!    [`ObjectName`] (a person's stray files, unfinished temp files) are left out.
+//!    [`ObjectName`] (a person's stray files, unfinished temp files) are left out. Some S3 stores
+//!    sort folder by folder (`a/b` before `a-b`); where the two orders differ their listing ends
+//!    with an error. A repository's layout has no such names.
 //! 6. **An absent object is [`StorageError::NotFound`]**, never empty bytes, and never an opinion
 //!    about other objects. A missing bucket or base folder is [`StorageError::NoPlace`].
 //! 7. **Deleting what is absent succeeds.**
