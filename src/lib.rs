@@ -7,10 +7,10 @@
 //! backed up, what happened and what can be proven, [`codec`], [`storage`] and [`policy`]
 //! bytes, media and promises, [`base`] the words.
 
-//APP
+pub mod app;
 pub mod base;
 pub mod catalog;
-//CLI
+pub mod cli;
 pub mod codec;
 pub mod daemon;
 pub mod drill;

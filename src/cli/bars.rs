@@ -44,7 +44,9 @@ impl Bar {
         };
         bar.set_draw_target(ProgressDrawTarget::stderr());
         let template = match (bytes, items) {
-            (Some(_), _) => "{prefix:<18} {bar:24} {bytes:>10} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}",
+            (Some(_), _) => {
+                "{prefix:<18} {bar:24} {bytes:>10} of {total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}"
+            }
             (None, Some(_)) => "{prefix:<18} {bar:24} {pos:>10} of {len}  {per_sec}  {eta} left  {msg}",
             (None, None) => "{prefix:<18} {spinner} {bytes:>10}  {binary_bytes_per_sec}  {elapsed}  {msg}",
         };
@@ -69,7 +71,9 @@ impl Bar {
 impl Progress for Bar {
     fn event(&self, event: Event) {
         match event {
-            Event::PhaseStarted { phase, items_total, bytes_total } => self.start(&phase, items_total, bytes_total),
+            Event::PhaseStarted { phase, items_total, bytes_total } => {
+                self.start(&phase, items_total, bytes_total)
+            }
             Event::Advanced { items, bytes } => {
                 if let Some(bar) = lock(&self.bar).as_ref() {
                     bar.inc(if *lock(&self.by_bytes) { bytes } else { items });
@@ -171,8 +175,14 @@ impl Progress for Lines {
         match event {
             Event::PhaseStarted { phase, items_total, bytes_total } => {
                 let now = self.clock.monotonic();
-                *lock(&self.phase) =
-                    Phase { name: phase, items_total, bytes_total, started: now, printed: now, ..Phase::default() };
+                *lock(&self.phase) = Phase {
+                    name: phase,
+                    items_total,
+                    bytes_total,
+                    started: now,
+                    printed: now,
+                    ..Phase::default()
+                };
             }
             Event::Advanced { items, bytes } => self.advanced(items, bytes),
             Event::PhaseFinished { .. } => {}

@@ -20,7 +20,7 @@ use crate::base::id::{RepoId, WriterId};
 use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
-use crate::storage::contract::{Put, Read, Span, Stat, Storage, StorageError, list_all};
+use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
 
 /// A place of the repository, with the name people know it by.
 #[derive(Clone)]
@@ -52,38 +52,57 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Makes one new repository at all targets, in their order. When a target fails, those before
-    /// it keep the repository: `sync` completes the rest.
+    /// That none of these targets holds a repository.
     ///
     /// # Errors
-    /// `Exists` when any target has a `repo.fmt` (looked at on all of them before anything is
-    /// written); whatever a target says.
+    /// `Exists`; whatever a target says.
+    pub fn refuse_existing(targets: &[Target]) -> Result<(), RepositoryError> {
+        for target in targets {
+            match target.storage.head(&REPO_FMT) {
+                Ok(None) | Err(StorageError::NoPlace { what: "folder", .. }) => {}
+                Ok(Some(_)) => {
+                    return Err(RepositoryError::Exists { place: target.storage.label().to_owned() });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a new repository with fresh keys.
+    ///
+    /// # Errors
+    /// `Exists` when the target holds one; whatever the target says.
     pub fn create(
-        targets: Vec<Target>,
+        target: Target,
         passphrase: &Secret<Vec<u8>>,
         options: CreateOptions,
     ) -> Result<Self, RepositoryError> {
-        for target in &targets {
-            if target.storage.head(&REPO_FMT)?.is_some() {
-                return Err(RepositoryError::Exists { place: target.storage.label().to_owned() });
-            }
-        }
         let root = RootKeys::generate();
         let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
         let format_bytes = format.encode();
         let slot = slot::create_passphrase_slot(&format_bytes, &format, &root, passphrase, options.kdf)?;
-        for target in &targets {
-            let storage = target.storage.as_ref();
-            storage.put_new(&key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes.clone()))?;
-            storage.sync()?;
-            // Last, and create-only: whoever sees it can open the repository.
-            if storage.put_new(&REPO_FMT, Bytes::from(format_bytes.clone()))? == Put::Existing {
-                return Err(RepositoryError::Exists { place: storage.label().to_owned() });
-            }
-            storage.sync()?;
-        }
+        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes))], &format_bytes)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, keys, targets, cache: None })
+        Ok(Self { format, root, keys, targets: vec![target], cache: None })
+    }
+
+    /// Brings this repository to one more target, which holds none: the same key objects, the same
+    /// `repo.fmt`.
+    ///
+    /// # Errors
+    /// `Exists`; whatever a target says.
+    pub fn extend_to(&self, target: &Target) -> Result<Self, RepositoryError> {
+        let first =
+            self.targets.first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
+        let mut objects = Vec::new();
+        for stat in list_all(first.storage.as_ref(), "keys/")? {
+            objects.push((stat.name.clone(), first.storage.get(&stat.name, Span::Whole, Read::Quick)?));
+        }
+        establish(target, &objects, &self.format.encode())?;
+        let mut targets = self.targets.clone();
+        targets.push(target.clone());
+        Ok(self.with_targets(targets))
     }
 
     /// Opens the repository at all targets; all must hold the same one.
@@ -211,6 +230,28 @@ impl Writers {
     pub fn public(&self, id: &WriterId) -> Option<&[u8; 32]> {
         self.known.iter().find(|(known, _)| known == id).map(|(_, public)| public)
     }
+}
+
+/// Key objects first, `repo.fmt` last and create-only: whoever sees it can open the repository.
+fn establish(
+    target: &Target,
+    objects: &[(ObjectName, Bytes)],
+    format_bytes: &[u8],
+) -> Result<(), RepositoryError> {
+    let storage = target.storage.as_ref();
+    let exists = || RepositoryError::Exists { place: storage.label().to_owned() };
+    if storage.head(&REPO_FMT)?.is_some() {
+        return Err(exists());
+    }
+    for (name, bytes) in objects {
+        storage.put_new(name, bytes.clone())?;
+    }
+    storage.sync()?;
+    if storage.put_new(&REPO_FMT, Bytes::copy_from_slice(format_bytes))? == Put::Existing {
+        return Err(exists());
+    }
+    storage.sync()?;
+    Ok(())
 }
 
 fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
