@@ -22,6 +22,7 @@ use lifeboat::catalog::words::{
     BackupKind, Cause, CheckResult, Job, Level, OccurrenceState, RunState, Severity, Verdict, VerifyScope,
 };
 use lifeboat::catalog::{Catalog, CatalogError};
+use lifeboat::evidence::line::Line;
 use lifeboat::evidence::pick::Seed;
 use lifeboat::evidence::verify::{Trust, VerifyReport, verify};
 use lifeboat::evidence::{EvidenceLog, FinishedReport, ReportId, RepositoryAnchor};
@@ -391,6 +392,93 @@ fn an_operators_own_key_signs_and_openssl_reads_it() {
     assert!(!folder.path().join("evidence.key").exists());
 }
 
+/// Signs as whoever holds the key could.
+fn forge_signature(folder: &Folder, file: &Path, signature: &Path) {
+    let signed = Command::new("openssl")
+        .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
+        .arg(folder.path().join("evidence.key"))
+        .arg("-in")
+        .arg(file)
+        .arg("-out")
+        .arg(signature)
+        .status();
+    assert!(signed.expect("openssl runs").success());
+}
+
+fn is_reported(folder: &Folder, what: &str) -> bool {
+    folder.verify().problems.iter().any(|problem| problem.what.contains(what))
+}
+
+#[test]
+fn a_signed_head_that_says_anything_untrue_is_noticed() {
+    let folder = a_full_folder();
+    let head = folder.path().join("heads/head-0000000007");
+    let good = std::fs::read_to_string(&head).expect("readable");
+    let field = |name: &str| good.lines().find(|line| line.starts_with(name)).expect("there").to_owned();
+    let other = "ab".repeat(32);
+    for (was, forged, what) in [
+        (field("size "), "size 17".to_owned(), "size"),
+        (field("head "), format!("head {other}"), "is not the one it names"),
+        (field("log "), format!("log {other}"), "another first line"),
+        (field("prev_head "), format!("prev_head {other}"), "the head before it"),
+        (field("seq "), "seq 6".to_owned(), "its name says 7"),
+        (field("seq "), "seq 9".to_owned(), "the log was cut"),
+    ] {
+        std::fs::write(&head, good.replace(&format!("\n{was}\n"), &format!("\n{forged}\n")))
+            .expect("written");
+        forge_signature(&folder, &head, &head.with_extension("sig"));
+        assert!(is_reported(&folder, what), "{forged}: {:?}", folder.verify().problems);
+    }
+    std::fs::write(&head, &good).expect("written");
+    forge_signature(&folder, &head, &head.with_extension("sig"));
+    assert!(folder.verify().ok);
+}
+
+#[test]
+fn a_head_that_went_missing_with_its_signature_is_noticed() {
+    let folder = a_full_folder();
+    for name in ["head-0000000004", "head-0000000004.sig"] {
+        std::fs::remove_file(folder.path().join("heads").join(name)).expect("removed");
+    }
+    assert!(is_reported(&folder, "the head before it"), "{:?}", folder.verify().problems);
+}
+
+#[test]
+fn a_line_left_out_is_noticed_although_the_chain_was_made_anew() {
+    let folder = Folder::new();
+    let log = folder.open();
+    let first = log.tip().expect("a tip");
+    let line =
+        Line { seq: 3, ts: first.ts, prev: first.hash, kind: "run.finished".to_owned(), data: json!({}) };
+    let path = folder.path().join("log/2026-10.jsonl");
+    let text =
+        std::fs::read_to_string(&path).expect("readable") + &serde_json::to_string(&line).expect("JSON");
+    std::fs::write(&path, text + "\n").expect("written");
+    assert!(is_reported(&folder, "line 1 is followed by line 3"), "{:?}", folder.verify().problems);
+}
+
+#[test]
+fn a_month_under_another_name_is_noticed() {
+    let folder = a_full_folder();
+    let log = folder.path().join("log");
+    durable::rename(&log.join("2026-11.jsonl"), &log.join("2026-12.jsonl")).expect("renamed");
+    assert!(is_reported(&folder, "belongs into 2026-11.jsonl"), "{:?}", folder.verify().problems);
+}
+
+#[test]
+fn a_signed_report_that_was_never_logged_is_noticed() {
+    let folder = a_full_folder();
+    let reports = folder.path().join("reports");
+    let tip = folder.open().tip().expect("a tip");
+    let json =
+        json!({ "id": "D-2026-000007", "evidence": { "log_seq_last": tip.seq, "log_head": tip.hash } });
+    let file = reports.join("D-2026-000007.json");
+    std::fs::write(&file, json.to_string()).expect("written");
+    forge_signature(&folder, &file, &file.with_extension("sig"));
+    let problems: Vec<_> = folder.verify().problems.into_iter().map(|problem| problem.what).collect();
+    assert_eq!(problems, ["the log does not have this report"]);
+}
+
 /// Runs the script of `docs/evidence.md` in a folder.
 fn by_hand(folder: &Folder) -> (bool, String) {
     let text = std::fs::read_to_string("docs/evidence.md").expect("the document");
@@ -562,6 +650,27 @@ fn a_policy_has_one_run_of_a_lane_at_a_time() {
     other.start_run(&a_run(Job::Drill("weekly".to_owned())), at(1)).expect("another lane");
     one.end_run(&id, &ended(RunState::Succeeded)).expect("ended");
     other.start_run(&a_run(full()), at(2)).expect("the lane is free");
+}
+
+#[test]
+fn runs_of_many_policies_do_not_get_into_each_others_way() {
+    let records = Records::new();
+    drop(records.open());
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let catalog = records.open();
+            scope.spawn(move || {
+                for _ in 0..40 {
+                    let run = NewRun { policy: format!("policy-{number}"), ..a_run(full()) };
+                    let id = catalog.start_run(&run, at(0)).expect("started");
+                    catalog.heartbeat(&id, at(1)).expect("alive");
+                    catalog.end_run(&id, &ended(RunState::Succeeded)).expect("ended");
+                }
+            });
+        }
+    });
+    let runs = records.open().runs_in(Period { from: at(0), to: at(1) }).expect("listed");
+    assert_eq!(runs.len(), 160);
 }
 
 #[test]
