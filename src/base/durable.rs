@@ -149,7 +149,18 @@ pub fn temp_path(path: &Path) -> PathBuf {
 /// An exclusive advisory lock on a file, held until dropped or until the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Lets others share the lock from now on; nobody can have it alone while this one is held.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn share(self) -> io::Result<Self> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, FlockOperation::LockShared))?;
+        Ok(self)
+    }
 }
 
 /// Takes the lock at once, or says `None` when another process has it.
@@ -159,10 +170,18 @@ pub struct Lock {
 pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = open_lock(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Waits until nobody has the lock alone, then shares it.
+///
+/// # Errors
+/// When the lock file cannot be made or opened.
+pub fn lock_shared(path: &Path) -> io::Result<Lock> {
+    Lock { file: open_lock(path)? }.share()
 }
 
 /// Waits for the lock.
@@ -172,7 +191,7 @@ pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
 pub fn lock(path: &Path) -> io::Result<Lock> {
     let file = open_lock(path)?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -306,6 +325,18 @@ mod tests {
             assert_eq!(create_new_cold(&path, b"other").expect("found"), Created::Existing);
         }
         assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 6, "no temp file is left");
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_everybody_from_having_it_alone() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("lock");
+        let first = try_lock(&path).expect("lock file").expect("free").share().expect("shared");
+        let second = lock_shared(&path).expect("shared");
+        drop(first);
+        assert!(try_lock(&path).expect("lock file").is_none());
+        drop(second);
+        assert!(try_lock(&path).expect("lock file").is_some());
     }
 
     #[test]
