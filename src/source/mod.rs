@@ -1,3 +1,0 @@
-//! What is backed up, and what is written back.
-
-pub mod files;
