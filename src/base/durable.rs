@@ -3,10 +3,10 @@
 //! The one room that renames or fsyncs. Everything made here is private (0600, folders 0700).
 //! Nothing is overwritten unless the function's name says so.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -141,9 +141,37 @@ pub fn sync_file(file: &File) -> io::Result<()> {
 
 /// A fresh name beside `path` for a file that isn't finished.
 pub fn temp_path(path: &Path) -> PathBuf {
-    let mut name = OsString::from(TEMP_PREFIX);
-    name.push(hex::encode(entropy::random::<8>()));
-    parent_of(path).join(name)
+    parent_of(path).join(temp_name())
+}
+
+/// A fresh name for a file that isn't finished.
+pub fn temp_name() -> String {
+    format!("{TEMP_PREFIX}{}", hex::encode(entropy::random::<8>()))
+}
+
+/// Two names in one folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// What there is.
+    pub from: &'a [u8],
+    /// What it shall be called.
+    pub to: &'a [u8],
+}
+
+/// Renames within an open folder, over whatever is there. Not durable before a sync.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename_in(dir: BorrowedFd<'_>, names: Names<'_>) -> io::Result<()> {
+    Ok(rustix::fs::renameat(dir, names.from, dir, names.to)?)
+}
+
+/// Makes everything durable that was written to the file system that holds `file`.
+///
+/// # Errors
+/// Whatever the file system says, also of writes by others.
+pub fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
 }
 
 /// An exclusive advisory lock on a file, held until dropped or until the process ends in any way.

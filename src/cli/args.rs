@@ -325,7 +325,7 @@ pub enum RepoCommand {
         /// Only this folder
         path: Option<PathBuf>,
     },
-    //R    /// Restore a snapshot
+    /// Restore a snapshot, or paths of it
     Restore {
         /// The repository
         #[command(flatten)]

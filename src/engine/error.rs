@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::error::{Class, Classified};
 use crate::repository::error::RepositoryError;
 use crate::repository::manifest::ManifestError;
-use crate::source::files::error::SourceError;
+use crate::source::files::FilesError;
 use crate::storage::contract::StorageError;
 
 /// Why a verb failed.
@@ -17,7 +17,7 @@ pub enum EngineError {
     Repository(#[from] RepositoryError),
     /// The source or the folder restored into.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] FilesError),
     /// A source path isn't there, or holds nothing.
     #[error("the source {path} {what}; nothing was backed up")]
     NoSource {
@@ -49,6 +49,12 @@ pub enum EngineError {
     InTheWay {
         /// What.
         path: PathBuf,
+    },
+    /// One entry cannot be restored: what its blobs need is lost.
+    #[error("it cannot be restored: {reason}")]
+    Unrestorable {
+        /// Why.
+        reason: String,
     },
     /// Restored files differ from the snapshot.
     #[error("{count} restored items differ from the snapshot, first {first}")]
@@ -89,7 +95,7 @@ impl Classified for EngineError {
             Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Defect { .. } => Class::Failed,
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
-            Self::RestoredDiffers { .. } => Class::Damage,
+            Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
             Self::Cancelled => Class::Cancelled,
         }
     }
@@ -103,6 +109,7 @@ impl Classified for EngineError {
             Self::InTheWay { .. } => "E0603",
             Self::RestoredDiffers { .. } => "E0604",
             Self::TooFewFiles { .. } => "E0607",
+            Self::Unrestorable { .. } => "E0608",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -120,6 +127,10 @@ impl Classified for EngineError {
             }
             Self::NoPath { .. } => "`ls` prints the paths that can be restored".to_owned(),
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
+            Self::TooFewFiles { .. } => {
+                "check that its file system is mounted; min_files in the policy sets the bound".to_owned()
+            }
+            Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
             Self::RestoredDiffers { .. } => {
                 "the medium restored to may be failing; restore to another one".to_owned()
             }

@@ -6,6 +6,7 @@ pub mod error;
 pub(crate) mod hurt;
 pub mod ls;
 pub(crate) mod manifest_source;
+pub mod restore;
 pub mod stats;
 pub mod sync;
 pub mod verify;

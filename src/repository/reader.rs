@@ -70,6 +70,11 @@ impl<'r> BlobReader<'r> {
         self.index
     }
 
+    /// The keys that name blobs.
+    pub fn ids(&self) -> &'r super::format::keys::IdKeys {
+        self.repository.keys().ids()
+    }
+
     /// Bytes fetched from the targets so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(std::sync::atomic::Ordering::Relaxed)

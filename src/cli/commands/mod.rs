@@ -2,3 +2,4 @@
 
 pub(super) mod repo;
 mod repo_ls;
+pub(super) mod repo_restore;

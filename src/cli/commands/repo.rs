@@ -53,7 +53,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
         RepoCommand::Stats(at) => stats(session, &at),
-        RepoCommand::Restore { .. } => Ok(9),
+        RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls { at, snapshot, path } => {
             super::repo_ls::run(session, &at, &snapshot, path.as_deref())
         }

@@ -196,6 +196,9 @@ impl<'a, 'c> Collector<'a, 'c> {
             entry.state = State::ChangedWhileRead;
             self.out.changed.push(self.shown(entry), "changed while it was read; stored as read".to_owned());
         }
+        for issue in &read.issues {
+            self.out.unread.push(self.shown(entry), issue.clone());
+        }
         entry.content = match read.content {
             FileContent::None | FileContent::Waiting { .. } => Content::None,
             FileContent::Known(content) => {

@@ -1,9 +1,11 @@
 //! What became of one file, on its way from a worker to the manifest.
 
+use super::file::Fault;
 use crate::base::id::BlobId;
 use crate::base::metadata::{Extent, Metadata};
 use crate::repository::format::keys::IdKeys;
 use crate::repository::manifest::{ChunkRef, Content};
+use crate::source::files::FilesError;
 
 /// What the parent snapshot knows of a file.
 #[derive(Clone, Debug)]
@@ -60,6 +62,8 @@ pub(super) struct ReadFile {
     pub(super) extents: Option<Vec<Extent>>,
     /// Whether it changed while it was read, twice.
     pub(super) changed: bool,
+    /// What of its metadata could not be read.
+    pub(super) issues: Vec<String>,
 }
 
 /// What became of one file.
@@ -71,6 +75,16 @@ pub(super) enum FileResult {
     Vanished,
     /// It is there but could not be read.
     Unread(String),
+}
+
+impl FileResult {
+    /// What a failed call on a file of the source means for it.
+    pub(super) fn from_error(error: &FilesError) -> Self {
+        match Fault::of(error) {
+            Fault::Vanished => Self::Vanished,
+            Fault::Unread(reason) => Self::Unread(reason),
+        }
+    }
 }
 
 /// The hash that compares chunked files: over the length, the data extents and the chunks

@@ -5,15 +5,16 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::content::{FileContent, FileResult, Known, ReadFile, list_hash};
+use super::file::{Fault, open};
 use super::slot::Slot;
 use super::slot::{Delivery, slot};
 use super::worker::{ChunkJob, Job, Shop};
 use crate::base::cancel::Cancel;
-use crate::base::metadata::Extent;
+use crate::base::error::Chain;
 use crate::codec::chunker::{Chunker, ChunkerParams};
 use crate::engine::error::EngineError;
 use crate::repository::manifest::ChunkRef;
-use crate::source::files::{Found, OpenFile, ReadFault};
+use crate::source::files::{Found, OpenFile, complete};
 
 /// Chunk buffers in use at once, whatever the number of files.
 const CHUNK_BUFFERS: usize = 8;
@@ -66,33 +67,28 @@ impl<'a> LargeReader<'a> {
     }
 
     fn once(&mut self, file: &LargeFile) -> Result<FileResult, EngineError> {
-        let mut open = match self.shop.reader.open(&file.found) {
-            Ok(open) => open,
-            Err(ReadFault::Vanished) => return Ok(FileResult::Vanished),
-            Err(ReadFault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
+        let mut opened = match open(&file.found) {
+            Ok(opened) => opened,
+            Err(Fault::Vanished) => return Ok(FileResult::Vanished),
+            Err(Fault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
         };
-        let extents = match open.extents() {
-            Ok(extents) => extents,
-            Err(reason) => return Ok(FileResult::Unread(reason.to_string())),
+        let metadata = match complete(&file.found, Some(&opened), self.shop.owners) {
+            Ok(completed) => completed,
+            Err(error) => return Ok(FileResult::from_error(&error)),
         };
         self.chunker.start_over();
         let mut chunks = Vec::new();
-        let mut data_bytes = 0u64;
-        let spans: Vec<Extent> = match &extents {
-            Some(extents) => extents.clone(),
-            // To the end of the file, wherever that is when we get there.
-            None => vec![Extent { offset: 0, len: u64::MAX }],
-        };
-        match self.cut(&mut open, &spans, &mut chunks, &mut data_bytes)? {
-            Ok(()) => {}
-            Err(fault) => return Ok(fault),
+        if let Err(fault) = self.cut(&mut opened, &mut chunks)? {
+            return Ok(fault);
         }
-        let (meta, changed) = match open.finish(if extents.is_none() { Some(data_bytes) } else { None }) {
-            Ok(finished) => finished,
-            Err(ReadFault::Vanished) => return Ok(FileResult::Vanished),
-            Err(ReadFault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
+        let content = match opened.finish() {
+            Ok(content) => content,
+            Err(error) => return Ok(FileResult::from_error(&error)),
         };
         self.shop.read(1, 0);
+        let mut meta = metadata.metadata;
+        meta.size = content.size;
+        let (extents, changed) = (content.extents, content.changed);
         let hash16 = list_hash(self.shop.ids, meta.size, extents.as_deref(), &chunks);
         let same = file
             .known
@@ -103,46 +99,41 @@ impl<'a> LargeReader<'a> {
             None if chunks.is_empty() => FileContent::None,
             None => FileContent::Chunks(chunks),
         };
-        Ok(FileResult::Read(Box::new(ReadFile { meta, content, hash16, extents, changed })))
+        let issues = metadata.issues.iter().map(|error| Chain(error).to_string()).collect();
+        Ok(FileResult::Read(Box::new(ReadFile { meta, content, hash16, extents, changed, issues })))
     }
 
     /// Reads and cuts the data; the inner error is the file's, the outer one the run's.
     fn cut(
         &mut self,
-        open: &mut OpenFile,
-        spans: &[Extent],
+        opened: &mut OpenFile,
         chunks: &mut Vec<ChunkRef>,
-        data_bytes: &mut u64,
     ) -> Result<Result<(), FileResult>, EngineError> {
         let mut waiting = Waiting::new();
         let mut buffer = self.buffer(&mut waiting, chunks)?;
-        for span in spans {
-            let mut offset = span.offset;
-            let end = span.offset.saturating_add(span.len);
-            while offset < end {
-                let want = usize::try_from((end - offset).min(READ_BYTES as u64)).unwrap_or(READ_BYTES);
-                let before = buffer.len();
-                let got = match open.read_at(offset, want, &mut buffer) {
-                    Ok(0) => break,
-                    Ok(got) => got,
-                    Err(reason) => return Ok(Err(FileResult::Unread(reason.to_string()))),
-                };
-                let got_bytes = u64::try_from(got).unwrap_or(u64::MAX);
-                offset += got_bytes;
-                *data_bytes += got_bytes;
-                self.shop.read(0, got_bytes);
-                let mut scanned = before;
-                while let Some(cut) = self.chunker.cut(&buffer[scanned..]) {
-                    let end_of_chunk = scanned + cut;
-                    let mut next = self.buffer(&mut waiting, chunks)?;
-                    next.extend_from_slice(&buffer[end_of_chunk..]);
-                    buffer.truncate(end_of_chunk);
-                    self.send(std::mem::replace(&mut buffer, next), &mut waiting)?;
-                    scanned = 0;
-                }
-                if self.cancel.is_cancelled() {
-                    return Err(EngineError::Cancelled);
-                }
+        loop {
+            let before = buffer.len();
+            buffer.resize(before + READ_BYTES, 0);
+            let got = match opened.read(&mut buffer[before..]) {
+                Ok(got) => got,
+                Err(error) => return Ok(Err(FileResult::from_error(&error))),
+            };
+            buffer.truncate(before + got);
+            if got == 0 {
+                break;
+            }
+            self.shop.read(0, u64::try_from(got).unwrap_or(u64::MAX));
+            let mut scanned = before;
+            while let Some(cut) = self.chunker.cut(&buffer[scanned..]) {
+                let end_of_chunk = scanned + cut;
+                let mut next = self.buffer(&mut waiting, chunks)?;
+                next.extend_from_slice(&buffer[end_of_chunk..]);
+                buffer.truncate(end_of_chunk);
+                self.send(std::mem::replace(&mut buffer, next), &mut waiting)?;
+                scanned = 0;
+            }
+            if self.cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
             }
         }
         if buffer.is_empty() {

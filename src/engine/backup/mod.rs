@@ -6,6 +6,7 @@
 
 mod collect;
 pub(crate) mod content;
+mod file;
 mod finish;
 mod large;
 pub mod outcome;

@@ -38,7 +38,7 @@ use crate::repository::format::snapshot::{
 };
 use crate::repository::needs;
 use crate::repository::pack_pool::{OwnPack, PackPool, Scratch, run_of};
-use crate::source::files::Reader;
+use crate::source::files::Owners;
 
 /// Entries on their way to the collector.
 const PLANNED_WAITING: usize = 64;
@@ -117,13 +117,13 @@ impl Pass<'_> {
     /// Walk, workers and collector; everything is stored in packs when it returns, the last of
     /// them still open.
     fn work(&self, pool: &PackPool<'_>, fan_out: &FanOut<'_>) -> Result<Worked, EngineError> {
-        let reader = Reader::new();
+        let owners = Owners::load();
         let (files_read, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
         let shop = Shop {
             pool,
             fan_out,
             ids: self.repository.keys().ids(),
-            reader: &reader,
+            owners: &owners,
             progress: self.cx.progress.as_ref(),
             files_read: &files_read,
             bytes_read: &bytes_read,

@@ -10,15 +10,17 @@ use crossbeam_channel::Sender;
 
 use super::collect::{Planned, Used};
 use super::content::{FileResult, Known};
+use super::file::Fault;
 use super::large::LargeFile;
 use super::outcome::Items;
 use super::pass::Pass;
 use super::slot::{Slot, slot};
 use super::worker::{FileRun, Job, Shop};
 use crate::base::display;
+use crate::base::error::Chain;
 use crate::base::id::BlobId;
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
-use crate::base::metadata::{FileKind, FileTime};
+use crate::base::metadata::{FileKind, FileTime, Metadata};
 use crate::engine::error::EngineError;
 use crate::engine::manifest_source::Nodes;
 use crate::repository::manifest::{
@@ -26,7 +28,9 @@ use crate::repository::manifest::{
 };
 use crate::repository::pack_pool::PackPool;
 use crate::repository::reader::BlobReader;
-use crate::source::files::{Found, ReadFault, Stat, Walk, WalkOptions, Walked};
+use crate::source::files::{
+    Found, Item, Scope, Stat, Unreadable, Walk, WalkOptions, complete, hard_link_group,
+};
 use crate::storage::contract::Read;
 
 /// Entries that are planned before they are handed on together.
@@ -121,9 +125,10 @@ impl<'a> Planner<'a> {
         let options = WalkOptions {
             excludes: self.pass.request.excludes.clone(),
             one_file_system: self.pass.request.one_file_system,
+            exclude_caches: true,
         };
         let shown = display::path(root.as_os_str().as_bytes());
-        let mut walk = Walk::open(root, &options)?;
+        let mut walk = Walk::open(root, options)?;
         let blobs = BlobReader::new(
             self.pass.repository,
             &self.pass.start.loaded.index,
@@ -131,20 +136,28 @@ impl<'a> Planner<'a> {
             Read::Quick,
         );
         let mut parent = self.parent_of(number, &blobs)?;
-        for walked in &mut walk {
+        // The walk gives entries of one folder after the other: its path is put together once.
+        let mut dir = (None, Vec::new());
+        for item in &mut walk {
             if self.pass.cx.cancel.is_cancelled() {
                 return Err(EngineError::Cancelled);
             }
-            match walked {
-                Walked::Entry(found) => self.plan(found, &mut parent, &blobs, &shown)?,
-                Walked::Unreadable { path, reason } => self.unreadable(&path, reason, &shown),
+            match item {
+                Item::Found(found) => {
+                    if dir.0.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &found.dir)) {
+                        dir = (Some(Arc::clone(&found.dir)), found.dir.path());
+                    }
+                    self.plan(found, &dir.1, &mut parent, &blobs, &shown)?;
+                }
+                Item::Unreadable(unreadable) => self.unreadable(&unreadable, &shown),
             }
             if self.batch.len() >= BATCH_ENTRIES {
                 self.flush()?;
             }
         }
-        self.walked.vanished += walk.vanished();
-        self.walked.excluded += walk.excluded();
+        let counts = walk.counts();
+        self.walked.vanished += counts.vanished;
+        self.walked.excluded += counts.excluded + counts.caches + counts.mounts;
         Ok(())
     }
 
@@ -170,18 +183,19 @@ impl<'a> Planner<'a> {
     fn plan(
         &mut self,
         found: Found,
+        dir: &[u8],
         parent: &mut Option<Parent<'_, '_>>,
         blobs: &BlobReader<'_>,
         shown: &str,
     ) -> Result<(), EngineError> {
         let is_file = found.stat.kind == FileKind::File;
         self.files += u64::from(is_file);
-        let key = Key { dir: found.dir(), name: &found.name };
+        let key = Key { dir, name: &found.name };
         let known = self.compare(key, &found.stat, parent, blobs);
         match known {
             Compared::Unchanged(planned) => self.batch.push(planned),
-            Compared::Changed(known) if is_file => self.file(found, known)?,
-            Compared::Changed(_) => self.special(found, shown),
+            Compared::Changed(known) if is_file => self.file(found, dir, known)?,
+            Compared::Changed(_) => self.special(&found, dir, shown),
         }
         Ok(())
     }
@@ -276,9 +290,9 @@ impl<'a> Planner<'a> {
         captured.div_euclid(1000) - RACY_SECONDS
     }
 
-    fn file(&mut self, found: Found, known: Option<Known>) -> Result<(), EngineError> {
-        let entry = skeleton(&found, known.as_ref());
-        let is_sparse = found.stat.blocks.saturating_mul(512) < found.stat.size;
+    fn file(&mut self, found: Found, dir: &[u8], known: Option<Known>) -> Result<(), EngineError> {
+        let entry = skeleton(&found, dir, known.as_ref());
+        let is_sparse = found.stat.allocated_bytes < found.stat.size;
         let small = usize::try_from(found.stat.size).is_ok_and(|size| size <= SMALL_FILE_BYTES_MAX);
         if small && !is_sparse {
             let at = self.run.files.len();
@@ -297,26 +311,37 @@ impl<'a> Planner<'a> {
         self.wires.large.send(LargeFile { found, known, done }).map_err(|_| EngineError::Cancelled)
     }
 
-    fn special(&mut self, found: Found, shown: &str) {
-        match self.shop.reader.metadata(&found) {
-            Ok(meta) => {
-                let mut entry = skeleton(&found, None);
-                entry.meta = meta;
-                self.batch.push(Planned::Ready(entry));
+    fn special(&mut self, found: &Found, dir: &[u8], shown: &str) {
+        let mut entry = skeleton(found, dir, None);
+        match complete(found, None, self.shop.owners) {
+            Ok(completed) => {
+                entry.meta = completed.metadata;
+                for issue in &completed.issues {
+                    self.walked.unread.push(shown_path(shown, &found.path()), Chain(issue).to_string());
+                }
             }
-            Err(ReadFault::Vanished) => self.walked.vanished += 1,
-            Err(ReadFault::Unread(reason)) => {
-                self.walked.unread.push(format!("{shown}/{}", display::path(&found.path())), reason);
-                let mut entry = skeleton(&found, None);
-                entry.state = State::Unread;
-                self.batch.push(Planned::Ready(entry));
-            }
+            Err(error) => match Fault::of(&error) {
+                Fault::Vanished => {
+                    self.walked.vanished += 1;
+                    return;
+                }
+                Fault::Unread(reason) => {
+                    self.walked.unread.push(shown_path(shown, &found.path()), reason);
+                    entry.state = State::Unread;
+                }
+            },
         }
+        self.batch.push(Planned::Ready(entry));
     }
 
     /// Something that could not even be looked at: nothing is known of it but its name.
-    fn unreadable(&mut self, path: &[u8], reason: String, shown: &str) {
-        self.walked.unread.push(format!("{shown}/{}", display::path(path)), reason);
+    fn unreadable(&mut self, unreadable: &Unreadable, shown: &str) {
+        let path = shown_path(shown, &unreadable.dir.path_of(&unreadable.name));
+        let what = match unreadable.scope {
+            Scope::Entry => String::new(),
+            Scope::Contents => "its contents: ".to_owned(),
+        };
+        self.walked.unread.push(path, format!("{what}{}", Chain(&unreadable.error)));
     }
 
     fn hand_over_run(&mut self) -> Result<(), EngineError> {
@@ -373,18 +398,41 @@ fn holds(pool: &PackPool<'_>, content: &Content) -> bool {
 
 /// An entry as far as it is known before anything is read; what the parent had of its content
 /// stays in case it cannot be read.
-fn skeleton(found: &Found, known: Option<&Known>) -> Box<Entry> {
+fn skeleton(found: &Found, dir: &[u8], known: Option<&Known>) -> Box<Entry> {
     let (content, hash16, extents) = match known {
         Some(known) if known.is_whole => (known.content.clone(), known.hash16, known.extents.clone()),
         _ => (Content::None, [0; 16], None),
     };
+    let stat = &found.stat;
     Box::new(Entry {
-        dir: found.dir().to_vec(),
-        name: found.name.clone(),
-        meta: found.stat.metadata(),
+        dir: dir.to_vec(),
+        name: found.name.to_vec(),
+        meta: Metadata {
+            kind: stat.kind,
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            owner: Vec::new(),
+            group: Vec::new(),
+            size: if stat.kind == FileKind::File { stat.size } else { 0 },
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            btime: stat.btime,
+            dev: stat.dev,
+            ino: stat.ino,
+            rdev: stat.rdev,
+            hard_link_group: hard_link_group(stat),
+            link_target: Vec::new(),
+            flags: stat.flags,
+            xattrs: Vec::new(),
+        },
         content,
         hash16,
         extents,
         state: State::Ok,
     })
+}
+
+fn shown_path(root: &str, path: &[u8]) -> String {
+    format!("{root}/{}", display::path(path))
 }

@@ -5,7 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::content::{FileContent, FileResult, Known, ReadFile, list_hash};
+use super::content::{FileContent, FileResult, Known, list_hash};
+use super::file::{Fault, read_small};
 use super::slot::Delivery;
 use crate::base::limits::{BLOB_PLAIN_BYTES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::base::progress::Progress;
@@ -15,7 +16,7 @@ use crate::repository::format::group;
 use crate::repository::format::keys::{BlobKind, IdKeys};
 use crate::repository::manifest::ChunkRef;
 use crate::repository::pack_pool::{PackPool, Scratch};
-use crate::source::files::{Found, ReadFault, Reader};
+use crate::source::files::{Found, Owners};
 
 /// A group is closed at a file's end from here on, where the file's hash says so.
 const GROUP_BYTES_MIN: usize = 512 * 1024;
@@ -55,7 +56,7 @@ pub(super) struct Shop<'a> {
     pub(super) pool: &'a PackPool<'a>,
     pub(super) fan_out: &'a FanOut<'a>,
     pub(super) ids: &'a IdKeys,
-    pub(super) reader: &'a Reader,
+    pub(super) owners: &'a Owners,
     pub(super) progress: &'a dyn Progress,
     pub(super) files_read: &'a AtomicU64,
     pub(super) bytes_read: &'a AtomicU64,
@@ -141,25 +142,19 @@ impl<'a> Worker<'a> {
         known: Option<&Known>,
         results: &mut [FileResult],
     ) -> Result<FileResult, EngineError> {
-        let mut read = match self.shop.reader.read_small(found, BLOB_PLAIN_BYTES_MAX, &mut self.file) {
+        let read = match read_small(found, self.shop.owners, BLOB_PLAIN_BYTES_MAX, &mut self.file) {
             Ok(read) => read,
-            Err(ReadFault::Vanished) => return Ok(FileResult::Vanished),
-            Err(ReadFault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
+            Err(Fault::Vanished) => return Ok(FileResult::Vanished),
+            Err(Fault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
         };
-        if read.changed
-            && let Ok(again) = self.shop.reader.read_small(found, BLOB_PLAIN_BYTES_MAX, &mut self.file)
-        {
-            read = again;
-        }
         let len = u32::try_from(self.file.len()).unwrap_or(u32::MAX);
         self.shop.read(1, u64::from(len));
         let hash = self.shop.ids.file_hash(&self.file);
         let mut hash16 = [0u8; 16];
         hash16.copy_from_slice(&hash[..16]);
-        let mut meta = read.meta;
-        meta.size = u64::from(len);
-        let mut file =
-            ReadFile { meta, content: FileContent::None, hash16, extents: None, changed: read.changed };
+        let mut file = read;
+        file.meta.size = u64::from(len);
+        file.hash16 = hash16;
         if len == 0 {
             return Ok(FileResult::Read(Box::new(file)));
         }

@@ -58,22 +58,21 @@ impl WriterCert {
             return Err(wrong("it is another kind of object"));
         }
         object.verify(admin_public)?;
-        let (fields, rest) = tlv::read(WHAT, &object.body)?;
-        let (mut public, mut label) = (None, String::new());
-        for (tag, value) in fields {
+        let (mut public, mut role, mut label) = (None, None, None);
+        for (tag, value) in tlv::read(WHAT, &object.body)? {
             match tag {
                 TAG_PUBLIC => public = value.try_into().ok(),
-                TAG_ROLE if value != [ROLE_HOST] => return Err(wrong("its role is unknown")),
-                TAG_ROLE => {}
-                TAG_LABEL => {
-                    label = std::str::from_utf8(value).map_err(|_| wrong("its label is no text"))?.to_owned();
-                }
+                TAG_ROLE => role = Some(value),
+                TAG_LABEL => label = std::str::from_utf8(value).ok().map(str::to_owned),
                 tag => tlv::unknown(WHAT, tag)?,
             }
         }
-        if !rest.is_empty() {
-            return Err(wrong("bytes follow its end"));
+        if role != Some(&[ROLE_HOST][..]) {
+            return Err(wrong("its role is unknown"));
         }
-        Ok(Self { public: public.ok_or(wrong("its key has not 32 bytes"))?, label })
+        match (public, label) {
+            (Some(public), Some(label)) => Ok(Self { public, label }),
+            _ => Err(wrong("its key or label is missing or not as written")),
+        }
     }
 }

@@ -78,7 +78,7 @@ impl Classified for FormatError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Malformed { .. } | Self::NotOpened { .. } | Self::NotSigned { .. } => {
-                "run `lifeboat repo verify`; another target may hold the object whole".to_owned()
+                "run `lifeboat repo verify`: another target may hold the object whole".to_owned()
             }
             Self::TooNew { .. } => "use a newer lifeboat".to_owned(),
             Self::WrongKey => "check the password file".to_owned(),

@@ -73,6 +73,7 @@ impl IndexRun {
         signer: &Signer,
         keys: &EpochKeys,
     ) -> Result<(Vec<u8>, ObjectHash), FormatError> {
+        debug_assert!(self.entries.is_sorted_by(|a, b| a < b), "a run is sorted before it is sealed");
         if self.entries.len() > ENTRIES_MAX || self.packs.len() > PACKS_MAX {
             return Err(FormatError::Unfit { what: WHAT, why: "it has too many entries" });
         }
@@ -115,9 +116,8 @@ impl IndexRun {
         if object.header.kind != ObjectKind::Index {
             return Err(wrong("it is another kind of object"));
         }
-        let (fields, _) = tlv::read(WHAT, &object.body)?;
         let mut columns: [Option<&[u8]>; 7] = [None; 7];
-        for (tag, value) in fields {
+        for (tag, value) in tlv::read_filled(WHAT, &object.body)? {
             match columns.get_mut(usize::from(tag)) {
                 Some(column) => *column = Some(value),
                 None => tlv::unknown(WHAT, tag)?,
@@ -144,8 +144,12 @@ impl IndexRun {
             })
             .collect();
         let in_table = |entry: &RunEntry| usize::try_from(entry.pack).is_ok_and(|pack| pack < packs.len());
-        if !entries.is_sorted() || !entries.iter().all(in_table) {
-            return Err(wrong("its blobs are not sorted, or name a pack that it does not list"));
+        let fits = |entry: &RunEntry| {
+            usize::try_from(entry.stored_bytes).is_ok_and(|bytes| bytes <= BLOB_PLAIN_BYTES_MAX)
+        };
+        let good = |entry: &RunEntry| in_table(entry) && fits(entry);
+        if !entries.is_sorted_by(|a, b| a < b) || !entries.iter().all(good) {
+            return Err(wrong("its blobs are not sorted, too long, or in a pack that it does not list"));
         }
         Ok(Self { packs, entries })
     }

@@ -69,7 +69,9 @@ pub fn index_name(level: u8, id: &ObjectHash) -> ObjectName {
 /// The level and id of an index run.
 pub fn parse_index_name(name: &ObjectName) -> Option<(u8, ObjectHash)> {
     let (level, id) = name.as_str().strip_prefix("i/")?.split_once('/')?;
-    Some((level.parse().ok()?, id.parse().ok()?))
+    let parsed = (level.parse().ok()?, id.parse().ok()?);
+    // `i/00/...` is another spelling, and so no name of ours.
+    (index_name(parsed.0, &parsed.1) == *name).then_some(parsed)
 }
 
 /// `keys/slot-<id>`, `keys/cert-<id>`.
@@ -146,7 +148,11 @@ pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotEntry> {
     let (at, rest) = text.split_once('-')?;
     let (writer8, rest) = rest.split_once('-')?;
     let (id, nonce) = rest.split_once('.')?;
-    let time_is_good = at.len() == 16 && at.ends_with('Z') && at.as_bytes()[8] == b'T';
+    let time_is_good = at.len() == 16
+        && at.bytes().zip(b"ddddddddTddddddZ").all(|(byte, form)| match form {
+            b'd' => byte.is_ascii_digit(),
+            letter => byte == *letter,
+        });
     let writer_is_good = writer8.len() == 8 && hex::decode(writer8).is_ok();
     if !(time_is_good && writer_is_good) {
         return None;

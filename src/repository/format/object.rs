@@ -2,7 +2,7 @@
 
 use super::error::FormatError;
 use super::keys::EpochKeys;
-use super::tlv::Reader;
+use super::tlv::{FILL_BYTES, Reader};
 use crate::base::id::{ObjectHash, RepoId, WriterId};
 use crate::base::limits::{OBJECT_BYTES_MAX, OBJECT_PART_BYTES_MAX};
 use crate::codec::hash;
@@ -15,7 +15,6 @@ const HEADER_BYTES: usize = 72;
 /// What S and the tag of a part bind: all of the header but the body's length.
 const BOUND_BYTES: usize = 64;
 const DOMAIN: &str = "lifeboat v1 object";
-const PAD: usize = 4096;
 
 /// What an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,11 +104,15 @@ pub fn encode(
     keys: Option<&EpochKeys>,
 ) -> Result<(Vec<u8>, ObjectHash), FormatError> {
     let unfit = |why| FormatError::Unfit { what: "an object", why };
+    debug_assert_eq!(header.signer, signer.id(), "an object names the one who signs it");
+    if !links.is_sorted_by(|a, b| a < b) {
+        return Err(unfit("its links are not sorted"));
+    }
     if body.len() > OBJECT_BYTES_MAX / 2 {
         return Err(unfit("its body is too long"));
     }
     let links_count = u16::try_from(links.len()).map_err(|_| unfit("it has too many links"))?;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len() + 2 * PAD);
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len() + 2 * FILL_BYTES);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&VERSION.to_le_bytes());
     bytes.extend_from_slice(&[header.kind as u8, header.sealing as u8]);
@@ -142,12 +145,12 @@ pub fn encode(
 
 fn seal_parts(key: &[u8; 32], repo: &RepoId, bound: &[u8], body: &[u8]) -> Vec<u8> {
     let count = body.len().div_ceil(OBJECT_PART_BYTES_MAX).max(1);
-    let mut out = Vec::with_capacity(body.len() + count * (PAD + SEAL_BYTES));
+    let mut out = Vec::with_capacity(body.len() + count * (FILL_BYTES + SEAL_BYTES));
     for number in 0..count {
         let start = number * OBJECT_PART_BYTES_MAX;
         let end = (start + OBJECT_PART_BYTES_MAX).min(body.len());
         let mut part = body.get(start..end).unwrap_or_default().to_vec();
-        part.resize(part.len().div_ceil(PAD).max(1) * PAD, 0);
+        part.resize(part.len().div_ceil(FILL_BYTES).max(1) * FILL_BYTES, 0);
         let sealed = seal::seal(key, repo, "object", &part_header(bound, number, number + 1 == count), &part);
         out.extend_from_slice(&u32::try_from(sealed.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&sealed);
@@ -172,7 +175,7 @@ fn open_parts(key: &[u8; 32], repo: &RepoId, bound: &[u8], stored: &[u8]) -> Res
         let last = reader.rest().is_empty();
         let full = plain_bytes == OBJECT_PART_BYTES_MAX;
         if plain_bytes == 0
-            || plain_bytes % PAD != 0
+            || plain_bytes % FILL_BYTES != 0
             || plain_bytes > OBJECT_PART_BYTES_MAX
             || !(last || full)
         {

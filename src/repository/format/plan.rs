@@ -74,8 +74,7 @@ impl PlanBody {
             return Err(FormatError::Malformed { what: WHAT, why: "it is another kind of object" });
         }
         let mut plan = Self::default();
-        let (fields, _) = tlv::read(WHAT, &object.body)?;
-        for (tag, value) in fields {
+        for (tag, value) in tlv::read_filled(WHAT, &object.body)? {
             match tag {
                 TAG_PACKS => plan.packs = PackSet::decode(value)?.packs,
                 TAG_PROPOSALS => plan.proposals = read_proposals(value)?,

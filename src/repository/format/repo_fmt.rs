@@ -12,6 +12,8 @@ const VERSION: u16 = 1;
 const CHUNKER_KEYED_GEAR: u16 = 1;
 /// Length of the object.
 pub const REPO_FMT_BYTES: usize = 160;
+/// No version's is longer.
+pub const REPO_FMT_BYTES_MAX: usize = 4096;
 
 /// The fixed facts of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,13 +60,14 @@ impl RepoFmt {
         if reader.array::<8>()? != *MAGIC {
             return Err(reader.wrong("it does not begin as one"));
         }
+        // Every version ends in this hash, whatever its length: damage is told from a newer version.
+        let (body, sum) = bytes.split_last_chunk::<32>().ok_or(reader.wrong("it is cut off"))?;
+        if bytes.len() > REPO_FMT_BYTES_MAX || hash::plain(&[body]) != *sum {
+            return Err(reader.wrong("its checksum does not fit"));
+        }
         let version = reader.u16()?;
         if version != VERSION {
             return Err(FormatError::TooNew { what, version });
-        }
-        let (body, sum) = bytes.split_last_chunk::<32>().ok_or(reader.wrong("it is cut off"))?;
-        if bytes.len() != REPO_FMT_BYTES || hash::plain(&[body]) != *sum {
-            return Err(reader.wrong("its checksum does not fit"));
         }
         let chunker_id = reader.u16()?;
         if chunker_id != CHUNKER_KEYED_GEAR {

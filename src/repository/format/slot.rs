@@ -123,8 +123,7 @@ pub fn open_passphrase_slot(
 fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<RootKeys, FormatError> {
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
     let (mut root, mut admin, mut pinned) = (None, None, false);
-    let (fields, rest) = tlv::read(WHAT, grant)?;
-    for (tag, value) in fields {
+    for (tag, value) in tlv::read(WHAT, grant)? {
         match tag {
             TAG_ROOT => root = Some(key(value)?),
             TAG_ADMIN => admin = Some(key(value)?),
@@ -132,7 +131,7 @@ fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<Roo
             tag => tlv::unknown(WHAT, tag)?,
         }
     }
-    if !rest.is_empty() || !pinned {
+    if !pinned {
         return Err(wrong("it was made for another repo.fmt"));
     }
     let keys = RootKeys::new(root.ok_or(FormatError::NotGranted { what: "the root key" })?, admin);

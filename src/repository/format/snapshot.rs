@@ -140,13 +140,14 @@ pub struct SnapshotBody {
 }
 
 impl SnapshotBody {
-    /// Its bytes.
+    /// Its bytes. Tags, index runs and packs are stored sorted, each once.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = TlvWriter::new();
         out.put(1, &[self.kind as u8]).put(2, self.host.as_bytes());
         put_some(&mut out, 3, self.policy.as_deref().map(str::as_bytes));
-        let mut tags = count(self.tags.len());
-        self.tags.iter().for_each(|tag| counted(&mut tags, tag.as_bytes()));
+        let words = sorted(&self.tags);
+        let mut tags = count(words.len());
+        words.iter().for_each(|tag| counted(&mut tags, tag.as_bytes()));
         out.put(4, &tags).put(5, &[ms(self.started_at), ms(self.ended_at)].concat());
         put_some(&mut out, 6, self.parent.as_ref().map(|id| &id.as_bytes()[..]));
         put_some(&mut out, 7, self.base_full.as_ref().map(|id| &id.as_bytes()[..]));
@@ -157,34 +158,32 @@ impl SnapshotBody {
             roots.extend_from_slice(&root.entries.to_le_bytes());
             roots.extend_from_slice(&root.bytes.to_le_bytes());
         }
-        let runs: Vec<u8> = self.index_runs.iter().flat_map(|id| *id.as_bytes()).collect();
+        let runs: Vec<u8> = sorted(&self.index_runs).iter().flat_map(|id| *id.as_bytes()).collect();
         let packs = match &self.pack_set {
-            PackSetRef::Inline(packs) => [&[0][..], &pack_set::encode(packs)].concat(),
+            PackSetRef::Inline(packs) => [&[0][..], &pack_set::encode(&sorted(packs))].concat(),
             PackSetRef::Blob(id) => [&[1][..], id.as_bytes()].concat(),
         };
         out.put(8, &roots).put(9, &runs).put(10, &packs).put(11, &self.excludes_hash);
         let s = &self.stats;
         let stats = [s.files, s.files_read, s.bytes_read, s.bytes_new, s.changed, s.excluded];
         let stats: Vec<u8> = stats.iter().flat_map(|number| number.to_le_bytes()).collect();
-        out.put(12, self.tool.as_bytes()).put(13, &stats).put(14, &self.unread.count.to_le_bytes());
+        out.put(12, self.tool.as_bytes()).put(13, &stats);
+        // The byte says that no list of the items is stored.
+        out.put(14, &[&self.unread.count.to_le_bytes()[..], &[0]].concat());
         put_some(&mut out, 15, self.run_id.as_deref().map(str::as_bytes));
         put_some(&mut out, 16, self.occurrence.as_deref().map(str::as_bytes));
         out.put(17, &[self.asked as u8]).put(18, &ms(self.captured_at));
         out.finish()
     }
 
-    /// Reads a body; the zeros that fill a sealed one may follow.
+    /// Reads an opened body with its fill.
     ///
     /// # Errors
-    /// When a field is missing, unknown and critical, or not as it was written.
+    /// When a field is missing, unknown and critical, or not as it would be written.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let wrong = |why| FormatError::Malformed { what: WHAT, why };
-        let (fields, fill) = tlv::read(WHAT, bytes)?;
-        if fill.iter().any(|byte| *byte != 0) {
-            return Err(wrong("bytes follow its end"));
-        }
         let mut by_tag: [Option<&[u8]>; 19] = [None; 19];
-        for (tag, value) in fields {
+        for (tag, value) in tlv::read_filled(WHAT, bytes)? {
             match by_tag.get_mut(usize::from(tag)) {
                 Some(field) => *field = Some(value),
                 None => tlv::unknown(WHAT, tag)?,
@@ -218,7 +217,7 @@ impl SnapshotBody {
             excludes_hash: hash(field(11)?)?,
             tool: text(field(12)?)?,
             stats: read_stats(field(13)?)?,
-            unread: UnreadItems { count: number(field(14)?)? },
+            unread: read_unread(field(14)?)?,
             run_id: optional(15).map(text).transpose()?,
             occurrence: optional(16).map(text).transpose()?,
             asked: kind(field(17)?)?,
@@ -254,11 +253,24 @@ fn time(bytes: &[u8]) -> Result<Timestamp, FormatError> {
     if at.unix_ms() == ms { Ok(at) } else { Err(reader.wrong("a time is out of bounds")) }
 }
 
-fn number(bytes: &[u8]) -> Result<u64, FormatError> {
+fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    items.dedup();
+    items
+}
+
+fn read_unread(bytes: &[u8]) -> Result<UnreadItems, FormatError> {
     let mut reader = Reader::new(WHAT, bytes);
-    let number = reader.u64()?;
+    let unread = UnreadItems { count: reader.u64()? };
+    // A later version stores the items in a blob of kind 5 and its id here.
+    match reader.u8()? {
+        0 => {}
+        1 => drop(reader.array::<32>()?),
+        _ => return Err(reader.wrong("its list of unread items is in an unknown form")),
+    }
     reader.end()?;
-    Ok(number)
+    Ok(unread)
 }
 
 fn read_tags(bytes: &[u8]) -> Result<Vec<String>, FormatError> {
@@ -269,7 +281,7 @@ fn read_tags(bytes: &[u8]) -> Result<Vec<String>, FormatError> {
         tags.push(tag.to_owned());
     }
     reader.end()?;
-    Ok(tags)
+    if tags.is_sorted_by(|a, b| a < b) { Ok(tags) } else { Err(reader.wrong("its tags are not sorted")) }
 }
 
 fn read_roots(bytes: &[u8]) -> Result<Vec<SnapshotRoot>, FormatError> {

@@ -36,30 +36,51 @@ impl TlvWriter {
     }
 }
 
-/// Reads a body: its fields in order, then what follows the end mark.
+/// A sealed body is filled with zeros to a multiple of this, so that lengths say little.
+pub const FILL_BYTES: usize = 4096;
+
+/// The fields of a body in order.
+pub type Fields<'a> = Vec<(u16, &'a [u8])>;
+
+/// Reads a body that ends with its end mark.
 ///
 /// # Errors
-/// When tags do not ascend, a length runs out of the body, or the end mark is missing.
-pub fn read<'a>(what: &'static str, body: &'a [u8]) -> Result<(Vec<(u16, &'a [u8])>, &'a [u8]), FormatError> {
-    let wrong = |why| FormatError::Malformed { what, why };
+/// When tags do not ascend, a length runs out of the body, the end mark is missing, or anything
+/// follows it.
+pub fn read<'a>(what: &'static str, body: &'a [u8]) -> Result<Fields<'a>, FormatError> {
+    let (fields, rest) = fields(what, body)?;
+    Reader::new(what, rest).end()?;
+    Ok(fields)
+}
+
+/// Reads a body that is filled with zeros to the next multiple of [`FILL_BYTES`], as sealed ones are.
+///
+/// # Errors
+/// As [`read`], and when the fill is not the shortest, of zeros.
+pub fn read_filled<'a>(what: &'static str, body: &'a [u8]) -> Result<Fields<'a>, FormatError> {
+    let (fields, fill) = fields(what, body)?;
+    let shortest = body.len().is_multiple_of(FILL_BYTES) && fill.len() < FILL_BYTES;
+    if shortest && fill.iter().all(|byte| *byte == 0) {
+        Ok(fields)
+    } else {
+        Err(FormatError::Malformed { what, why: "its fill is not the shortest, of zeros" })
+    }
+}
+
+fn fields<'a>(what: &'static str, body: &'a [u8]) -> Result<(Fields<'a>, &'a [u8]), FormatError> {
+    let mut reader = Reader::new(what, body);
     let mut fields = Vec::new();
-    let mut rest = body;
     let mut last = 0;
     loop {
-        let (tag, after) = rest.split_first_chunk::<2>().ok_or(wrong("its end mark is missing"))?;
-        let tag = u16::from_le_bytes(*tag);
+        let tag = reader.u16()?;
         if tag == 0 {
-            return Ok((fields, after));
+            return Ok((fields, reader.rest()));
         }
         if tag <= last {
-            return Err(wrong("its tags do not ascend"));
+            return Err(reader.wrong("its tags do not ascend"));
         }
         last = tag;
-        let (len, after) = after.split_first_chunk::<4>().ok_or(wrong("a length is cut off"))?;
-        let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| wrong("a length is too large"))?;
-        let (value, after) = after.split_at_checked(len).ok_or(wrong("a value is cut off"))?;
-        fields.push((tag, value));
-        rest = after;
+        fields.push((tag, reader.counted()?));
     }
 }
 
