@@ -1,1 +1,9 @@
-//! What was promised: policies, schedules, the 3-2-1 rule, objectives. Decisions with reasons; now and facts are arguments.
+//! What was promised, and what follows from it: policies, drills, schedules, the 3-2-1 rule,
+//! objectives.
+//!
+//! Decisions with reasons. `now` and every fact are arguments; nothing here reads a clock, acts,
+//! or touches anything but the configuration files that [`load`] reads.
+
+pub mod due;
+pub mod model;
+pub mod schedule;
