@@ -139,7 +139,8 @@ where
 {
     let grace = Duration::from_secs(ON_TIME_SECONDS);
     let recent = |moment: Timestamp| facts.now.since(moment) <= grace;
-    let in_the_way = facts.last_run.as_ref().is_some_and(|run| at >= run.started && run.ended.is_none_or(recent));
+    let in_the_way =
+        facts.last_run.as_ref().is_some_and(|run| at >= run.started && run.ended.is_none_or(recent));
     recent(at) || in_the_way
 }
 
@@ -192,7 +193,10 @@ mod tests {
             };
             let decision = decide(&lines, &facts);
             for (kind, occurrence, _) in &decision.not_run {
-                assert!(self.recorded.insert((*kind, occurrence.at)), "recorded twice: {kind:?} {occurrence:?}");
+                assert!(
+                    self.recorded.insert((*kind, occurrence.at)),
+                    "recorded twice: {kind:?} {occurrence:?}"
+                );
             }
             if let Some((kind, occurrence)) = &decision.run_now {
                 assert!(self.recorded.insert((*kind, occurrence.at)), "run twice: {kind:?} {occurrence:?}");
@@ -225,7 +229,10 @@ mod tests {
         let mut line = Timeline::new("2026-06-01T10:20:00Z", CatchUp::Once);
         let decision = line.tick(at("2026-06-01T10:20:00Z"));
         assert_eq!(decision, Decision { run_now: None, not_run: vec![], waiting: None, more: false });
-        assert_eq!(run(&line.tick(at("2026-06-01T11:00:10Z"))), Some((Kind::Incremental, "13:00".to_owned())));
+        assert_eq!(
+            run(&line.tick(at("2026-06-01T11:00:10Z"))),
+            Some((Kind::Incremental, "13:00".to_owned()))
+        );
     }
 
     #[test]
@@ -250,19 +257,22 @@ mod tests {
         assert_eq!(decision.run_now, None);
         assert_eq!(decision.not_run.len(), 6);
         assert!(decision.not_run.iter().all(|(_, _, why)| *why == Outcome::Missed));
-        assert_eq!(run(&line.tick(at("2026-06-02T02:01:00Z"))), Some((Kind::Incremental, "04:00".to_owned())));
+        assert_eq!(
+            run(&line.tick(at("2026-06-02T02:01:00Z"))),
+            Some((Kind::Incremental, "04:00".to_owned()))
+        );
     }
 
     #[test]
     fn an_incremental_due_during_a_run_is_skipped_and_a_full_waits() {
         for catch_up in [CatchUp::Once, CatchUp::Skip] {
             let mut line = Timeline::new("2026-06-01T20:30:00Z", catch_up);
-            assert_eq!(run(&line.tick(at("2026-06-01T21:00:05Z"))), Some((Kind::Incremental, "23:00".to_owned())));
-            let during = line.tick(at("2026-06-01T22:00:05Z"));
             assert_eq!(
-                outcomes(&during),
-                [(Kind::Incremental, "00:00".to_owned(), Outcome::SkippedOverlap)]
+                run(&line.tick(at("2026-06-01T21:00:05Z"))),
+                Some((Kind::Incremental, "23:00".to_owned()))
             );
+            let during = line.tick(at("2026-06-01T22:00:05Z"));
+            assert_eq!(outcomes(&during), [(Kind::Incremental, "00:00".to_owned(), Outcome::SkippedOverlap)]);
             let full_due = line.tick(at("2026-06-01T23:00:05Z"));
             assert_eq!(full_due.waiting.map(|(kind, _)| kind), Some(Kind::Full));
             assert_eq!(full_due.run_now, None);
@@ -278,7 +288,10 @@ mod tests {
         line.end(at("2026-06-01T11:01:00Z"));
         assert_eq!(run(&line.tick(at("2026-06-01T10:59:00Z"))), None);
         assert_eq!(run(&line.tick(at("2026-06-01T11:00:30Z"))), None);
-        assert_eq!(run(&line.tick(at("2026-06-01T12:00:00Z"))), Some((Kind::Incremental, "14:00".to_owned())));
+        assert_eq!(
+            run(&line.tick(at("2026-06-01T12:00:00Z"))),
+            Some((Kind::Incremental, "14:00".to_owned()))
+        );
     }
 
     #[test]

@@ -5,5 +5,7 @@
 //! or touches anything but the configuration files that [`load`] reads.
 
 pub mod due;
+pub mod load;
 pub mod model;
+pub mod problem;
 pub mod schedule;

@@ -107,9 +107,17 @@ impl Schedule {
     }
 
     /// All occurrences after `after` up to and including `until`, in order, made as they are asked for.
-    pub fn occurrences(&self, after: Timestamp, until: Timestamp) -> Occurrences<'_> {
+    pub fn occurrences(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Occurrence> {
+        self.moments(after, until).map(|(at, local)| Occurrence {
+            at,
+            local: local.format("%Y-%m-%d %H:%M %Z").to_string(),
+            zone: self.zone.name().to_owned(),
+        })
+    }
+
+    fn moments(&self, after: Timestamp, until: Timestamp) -> Moments<'_> {
         let local_day = after.to_utc().with_timezone(&self.zone).date_naive();
-        Occurrences {
+        Moments {
             schedule: self,
             // A day early: around a midnight change an instant can belong to the day before.
             day: local_day.pred_opt(),
@@ -132,7 +140,9 @@ impl Schedule {
             && match self.nth {
                 None => true,
                 Some(Nth::FromStart(nth)) => day.day0() / 7 == nth,
-                Some(Nth::Last) => day.checked_add_days(Days::new(7)).is_none_or(|d| d.month() != day.month()),
+                Some(Nth::Last) => {
+                    day.checked_add_days(Days::new(7)).is_none_or(|d| d.month() != day.month())
+                }
             }
     }
 
@@ -154,9 +164,8 @@ impl Schedule {
     }
 }
 
-/// The moments of a [`Schedule`] in a window.
-#[derive(Debug)]
-pub struct Occurrences<'a> {
+/// The moments of a [`Schedule`] in a window, also as the zone's clocks show them.
+struct Moments<'a> {
     schedule: &'a Schedule,
     day: Option<NaiveDate>,
     ready: VecDeque<DateTime<Tz>>,
@@ -164,10 +173,10 @@ pub struct Occurrences<'a> {
     until: Timestamp,
 }
 
-impl Iterator for Occurrences<'_> {
-    type Item = Occurrence;
+impl Iterator for Moments<'_> {
+    type Item = (Timestamp, DateTime<Tz>);
 
-    fn next(&mut self) -> Option<Occurrence> {
+    fn next(&mut self) -> Option<Self::Item> {
         loop {
             while let Some(local) = self.ready.pop_front() {
                 let at = Timestamp::from_unix_ms(local.timestamp_millis());
@@ -176,8 +185,7 @@ impl Iterator for Occurrences<'_> {
                     self.ready.clear();
                 } else if at > self.last {
                     self.last = at;
-                    let zone = self.schedule.zone.name().to_owned();
-                    return Some(Occurrence { at, local: local.format("%Y-%m-%d %H:%M %Z").to_string(), zone });
+                    return Some((at, local));
                 }
             }
             let day = self.day?;
@@ -203,7 +211,7 @@ pub fn longest_gap(schedules: &[&Schedule]) -> Option<Duration> {
             let from = reference(schedule.zone);
             let until = from.to_utc().checked_add_months(Months::new(months))?;
             let until = Timestamp::from_unix_ms(until.timestamp_millis());
-            moments.extend(schedule.occurrences(from, until).map(|o| o.at));
+            moments.extend(schedule.moments(from, until).map(|(at, _)| at));
         }
         moments.sort_unstable();
         moments.windows(2).map(|pair| pair[1].since(pair[0])).max()
@@ -212,7 +220,8 @@ pub fn longest_gap(schedules: &[&Schedule]) -> Option<Duration> {
 
 fn reference(zone: Tz) -> Timestamp {
     let midnight = REFERENCE_DAY.and_time(chrono::NaiveTime::MIN);
-    let at = zone.from_local_datetime(&midnight).earliest().map_or(midnight.and_utc(), |t| t.with_timezone(&Utc));
+    let at =
+        zone.from_local_datetime(&midnight).earliest().map_or(midnight.and_utc(), |t| t.with_timezone(&Utc));
     // A minute early, so that the first of January itself is inside.
     Timestamp::from_unix_ms(at.timestamp_millis()).minus(Duration::from_secs(60))
 }
@@ -241,7 +250,8 @@ fn fields_of(spec: &str) -> Result<([String; 5], Option<Nth>), String> {
         }
         ["monthly", nth_day, time] => {
             let (minute, hour) = time_of(time)?;
-            let (nth, day) = nth_day.split_once('-').ok_or("`monthly` takes first-wed .. fourth-wed or last-wed")?;
+            let (nth, day) =
+                nth_day.split_once('-').ok_or("`monthly` takes first-wed .. fourth-wed or last-wed")?;
             let nth = match nth {
                 "first" => Nth::FromStart(0),
                 "second" => Nth::FromStart(1),
@@ -264,16 +274,20 @@ fn fields_of(spec: &str) -> Result<([String; 5], Option<Nth>), String> {
             let own = |field: &str| field.to_owned();
             Ok(([own(minute), own(hour), own(day), own(month), weekdays_of(weekday)?], None))
         }
-        _ => Err("write hourly, daily 01:00, weekly sun 03:30, monthly first-wed 14:00, half-yearly, yearly, \
+        _ => {
+            Err("write hourly, daily 01:00, weekly sun 03:30, monthly first-wed 14:00, half-yearly, yearly, \
                   or five cron fields"
-            .to_owned()),
+                .to_owned())
+        }
     }
 }
 
 /// Minute and hour of `HH:MM`.
 fn time_of(text: &str) -> Result<(String, String), String> {
     let two_digits = |part: &str| {
-        Some(part).filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_digit())).and_then(|p| p.parse().ok())
+        Some(part)
+            .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|p| p.parse().ok())
     };
     let parsed = text.split_once(':').and_then(|(h, m)| Some((two_digits(h)?, two_digits(m)?)));
     match parsed {
@@ -394,7 +408,12 @@ mod tests {
         assert_eq!(berlin("daily 02:30"), ["2026-10-25 02:30 CEST"]);
         assert_eq!(
             berlin("*/30 * * * *"),
-            ["2026-10-25 02:00 CEST", "2026-10-25 02:30 CEST", "2026-10-25 02:00 CET", "2026-10-25 02:30 CET"]
+            [
+                "2026-10-25 02:00 CEST",
+                "2026-10-25 02:30 CEST",
+                "2026-10-25 02:00 CET",
+                "2026-10-25 02:30 CET"
+            ]
         );
     }
 
@@ -420,9 +439,25 @@ mod tests {
     #[test]
     fn what_is_no_schedule_is_refused_with_a_reason() {
         let refused = [
-            "", "never", "hourly 5", "daily", "daily 24:00", "daily 1:00", "daily +1:00", "weekly someday 01:00",
-            "monthly fifth-wed 01:00", "0 1 1 * 1", "0 0 31 2 *", "61 * * * *", "0 1 * * 8", "* * * *", "0 0 * * */0",
-            "monthly wed 01:00", "@daily", "0 0 * 13 *", "ÿ é ñ ö ü",
+            "",
+            "never",
+            "hourly 5",
+            "daily",
+            "daily 24:00",
+            "daily 1:00",
+            "daily +1:00",
+            "weekly someday 01:00",
+            "monthly fifth-wed 01:00",
+            "0 1 1 * 1",
+            "0 0 31 2 *",
+            "61 * * * *",
+            "0 1 * * 8",
+            "* * * *",
+            "0 0 * * */0",
+            "monthly wed 01:00",
+            "@daily",
+            "0 0 * 13 *",
+            "ÿ é ñ ö ü",
         ];
         for spec in refused {
             assert!(Schedule::parse(spec, Tz::UTC).is_err(), "{spec}");
