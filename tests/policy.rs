@@ -90,6 +90,26 @@ fn defaults_are_safe_and_name_their_origin() {
 }
 
 #[test]
+fn the_documentation_names_every_key_with_its_default() {
+    let page = include_str!("../docs/configuration.md");
+    let drill = "policy = \"web\"\nwhen = \"yearly\"\n";
+    let files = [("policies/web.toml", MINIMAL), ("drills/d.toml", drill), ("lifeboat.toml", "")];
+    let configuration = read(&files).unwrap();
+    let (policy, drill) = (&configuration.policies[0], configuration.drill("d").unwrap());
+    let mut defaults = 0;
+    for setting in policy.settings.iter().chain(&drill.settings).filter(|s| s.origin == Origin::Default) {
+        let key = setting.key.strip_prefix("targets.disk.").unwrap_or(&setting.key);
+        let row = page.lines().find(|line| line.contains(&format!("`{key}`")) && line.starts_with('|'));
+        let row = row.unwrap_or_else(|| panic!("no row for {key}"));
+        let stated = row.contains(&setting.value) || row.contains(setting.value.trim_matches('"'));
+        let in_words = matches!(key, "description" | "schedule.timezone");
+        assert!(stated || in_words, "{key} = {}: {row}", setting.value);
+        defaults += 1;
+    }
+    assert!(defaults > 25, "{defaults}");
+}
+
+#[test]
 fn the_version_is_what_sha256sum_prints() {
     let configuration = read(&[("policies/web.toml", MINIMAL)]).unwrap();
     let version = &configuration.policies[0].version;

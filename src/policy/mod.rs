@@ -4,8 +4,11 @@
 //! Decisions with reasons. `now` and every fact are arguments; nothing here reads a clock, acts,
 //! or touches anything but the configuration files that [`load`] reads.
 
+pub mod copies;
 pub mod due;
 pub mod load;
 pub mod model;
+pub mod objective;
 pub mod problem;
 pub mod schedule;
+pub mod state;

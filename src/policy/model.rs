@@ -14,6 +14,9 @@ use super::schedule::Schedule;
 /// Longest id and target name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// What becomes of old snapshots, as `plan` says it.
+pub const RETENTION: &str = "nothing is removed before prune exists";
+
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -318,11 +321,18 @@ pub enum CopyClass {
     Offsite,
 }
 
+impl CopyClass {
+    /// The class that a declared location gives: its first part decides.
+    pub fn of(location: Option<&str>, site: &str) -> Self {
+        let elsewhere = location.is_some_and(|location| location.split('/').next() != Some(site));
+        if elsewhere { Self::Offsite } else { Self::Local }
+    }
+}
+
 impl Target {
     /// The class that the declared location gives. Facts can refute it ([`super::copies`]).
     pub fn class(&self, site: &str) -> CopyClass {
-        let elsewhere = |location: &String| location.split('/').next() != Some(site);
-        if self.location.as_ref().is_some_and(elsewhere) { CopyClass::Offsite } else { CopyClass::Local }
+        CopyClass::of(self.location.as_deref(), site)
     }
 }
 
