@@ -323,5 +323,11 @@ pub(super) fn meant<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Opt
 
 /// A value of another type than expected. Says the type, never the value.
 pub(super) fn wrong_type(value: &Value, expected: &str) -> Complaint {
-    Complaint::value(format!("a {} where {expected} belongs", value.type_name()), format!("write {expected}"))
+    Complaint::value(format!("{} where {expected} belongs", a_type(value)), format!("write {expected}"))
+}
+
+fn a_type(value: &Value) -> String {
+    let name = value.type_name();
+    let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {name}")
 }
