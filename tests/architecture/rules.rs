@@ -54,7 +54,7 @@ const ROOMS_THAT_DELETE: [&str; 3] =
 
 /// Everything that breaks a rule, as `path:line: rule`. A file is its path from the top of the
 /// package, with `/`, and its text.
-pub fn violations(files: &[(&str, &str)]) -> Vec<String> {
+pub(crate) fn violations(files: &[(&str, &str)]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in files {
         let source = Source::read(path, text);

@@ -5,28 +5,28 @@
 
 /// An identifier or one mark of punctuation (`::` counts as one).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
-    pub text: String,
-    pub line: usize,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
 /// `a::b::c`, wherever it stands; a `use` tree gives one path for each of its leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
-    pub segments: Vec<String>,
-    pub line: usize,
+pub(crate) struct Path {
+    pub(crate) segments: Vec<String>,
+    pub(crate) line: usize,
 }
 
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// From the top of the package, with `/`.
-    pub path: &'a str,
-    pub tokens: Vec<Token>,
+    pub(crate) path: &'a str,
+    pub(crate) tokens: Vec<Token>,
     /// The first line that belongs to the tests at the foot; one past the end where there are none.
-    pub tests_from_line: usize,
+    pub(crate) tests_from_line: usize,
 }
 
 impl<'a> Source<'a> {
-    pub fn read(path: &'a str, text: &str) -> Self {
+    pub(crate) fn read(path: &'a str, text: &str) -> Self {
         let tokens = tokens(text);
         let whole_file_is_tests = path.ends_with("/tests.rs") || path.contains("/tests/");
         let tests_from_line = if whole_file_is_tests {
@@ -38,17 +38,17 @@ impl<'a> Source<'a> {
     }
 
     /// The folder below `src`; for a file right in `src`, its name.
-    pub fn floor(&self) -> Option<&'a str> {
+    pub(crate) fn floor(&self) -> Option<&'a str> {
         self.path.strip_prefix("src/")?.split('/').next()
     }
 
-    pub fn production(&self) -> &[Token] {
+    pub(crate) fn production(&self) -> &[Token] {
         let end = self.tokens.partition_point(|token| token.line < self.tests_from_line);
         &self.tokens[..end]
     }
 
     /// All paths; `super::` chains that climb to the crate's root are spelled with `crate`.
-    pub fn paths(&self) -> Vec<Path> {
+    pub(crate) fn paths(&self) -> Vec<Path> {
         let mut depth = ModuleDepth::of_file(self.path);
         let mut found = Vec::new();
         for at in 0..self.tokens.len() {
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
         found
     }
 
-    pub fn production_paths(&self) -> Vec<Path> {
+    pub(crate) fn production_paths(&self) -> Vec<Path> {
         let mut paths = self.paths();
         paths.retain(|path| path.line < self.tests_from_line);
         paths
@@ -172,12 +172,12 @@ fn expand(tokens: &[Token], mut at: usize, prefix: &mut Vec<String>, found: &mut
     at
 }
 
-pub fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     text.starts_with(|c: char| c == '_' || c.is_alphabetic())
 }
 
 /// Splits text into tokens. Comments, strings, characters and numbers vanish.
-pub fn tokens(text: &str) -> Vec<Token> {
+pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut scan = Scan { rest: text, line: 1 };
     let mut tokens = Vec::new();
     while let Some(c) = scan.rest.chars().next() {
