@@ -4,4 +4,6 @@
 pub mod error;
 pub mod places;
 pub mod plumbing;
+pub mod run;
 pub mod secrets;
+pub mod site;
