@@ -7,3 +7,5 @@ pub mod plumbing;
 pub mod run;
 pub mod secrets;
 pub mod site;
+pub mod status;
+pub mod verify;
