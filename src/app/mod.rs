@@ -9,3 +9,5 @@ pub mod secrets;
 pub mod site;
 pub mod status;
 pub mod verify;
+pub mod plan;
+pub mod restore;

@@ -119,7 +119,7 @@ pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failu
         rpo_met: if exposed.is_none() { Answer::Unknown } else if rpo_met { Answer::Yes } else { Answer::No },
         evidence_intact: evidence_intact(site),
         // Kits come with a later version: none exists, and none is claimed.
-        recovery_kit: Answer::No,
+        recovery_kit: Answer::Unknown,
         frozen: false,
         next_check: policy.verify.deep.next(now).map(|next| next.at),
     });
