@@ -30,7 +30,7 @@ pub enum OnFail {
 pub struct CheckSpec {
     /// Unique within the drill; findings are tied to it.
     pub id: String,
-    /// Whether the drill can pass without it. The manifest check is required whatever this says.
+    /// Whether the drill needs it. The manifest check is required whatever this says.
     pub required: bool,
     /// What its failure means.
     pub on_fail: OnFail,

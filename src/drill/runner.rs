@@ -300,6 +300,7 @@ impl<'a> Run<'a> {
             ended: self.out.ended,
             restore: &self.out.restore,
             absent: self.out.pick.as_ref().map_or(&[], |pick| &pick.absent),
+            used_local_cache: self.out.reads.used_local_cache,
             checks: &self.out.checks,
             cleanup: self.out.cleanup.as_ref(),
             rto,

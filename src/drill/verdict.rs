@@ -92,6 +92,8 @@ pub struct Facts<'a> {
     pub restore: &'a RestoreOutcome,
     /// Named paths that are not in the snapshot.
     pub absent: &'a [String],
+    /// Whether anything was read from a cache of this machine and not from the copy.
+    pub used_local_cache: bool,
     /// The checks, as far as they ran.
     pub checks: &'a [CheckOutcome],
     /// The cleanup, once it has happened.
@@ -170,6 +172,9 @@ fn doubts(facts: &Facts<'_>) -> Vec<String> {
         RestoreOutcome::Stopped => reasons.push("the restore did not come to its end".to_owned()),
         _ => {}
     }
+    if facts.used_local_cache {
+        reasons.push("data came from a cache of this machine and not from the copy".to_owned());
+    }
     let broken = |check: &&CheckOutcome| check.is_required() && check.result == CheckResult::Error;
     reasons.extend(
         facts
@@ -247,7 +252,15 @@ mod tests {
         cleanup: &Cleanup,
         rto: RtoMet,
     ) -> Verdict {
-        let judged = judge(&Facts { ended, restore, absent: &[], checks, cleanup: Some(cleanup), rto });
+        let judged = judge(&Facts {
+            ended,
+            restore,
+            absent: &[],
+            used_local_cache: false,
+            checks,
+            cleanup: Some(cleanup),
+            rto,
+        });
         assert!(!judged.reasons.is_empty(), "a verdict has reasons");
         judged.verdict
     }
@@ -318,12 +331,27 @@ mod tests {
     }
 
     #[test]
+    fn what_came_from_a_cache_proves_nothing_about_the_copy() {
+        let judged = judge(&Facts {
+            ended: Ended::InTime,
+            restore: &RestoreOutcome::Complete,
+            absent: &[],
+            used_local_cache: true,
+            checks: &good(),
+            cleanup: None,
+            rto: RtoMet::NotClaimed,
+        });
+        assert_eq!(judged.verdict, Verdict::Inconclusive);
+    }
+
+    #[test]
     fn a_named_path_that_is_absent_fails_the_drill() {
         let absent = ["etc/app.conf".to_owned()];
         let judged = judge(&Facts {
             ended: Ended::InTime,
             restore: &RestoreOutcome::Complete,
             absent: &absent,
+            used_local_cache: false,
             checks: &good(),
             cleanup: None,
             rto: RtoMet::NotClaimed,

@@ -74,7 +74,7 @@ pub struct CheckOutcome {
     pub id: String,
     /// Its kind.
     pub kind: &'static str,
-    /// Whether the drill could pass without it.
+    /// Whether the drill needs it. Always so for the manifest check.
     pub required: bool,
     /// What its failure means.
     pub on_fail: OnFail,
@@ -105,11 +105,13 @@ pub(in crate::drill) fn make(spec: &CheckSpec, scene: &mut Scene<'_>) -> CheckOu
         Ok(seen) => (CheckResult::Fail, seen),
         Err(Unobserved(why)) => (CheckResult::Error, Observation::new(false, why)),
     };
+    let kind = spec.check.kind();
+    let is_manifest = kind == "manifest";
     CheckOutcome {
         id: spec.id.clone(),
-        kind: spec.check.kind(),
-        required: spec.required,
-        on_fail: spec.on_fail,
+        kind,
+        required: spec.required || is_manifest,
+        on_fail: if is_manifest { OnFail::Fail } else { spec.on_fail },
         result,
         expected: spec.check.expected(),
         observed: seen.observed,
