@@ -162,7 +162,7 @@ impl Page<'_> {
         let in_limit = lasted.as_secs_f64() <= r.plan.time_limit_s as f64;
         html! {
             (self.section(self.l.sections.summary, html! {
-                table {
+                table.summary {
                     thead { tr { th { (c.what) } th { (c.objective) } th { (c.measured) } th { (c.met) } } }
                     tbody {
                         tr { td.k { (f.integrity) } td { (f.integrity_objective) } td { (self.integrity()) } td { (self.met(self.integrity_met())) } }
@@ -186,16 +186,14 @@ impl Page<'_> {
         let r = &self.report.restore;
         match self.integrity_met() {
             Met::NotClaimed => self.l.not_measured.to_owned(),
-            _ => format!(
-                "{} {}, {} {}, {} {}, {} {}",
-                grouped(r.files),
-                self.l.facts.files,
-                grouped(r.mismatched),
-                self.l.facts.mismatched.to_lowercase(),
-                grouped(r.missing),
-                self.l.facts.missing.to_lowercase(),
-                grouped(r.metadata_differences),
-                self.l.facts.metadata.to_lowercase(),
+            _ => fill(
+                self.l.sentences.integrity,
+                &[
+                    ("files", grouped(r.files)),
+                    ("mismatched", grouped(r.mismatched)),
+                    ("missing", grouped(r.missing)),
+                    ("metadata", grouped(r.metadata_differences)),
+                ],
             ),
         }
     }
@@ -326,7 +324,7 @@ impl Page<'_> {
             self.l.sections.checks,
             html! {
                 @if checks.is_empty() { p { (self.l.sentences.no_checks) } } @else {
-                    table {
+                    table.checks {
                         thead { tr { th { (c.result) } th { (c.check) } th { (c.expected) } th { (c.observed) } th.n { (c.duration) } } }
                         tbody { @for check in checks { (self.check(check)) } }
                     }

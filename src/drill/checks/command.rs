@@ -131,6 +131,8 @@ impl Check for Command {
             drop(wait(&child, &receive, &mut collector, clock, GRACE, &|| false));
             signal(group, Signal::KILL);
         }
+        // It may have moved to a group of its own making; a dead one makes this fail, which is fine.
+        let _ = child.kill();
         let status = child.wait().map_err(|error| Unobserved(format!("cannot wait for it: {error}")))?;
         collector.drain(&receive, clock);
 
