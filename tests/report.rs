@@ -129,6 +129,23 @@ fn environment() -> Environment {
     }
 }
 
+fn plan() -> Plan {
+    Plan {
+        name: "erp-weekly".to_owned(),
+        kind: "restore".to_owned(),
+        sha256: hash("a"),
+        objective: "Show that files come back from the off-site copy, unchanged and recent.".to_owned(),
+        scenario: Some("The backup disk is lost; the copy in the object store is what is left.".to_owned()),
+        success_criteria: vec![
+            "every picked entry is as it was recorded at backup time".to_owned(),
+            "at least 400,000 files in the snapshot, newest upload within 26 hours".to_owned(),
+            "finished within two hours".to_owned(),
+        ],
+        runbook: None,
+        time_limit_s: 7_200,
+    }
+}
+
 /// A weekly sample drill from the off-site copy that passed.
 fn sample() -> DrillReport {
     DrillReport {
@@ -137,22 +154,7 @@ fn sample() -> DrillReport {
         supersedes: None,
         verdict: Verdict::Pass,
         verdict_reasons: vec!["the restore is complete and all 4 checks passed".to_owned()],
-        plan: Plan {
-            name: "erp-weekly".to_owned(),
-            kind: "restore".to_owned(),
-            sha256: hash("a"),
-            objective: "Show that files come back from the off-site copy, unchanged and recent.".to_owned(),
-            scenario: Some(
-                "The backup disk is lost; the copy in the object store is what is left.".to_owned(),
-            ),
-            success_criteria: vec![
-                "every picked entry is as it was recorded at backup time".to_owned(),
-                "at least 400,000 files in the snapshot, newest upload within 26 hours".to_owned(),
-                "finished within two hours".to_owned(),
-            ],
-            runbook: None,
-            time_limit_s: 7_200,
-        },
+        plan: plan(),
         trigger: Trigger {
             by: "schedule".to_owned(),
             actor: None,

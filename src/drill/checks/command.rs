@@ -132,7 +132,7 @@ impl Check for Command {
             signal(group, Signal::KILL);
         }
         // It may have moved to a group of its own making; a dead one makes this fail, which is fine.
-        let _ = child.kill();
+        drop(child.kill());
         let status = child.wait().map_err(|error| Unobserved(format!("cannot wait for it: {error}")))?;
         collector.drain(&receive, clock);
 
