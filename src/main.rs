@@ -1,3 +1,7 @@
 //! The process: arguments to the terminal face, its answer to the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(lifeboat::cli::run(std::env::args_os()))
+}

@@ -1,1 +1,7 @@
-//! Use cases: one function for each thing a person or the daemon asks for, and the views that all faces share.
+//! Use cases: one function for each thing a person or the daemon asks for, and the views that all
+//! faces share.
+
+pub mod error;
+pub mod places;
+pub mod plumbing;
+pub mod secrets;

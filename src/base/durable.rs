@@ -3,13 +3,15 @@
 //! The one room that renames or fsyncs. Everything made here is private (0600, folders 0700).
 //! Nothing is overwritten unless the function's name says so.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::num::NonZeroU64;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::entropy;
 
@@ -59,6 +61,20 @@ pub fn create_new(path: &Path, bytes: &[u8]) -> io::Result<Created> {
     renamed
 }
 
+/// As [`create_new`], for large bytes that nobody reads soon: they go to the medium past the page
+/// cache where the file system can (`O_DIRECT`), and are dropped from it where it can't.
+///
+/// # Errors
+/// As [`create_new`].
+pub fn create_new_cold(path: &Path, bytes: &[u8]) -> io::Result<Created> {
+    let temp = temp_path(path);
+    let named = write_cold(&temp, bytes).and_then(|()| rename_new(&temp, path));
+    if !matches!(named, Ok(Created::New)) {
+        drop(std::fs::remove_file(&temp));
+    }
+    named
+}
+
 /// Replaces a file as a whole: afterwards it has the old bytes or the new ones, durably.
 ///
 /// # Errors
@@ -81,9 +97,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<Created> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(Created::New),
-        Err(rustix::io::Errno::EXIST) => Ok(Created::Existing),
+        Err(Errno::EXIST) => Ok(Created::Existing),
         // File systems without RENAME_NOREPLACE: a hard link is create-only as well.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match std::fs::hard_link(from, to) {
+        Err(Errno::INVAL | Errno::NOSYS) => match std::fs::hard_link(from, to) {
             Ok(()) => {
                 std::fs::remove_file(from)?;
                 Ok(Created::New)
@@ -125,15 +141,54 @@ pub fn sync_file(file: &File) -> io::Result<()> {
 
 /// A fresh name beside `path` for a file that isn't finished.
 pub fn temp_path(path: &Path) -> PathBuf {
-    let mut name = OsString::from(TEMP_PREFIX);
-    name.push(hex::encode(entropy::random::<8>()));
-    parent_of(path).join(name)
+    parent_of(path).join(temp_name())
+}
+
+/// A fresh name for a file that isn't finished.
+pub fn temp_name() -> String {
+    format!("{TEMP_PREFIX}{}", hex::encode(entropy::random::<8>()))
+}
+
+/// Two names in one folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// What there is.
+    pub from: &'a [u8],
+    /// What it shall be called.
+    pub to: &'a [u8],
+}
+
+/// Renames within an open folder, over whatever is there. Not durable before a sync.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename_in(dir: BorrowedFd<'_>, names: Names<'_>) -> io::Result<()> {
+    Ok(rustix::fs::renameat(dir, names.from, dir, names.to)?)
+}
+
+/// Makes everything durable that was written to the file system that holds `file`.
+///
+/// # Errors
+/// Whatever the file system says, also of writes by others.
+pub fn sync_file_system(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(file)?)
 }
 
 /// An exclusive advisory lock on a file, held until dropped or until the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Lets others share the lock from now on; nobody can have it alone while this one is held.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn share(self) -> io::Result<Self> {
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&self.file, FlockOperation::LockShared))?;
+        Ok(self)
+    }
 }
 
 /// Takes the lock at once, or says `None` when another process has it.
@@ -143,10 +198,18 @@ pub struct Lock {
 pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let file = open_lock(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock { _file: file })),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Ok(()) => Ok(Some(Lock { file })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Waits until nobody has the lock alone, then shares it.
+///
+/// # Errors
+/// When the lock file cannot be made or opened.
+pub fn lock_shared(path: &Path) -> io::Result<Lock> {
+    Lock { file: open_lock(path)? }.share()
 }
 
 /// Waits for the lock.
@@ -156,7 +219,7 @@ pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
 pub fn lock(path: &Path) -> io::Result<Lock> {
     let file = open_lock(path)?;
     rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -174,6 +237,78 @@ fn write_temp(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
             Err(error)
         }
     }
+}
+
+/// Alignment that every Linux file system accepts for direct writes.
+const DIRECT_ALIGN: usize = 4096;
+/// Bytes of one direct write when they have to be copied to an aligned place first.
+const DIRECT_STEP_BYTES: usize = 1024 * 1024;
+
+fn write_cold(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    let len = u64::try_from(bytes.len()).map_err(io::Error::other)?;
+    // Finds out about a full medium before writing, and keeps the file in one piece. Not every
+    // file system can; then the writes find out.
+    let reserved = rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len);
+    if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
+        return Err(errno.into());
+    }
+    let direct_len = bytes.len() - bytes.len() % DIRECT_ALIGN;
+    let written = if set_direct(&file, true) { write_direct(&file, &bytes[..direct_len])? } else { 0 };
+    set_direct(&file, false);
+    file.write_all_at(&bytes[written..], u64::try_from(written).map_err(io::Error::other)?)?;
+    #[expect(clippy::disallowed_methods, reason = "the room that fsyncs")]
+    file.sync_data()?;
+    drop_cached(&file, 0, len);
+    Ok(())
+}
+
+/// Writes aligned bytes with `O_DIRECT` set; returns how many, 0 where the file system refuses.
+fn write_direct(file: &File, bytes: &[u8]) -> io::Result<usize> {
+    let refused = |error: &io::Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
+    let mut buffer = vec![0u8; DIRECT_STEP_BYTES + DIRECT_ALIGN];
+    let start = buffer.as_ptr().align_offset(DIRECT_ALIGN);
+    let mut written = 0;
+    for step in bytes.chunks(DIRECT_STEP_BYTES) {
+        let aligned = if step.as_ptr().align_offset(DIRECT_ALIGN) == 0 {
+            step
+        } else {
+            let aligned = &mut buffer[start..start + step.len()];
+            aligned.copy_from_slice(step);
+            aligned
+        };
+        match file.write_all_at(aligned, u64::try_from(written).map_err(io::Error::other)?) {
+            Ok(()) => written += step.len(),
+            Err(error) if refused(&error) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+fn set_direct(file: &File, direct: bool) -> bool {
+    rustix::fs::fcntl_getfl(file)
+        .and_then(|mut flags| {
+            flags.set(OFlags::DIRECT, direct);
+            rustix::fs::fcntl_setfl(file, flags)
+        })
+        .is_ok()
+}
+
+/// Asks the system to forget what it caches of a file whose bytes are durable. Advice: what
+/// others use at the moment may stay.
+pub fn drop_cached(file: &File, offset: u64, len: u64) {
+    // Failing (a file system without a page cache) means that there is nothing to drop.
+    let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), Advice::DontNeed);
+}
+
+/// Writes out what is still only in memory of a file, so that [`drop_cached`] reaches all of it.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn flush_data(file: &File) -> io::Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the room that fsyncs")]
+    file.sync_data()
 }
 
 fn parent_of(path: &Path) -> &Path {
@@ -195,6 +330,41 @@ mod tests {
         assert_eq!(create_new(&path, b"two").expect("found"), Created::Existing);
         assert_eq!(std::fs::read(&path).expect("readable"), b"one");
         assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 1, "no temp file is left");
+    }
+
+    #[test]
+    fn cold_files_have_their_bytes_at_every_length_and_alignment() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let source: Vec<u8> = (0..3 * DIRECT_STEP_BYTES + 9000).map(|i| (i % 251).to_le_bytes()[0]).collect();
+        for (case, (from, to)) in [
+            (0, 0),
+            (0, 1),
+            (1, 4097),
+            (0, DIRECT_STEP_BYTES),
+            (3, 2 * DIRECT_STEP_BYTES + 5000),
+            (7, 3 * 4096 + 7),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let path = dir.path().join(case.to_string());
+            assert_eq!(create_new_cold(&path, &source[from..to]).expect("made"), Created::New);
+            assert!(std::fs::read(&path).expect("readable") == source[from..to], "case {case}");
+            assert_eq!(create_new_cold(&path, b"other").expect("found"), Created::Existing);
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 6, "no temp file is left");
+    }
+
+    #[test]
+    fn a_shared_lock_keeps_everybody_from_having_it_alone() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("lock");
+        let first = try_lock(&path).expect("lock file").expect("free").share().expect("shared");
+        let second = lock_shared(&path).expect("shared");
+        drop(first);
+        assert!(try_lock(&path).expect("lock file").is_none());
+        drop(second);
+        assert!(try_lock(&path).expect("lock file").is_some());
     }
 
     #[test]

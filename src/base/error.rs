@@ -97,19 +97,81 @@ pub trait Classified: Error {
     }
 }
 
+/// Any error of the house, its type forgotten and its class kept: what use cases return.
+pub struct Failure(Box<dyn Classified + Send + Sync>);
+
+impl Failure {
+    /// The kind of failure.
+    pub fn class(&self) -> Class {
+        self.0.class()
+    }
+
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        self.0.code()
+    }
+
+    /// The next thing to try.
+    pub fn hint(&self) -> Option<String> {
+        self.0.hint()
+    }
+
+    /// The error and its causes on one line.
+    pub fn message(&self) -> String {
+        struct Erased<'a>(&'a (dyn Classified + Send + Sync));
+        impl fmt::Display for Erased<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_chain(f, &self.0, self.0.source())
+            }
+        }
+        Erased(self.0.as_ref()).to_string()
+    }
+}
+
+impl<E: Classified + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code(), self.message())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())
+    }
+}
+
 /// Prints an error and its causes on one line, each cause once: `a: b: c`.
 pub struct Chain<'a>(pub &'a dyn Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
+        write_chain(f, &self.0, self.0.source())
     }
+}
+
+fn write_chain(
+    f: &mut fmt::Formatter<'_>,
+    first: &dyn fmt::Display,
+    mut next: Option<&(dyn Error + 'static)>,
+) -> fmt::Result {
+    let mut said = first.to_string();
+    f.write_str(&said)?;
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // A transparent wrapper repeats its cause's words.
+        if text != said {
+            write!(f, ": {text}")?;
+        }
+        said = text;
+        next = cause.source();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

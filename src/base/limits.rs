@@ -22,3 +22,13 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const SMALL_FILE_BYTES_MAX: usize = 128 * 1024;
 /// All retries of one operation share this budget.
 pub const RETRY_BUDGET_SECONDS: u64 = 15 * 60;
+/// Names in one directory. Above it the directory's content counts as unreadable: they are sorted in memory.
+pub const DIRECTORY_ENTRIES_MAX: usize = 16_000_000;
+/// Directories that a walk keeps open; others are opened again, step by step, when they are needed.
+pub const OPEN_DIRECTORIES_MAX: usize = 192;
+/// All extended attributes of one entry, names and values.
+pub const XATTR_BYTES_MAX: usize = 1024 * 1024;
+/// Stretches of data in one sparse file; what lies behind the last one is kept as data, holes included.
+pub const EXTENTS_MAX: usize = 65_536;
+/// The user and the group list of the machine are read up to this size.
+pub const ACCOUNTS_BYTES_MAX: u64 = 16 * 1024 * 1024;

@@ -4,6 +4,7 @@
 
 pub mod cancel;
 pub mod clock;
+pub mod display;
 pub mod durable;
 pub mod entropy;
 pub mod error;

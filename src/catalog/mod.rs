@@ -1,1 +1,20 @@
-//! What happened: runs and their attempts, snapshots, copies with their assurance, drills, findings.
+//! What happened: occurrences, runs, snapshots, copies with their assurance, verifications,
+//! drills, findings. Records facts; decides nothing. What of it can be had again after a loss is
+//! in `docs/recovery.md`.
+
+pub mod copies;
+pub mod drills;
+pub mod error;
+pub mod findings;
+pub mod occurrences;
+pub mod process;
+pub mod runs;
+pub mod state;
+pub mod targets;
+pub mod words;
+
+mod open;
+mod sql;
+
+pub use error::CatalogError;
+pub use open::Catalog;

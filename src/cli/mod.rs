@@ -1,1 +1,9 @@
 //! The terminal: arguments in, text or JSON out, an exit code at the end.
+
+pub mod args;
+mod bars;
+mod commands;
+mod output;
+mod run;
+
+pub use run::run;

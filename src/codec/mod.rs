@@ -1,5 +1,8 @@
 //! Bytes to bytes: cut, hash, compress, seal, sign. Pure functions; no I/O, no clock, no repository words.
 
+pub mod chunker;
+pub mod compress;
 pub mod hash;
+pub mod kdf;
 pub mod seal;
 pub mod sign;

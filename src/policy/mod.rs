@@ -1,1 +1,14 @@
-//! What was promised: policies, schedules, the 3-2-1 rule, objectives. Decisions with reasons; now and facts are arguments.
+//! What was promised, and what follows from it: policies, drills, schedules, the 3-2-1 rule,
+//! objectives.
+//!
+//! Decisions with reasons. `now` and every fact are arguments; nothing here reads a clock, acts,
+//! or touches anything but the configuration files that [`load`] reads.
+
+pub mod copies;
+pub mod due;
+pub mod load;
+pub mod model;
+pub mod objective;
+pub mod problem;
+pub mod schedule;
+pub mod state;

@@ -1,1 +1,3 @@
 //! What is backed up, and what is written back.
+
+pub mod files;

@@ -12,7 +12,9 @@
 //! 4. **Read after write, list after write.** What was put is found by `get`, `head` and `list`
 //!    at once, by everybody.
 //! 5. **Sorted lists** in byte order of the names, each name once; names that are no
-//!    [`ObjectName`] (a person's stray files, unfinished temp files) are left out.
+//!    [`ObjectName`] (a person's stray files, unfinished temp files) are left out. Some S3 stores
+//!    sort folder by folder (`a/b` before `a-b`); where the two orders differ their listing ends
+//!    with an error. A repository's layout has no such names.
 //! 6. **An absent object is [`StorageError::NotFound`]**, never empty bytes, and never an opinion
 //!    about other objects. A missing bucket or base folder is [`StorageError::NoPlace`].
 //! 7. **Deleting what is absent succeeds.**
@@ -123,6 +125,23 @@ pub enum Span {
     },
 }
 
+impl Span {
+    /// The `(offset, length)` that this means in an object of that many bytes; never beyond its end.
+    pub fn within(self, object_bytes: u64) -> (u64, u64) {
+        match self {
+            Self::Whole => (0, object_bytes),
+            Self::Range { offset, len } => {
+                let offset = offset.min(object_bytes);
+                (offset, len.min(object_bytes - offset))
+            }
+            Self::Last { len } => {
+                let len = len.min(object_bytes);
+                (object_bytes - len, len)
+            }
+        }
+    }
+}
+
 /// How honest a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
@@ -174,6 +193,25 @@ pub trait Storage: Send + Sync {
     /// As [`Storage::get`]. An error means the listing is incomplete, whatever was visited.
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Stat) -> ControlFlow<()>) -> Result<(), StorageError>;
 
+    /// As [`Storage::list`], but only names greater than `after`: how a broken listing goes on.
+    ///
+    /// # Errors
+    /// As [`Storage::list`].
+    fn list_after(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectName>,
+        visit: &mut dyn FnMut(Stat) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        self.list(prefix, &mut |stat| {
+            if after.is_some_and(|after| stat.name <= *after) {
+                ControlFlow::Continue(())
+            } else {
+                visit(stat)
+            }
+        })
+    }
+
     /// Deletes an object; one that is absent is no error.
     ///
     /// # Errors
@@ -185,6 +223,33 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// `Io`, `NoSpace`. Nothing put since the last success may be relied on then.
     fn sync(&self) -> Result<(), StorageError>;
+
+    /// What the place says of itself; every layer passes the question on.
+    ///
+    /// # Errors
+    /// As [`Storage::head`]. What may not be asked is unknown, not an error.
+    fn facts(&self) -> Result<Facts, StorageError> {
+        Ok(Facts::default())
+    }
+}
+
+/// What a place says of itself, where trying it out would prove nothing or leave traces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether old versions of objects are kept; `None` when it doesn't say.
+    pub versioning: Option<bool>,
+    /// Whether objects can be locked against deletion; `None` when it doesn't say.
+    pub object_lock: Option<bool>,
+    /// Whether a checksum goes along with each write and is checked before it is acknowledged.
+    pub checksums: bool,
+}
+
+/// Whether any [`ObjectName`] could begin with this text. Drivers list nothing where none can, so
+/// that no prefix leads out of the place.
+pub fn could_begin_a_name(prefix: &str) -> bool {
+    // With one more letter a prefix that ends inside or between components is a name.
+    prefix.len() < ObjectName::BYTES_MAX && ObjectName::new(format!("{prefix}0")).is_ok()
+        || ObjectName::new(prefix).is_ok()
 }
 
 /// All names and sizes under a prefix, collected. For prefixes that are known to be short.
@@ -361,6 +426,16 @@ impl Classified for StorageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prefixes_that_begin_no_name_are_known() {
+        for possible in ["", "p", "p/", "p/ab", "s/2026"] {
+            assert!(could_begin_a_name(possible), "{possible:?}");
+        }
+        for hostile in ["/", "../", "p/../", "p//", ".", "\u{0}", "p/\u{0}", "P"] {
+            assert!(!could_begin_a_name(hostile), "{hostile:?}");
+        }
+    }
 
     #[test]
     fn names_that_could_leave_the_place_are_refused() {

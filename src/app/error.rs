@@ -1,0 +1,116 @@
+//! Why a use case failed, where no floor below has said it already.
+
+use std::path::PathBuf;
+
+use crate::base::error::{Class, Classified};
+
+/// Why a use case failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppError {
+    /// A file that the command line or a policy names cannot be read.
+    #[error("{what} {path} cannot be read")]
+    Unreadable {
+        /// `the password file`.
+        what: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The password file holds nothing.
+    #[error("the password file {path} is empty")]
+    EmptyPassword {
+        /// Which.
+        path: PathBuf,
+    },
+    /// An argument makes no sense.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong with it, as a sentence.
+        what: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// A thing asked for by name does not exist.
+    #[error("there is no {what} {name}")]
+    Unknown {
+        /// `policy`, `drill`, `target`.
+        what: &'static str,
+        /// As asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A file of our own state cannot be written.
+    #[error("{path} cannot be written")]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nothing that could be restored or checked is there yet.
+    #[error("{what}")]
+    Nothing {
+        /// What is missing, as a sentence.
+        what: String,
+        /// The next thing to do.
+        hint: String,
+    },
+    /// The configuration has problems, which were printed.
+    #[error("the configuration has {count} problems")]
+    Configuration {
+        /// How many.
+        count: usize,
+    },
+    /// Another process works on the same thing.
+    #[error("{what}")]
+    Busy {
+        /// Who and on what, as a sentence.
+        what: String,
+    },
+}
+
+impl Classified for AppError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unreadable { .. } | Self::EmptyPassword { .. } | Self::Usage { .. } => Class::Usage,
+            Self::Unknown { .. } | Self::Configuration { .. } => Class::Usage,
+            Self::Unwritable { source, .. } => match Class::of_io(source) {
+                Class::NoSpace => Class::NoSpace,
+                _ => Class::Failed,
+            },
+            Self::Nothing { .. } => Class::NotFound,
+            Self::Busy { .. } => Class::StateInUse,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => "E0801",
+            Self::EmptyPassword { .. } => "E0802",
+            Self::Usage { .. } => "E0803",
+            Self::Unknown { .. } => "E0804",
+            Self::Unwritable { .. } => "E0805",
+            Self::Nothing { .. } => "E0806",
+            Self::Configuration { .. } => "E0807",
+            Self::Busy { .. } => "E0808",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Unreadable { .. } => "check the path and its permissions".to_owned(),
+            Self::EmptyPassword { .. } => "put the passphrase into it, on one line".to_owned(),
+            Self::Usage { hint, .. } | Self::Nothing { hint, .. } => hint.clone(),
+            Self::Unknown { known, .. } if known.is_empty() => return None,
+            Self::Unknown { known, .. } => format!("known: {known}"),
+            Self::Unwritable { .. } => "check the permissions and the free space there".to_owned(),
+            Self::Configuration { .. } => "mend them and run `lifeboat check` again".to_owned(),
+            Self::Busy { .. } => "wait for it to end, or stop it".to_owned(),
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! From URLs to targets of a repository.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::clock::Clock;
+use crate::base::error::Failure;
+use crate::repository::access::Target;
+use crate::storage::place::{Access, Opening, Place, PlaceOptions};
+
+/// Uploads and downloads at once: one disk is not quicker for two, a network is.
+const IN_FLIGHT_LOCAL: usize = 1;
+const IN_FLIGHT_S3: usize = 2;
+
+/// Opens a place as a target with this name.
+///
+/// # Errors
+/// When the URL is wrong or the place cannot be opened.
+pub fn open_target(
+    name: &str,
+    url: &str,
+    options: &PlaceOptions,
+    access: Access,
+    clock: &Arc<dyn Clock>,
+) -> Result<Target, Failure> {
+    let place = Place::parse(url, options)?;
+    let storage = place.open(&Opening::new(access, Arc::clone(clock)))?;
+    let in_flight = if place.is_local() { IN_FLIGHT_LOCAL } else { IN_FLIGHT_S3 };
+    Ok(Target { name: name.to_owned(), storage, in_flight })
+}
+
+/// Where local state lives: the flag, the environment's word, the usual folders.
+pub fn state_dir(flag: Option<PathBuf>, environment: Environment) -> PathBuf {
+    flag.or(environment.state_dir).unwrap_or_else(|| {
+        if environment.is_root {
+            PathBuf::from("/var/lib/lifeboat")
+        } else {
+            let home = environment.home.unwrap_or_else(|| PathBuf::from("/"));
+            home.join(".local/state/lifeboat")
+        }
+    })
+}
+
+/// What the process was started in; read once by the terminal face.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    /// `$LIFEBOAT_STATE_DIR`.
+    pub state_dir: Option<PathBuf>,
+    /// `$LIFEBOAT_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `$HOME`.
+    pub home: Option<PathBuf>,
+    /// Whether the process has root's rights.
+    pub is_root: bool,
+}

@@ -1,0 +1,229 @@
+//! Use cases on bare repositories: no configuration, no catalogue, an empty or read-only state
+//! folder.
+
+use std::path::{Path, PathBuf};
+
+use super::error::AppError;
+use super::places::open_target;
+use crate::base::error::Failure;
+use crate::base::secret::Secret;
+use crate::codec::kdf::KdfParams;
+use crate::engine;
+use crate::engine::backup::outcome::BackupOutcome;
+use crate::engine::backup::request::BackupRequest;
+use crate::engine::context::Context;
+use crate::engine::stats::Stats;
+use crate::engine::sync::SyncOutcome;
+use crate::engine::verify::{Depth, VerifyOutcome};
+use crate::repository::access::{CreateOptions, Repository, Target};
+use crate::repository::error::RepositoryError;
+use crate::storage::capabilities;
+use crate::storage::place::{Access, PlaceOptions};
+
+/// What every plumbing command starts from.
+pub struct Plumbing {
+    /// Time, listeners, threads.
+    pub cx: Context,
+    /// Options of all S3 places.
+    pub places: PlaceOptions,
+    /// Folder of the index cache, when there is a usable one.
+    pub cache: Option<PathBuf>,
+}
+
+impl Plumbing {
+    /// Opens one place.
+    ///
+    /// # Errors
+    /// When the URL is wrong or the place cannot be opened.
+    pub fn target(&self, url: &str, access: Access) -> Result<Target, Failure> {
+        open_target(url, url, &self.places, access, &self.cx.clock)
+    }
+
+    /// Opens a repository at one place, for reading.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open(&self, url: &str, passphrase: &Secret<Vec<u8>>) -> Result<Repository, Failure> {
+        let target = self.target(url, Access::Read)?;
+        Ok(Repository::open(vec![target], passphrase)?.with_cache(self.cache.clone()))
+    }
+
+    /// Makes one new repository at all places. Each is probed first.
+    ///
+    /// # Errors
+    /// When a place holds one already, lacks something that is needed, or fails.
+    pub fn init(
+        &self,
+        urls: &[String],
+        passphrase: &Secret<Vec<u8>>,
+        pack_bytes: usize,
+    ) -> Result<Repository, Failure> {
+        let mut targets = Vec::new();
+        for url in urls {
+            targets.push(self.target(url, Access::Create)?);
+        }
+        let (repository, failed) = create(targets, passphrase, pack_bytes, &self.cx)?;
+        failed.map_or(Ok(repository), Err)
+    }
+
+    /// Backs up to all places at once. A place that cannot be opened now lags; the run goes on
+    /// while one can.
+    ///
+    /// # Errors
+    /// As [`engine::backup::backup`].
+    pub fn backup(
+        &self,
+        urls: &[String],
+        passphrase: &Secret<Vec<u8>>,
+        request: &BackupRequest,
+    ) -> Result<BackupOutcome, Failure> {
+        let mut targets = Vec::new();
+        for url in urls {
+            targets.push(self.target(url, Access::Write)?);
+        }
+        let (repository, absent) = open_reachable(targets, passphrase, &self.cx)?;
+        let repository = repository.with_cache(self.cache.clone());
+        let mut outcome = engine::backup::backup(&repository, request, &self.cx)?;
+        outcome.targets.extend(absent);
+        Ok(outcome)
+    }
+
+    /// Reads every object at a place.
+    ///
+    /// # Errors
+    /// As [`engine::verify::verify`].
+    pub fn verify(
+        &self,
+        url: &str,
+        passphrase: Option<&Secret<Vec<u8>>>,
+        depth: Depth,
+    ) -> Result<VerifyOutcome, Failure> {
+        let target = self.target(url, Access::Read)?;
+        let repository = match passphrase {
+            // No cache: what verify says must rest on what the target holds now.
+            Some(passphrase) => Some(Repository::open(vec![target.clone()], passphrase)?),
+            None => None,
+        };
+        Ok(engine::verify::verify(&target, repository.as_ref(), depth, &self.cx)?)
+    }
+
+    /// Completes one place from another.
+    ///
+    /// # Errors
+    /// As [`engine::sync::sync`].
+    pub fn sync(
+        &self,
+        from: &str,
+        to: &str,
+        passphrase: Option<&Secret<Vec<u8>>>,
+    ) -> Result<SyncOutcome, Failure> {
+        let (from, to) = (self.target(from, Access::Read)?, self.target(to, Access::Create)?);
+        Ok(match passphrase {
+            Some(passphrase) => {
+                let repository =
+                    Repository::open(vec![from.clone()], passphrase)?.with_cache(self.cache.clone());
+                engine::sync::sync(&repository, &from, &to, &self.cx)?
+            }
+            None => engine::sync::sync_keyless(&from, &to, &self.cx)?,
+        })
+    }
+
+    /// Counts what a place holds.
+    ///
+    /// # Errors
+    /// As [`engine::stats::stats`].
+    pub fn stats(&self, url: &str, passphrase: Option<&Secret<Vec<u8>>>) -> Result<Stats, Failure> {
+        let target = self.target(url, Access::Read)?;
+        let repository = passphrase.map(|p| self.open(url, p)).transpose()?;
+        Ok(engine::stats::stats(&target, repository.as_ref())?)
+    }
+}
+
+/// Makes one repository at all targets, each probed first. When a later target fails, those before
+/// it keep the repository: it comes back with the failure.
+///
+/// # Errors
+/// When nothing was made.
+pub fn create(
+    targets: Vec<Target>,
+    passphrase: &Secret<Vec<u8>>,
+    pack_bytes: usize,
+    cx: &Context,
+) -> Result<(Repository, Option<Failure>), Failure> {
+    let options = CreateOptions { pack_bytes, kdf: KdfParams::default() };
+    Repository::refuse_existing(&targets)?;
+    let mut made: Option<Repository> = None;
+    for target in targets {
+        let probed = capabilities::probe(target.storage.as_ref(), cx.clock.as_ref()).map_err(Failure::from);
+        let result = probed.and_then(|_| match &made {
+            None => Repository::create(target.clone(), passphrase, options).map_err(Failure::from),
+            Some(first) => first.extend_to(&target).map_err(Failure::from),
+        });
+        match (result, made) {
+            (Ok(repository), _) => made = Some(repository),
+            (Err(error), Some(repository)) => return Ok((repository, Some(error))),
+            (Err(error), None) => return Err(error),
+        }
+    }
+    made.map(|repository| (repository, None)).ok_or_else(|| {
+        AppError::Usage { what: "no place was named".to_owned(), hint: "name one with --repo".to_owned() }
+            .into()
+    })
+}
+
+/// Opens a repository at the targets that answer; the others come back as lagging.
+///
+/// # Errors
+/// When none answers, one refuses the passphrase, or they hold different repositories.
+pub fn open_reachable(
+    targets: Vec<Target>,
+    passphrase: &Secret<Vec<u8>>,
+    cx: &Context,
+) -> Result<(Repository, Vec<engine::backup::outcome::TargetOutcome>), Failure> {
+    use crate::base::error::{Chain, Class, Classified};
+    let mut reachable = Vec::new();
+    let mut absent = Vec::new();
+    let mut first = None;
+    for target in targets {
+        match target.storage.head(&crate::repository::format::names::REPO_FMT) {
+            Ok(_) => reachable.push(target),
+            Err(error) if matches!(error.class(), Class::Unreachable | Class::Denied | Class::NotFound) => {
+                let reason = Chain(&error).to_string();
+                cx.progress.warn(format!("{} takes no part in this run: {reason}", target.name));
+                absent.push(engine::backup::outcome::TargetOutcome {
+                    target: target.name,
+                    complete: false,
+                    reason: Some(reason),
+                    class: Some(error.class()),
+                    stored_bytes: 0,
+                    new_objects: Vec::new(),
+                });
+                first = first.or(Some(error));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match first {
+        Some(error) if reachable.is_empty() => Err(RepositoryError::from(error).into()),
+        _ => Ok((Repository::open(reachable, passphrase)?, absent)),
+    }
+}
+
+/// A source path as it is stored: absolute, without following links.
+///
+/// # Errors
+/// When the working folder is unknown.
+pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    let full = std::path::absolute(path).map_err(|source| AppError::Unreadable {
+        what: "the path",
+        path: path.to_owned(),
+        source,
+    })?;
+    // `.` leaves a trailing component behind that would make another root of the same folder.
+    Ok(full.components().collect())
+}
+
+/// This machine's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,113 @@
+//! The state folder: where catalogue, evidence, caches, keys and sandboxes are, and which daemon
+//! owns it. Commands that need none of these never open it.
+
+use std::path::{Path, PathBuf};
+
+use super::error::CatalogError;
+use crate::base::durable::{self, Lock};
+
+/// A state folder. Its subfolders are private (0700).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFolder {
+    root: PathBuf,
+}
+
+/// One daemon's ownership of a state folder, until dropped or until the process ends in any way.
+#[derive(Debug)]
+pub struct DaemonClaim {
+    _lock: Lock,
+}
+
+impl StateFolder {
+    /// Names the folder; touches nothing.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Makes the folder and what belongs into it, where it isn't there.
+    ///
+    /// # Errors
+    /// Denied or no space, by the file system.
+    pub fn create(&self) -> Result<(), CatalogError> {
+        for folder in [self.evidence(), self.cache(), self.keys(), self.sandbox()] {
+            durable::create_dir_all(&folder).map_err(CatalogError::io("create", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The catalogue's file.
+    pub fn catalogue(&self) -> PathBuf {
+        self.root.join("catalogue.db")
+    }
+
+    /// The evidence folder.
+    pub fn evidence(&self) -> PathBuf {
+        self.root.join("evidence")
+    }
+
+    /// Caches; may be deleted at any time.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// Key files, where no others are configured.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Where drills restore to.
+    pub fn sandbox(&self) -> PathBuf {
+        self.root.join("sandbox")
+    }
+
+    /// Held by the daemon.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Makes this process the folder's daemon.
+    ///
+    /// # Errors
+    /// State in use, naming the process that is the daemon already.
+    pub fn claim_daemon(&self) -> Result<DaemonClaim, CatalogError> {
+        let path = self.lock();
+        match durable::try_lock(&path).map_err(CatalogError::io("lock", &path))? {
+            Some(lock) => {
+                // The lock decides; the number is for people.
+                std::fs::write(&path, format!("{}\n", std::process::id()))
+                    .map_err(CatalogError::io("write", &path))?;
+                Ok(DaemonClaim { _lock: lock })
+            }
+            None => {
+                let pid = std::fs::read_to_string(&path).unwrap_or_default();
+                let pid =
+                    pid.trim().parse::<u32>().map_or_else(|_| "unknown".to_owned(), |pid| pid.to_string());
+                Err(CatalogError::InUse { path: self.root.clone(), pid })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::error::{Class, Classified};
+
+    #[test]
+    fn a_state_folder_has_one_daemon_and_names_it() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let state = StateFolder::new(dir.path().join("state"));
+        state.create().expect("made");
+        let claim = state.claim_daemon().expect("free");
+        let error = state.claim_daemon().expect_err("taken");
+        assert_eq!(error.class(), Class::StateInUse);
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        drop(claim);
+        state.claim_daemon().expect("free again");
+    }
+}

@@ -1,0 +1,324 @@
+//! `lifeboat repo ...`: bare repositories.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::app::error::AppError;
+use crate::app::places::state_dir;
+use crate::app::plumbing::{Plumbing, absolute};
+use crate::app::secrets::read_password;
+use crate::base::display;
+use crate::base::error::{Class, Failure};
+use crate::base::limits::{PACK_BYTES_MAX, PACK_BYTES_MIN};
+use crate::base::size::{format_bytes, parse_bytes};
+use crate::cli::args::{
+    KindArgs, ManyRepos, OneRepo, OneRepoKeyOptional, RepoBackupArgs, RepoCommand, S3Args,
+};
+use crate::cli::output::{JSON_VERSION, Output, escape};
+use crate::cli::run::Session;
+use crate::engine::backup::outcome::BackupOutcome;
+use crate::engine::backup::request::{BackupRequest, ParentChoice, SourceRule};
+use crate::engine::verify::{Depth, VerifyOutcome};
+use crate::repository::format::snapshot::SnapshotKind;
+use crate::repository::snapshots::{self, Snapshot};
+use crate::storage::place::PlaceOptions;
+
+/// Runs one plumbing command.
+pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
+    match command {
+        RepoCommand::Init { at, pack_size } => init(session, &at, &pack_size),
+        RepoCommand::Backup(args) => backup(session, args),
+        RepoCommand::Snapshots(at) => list_snapshots(session, &at),
+        RepoCommand::Verify { at, deep } => verify(session, &at, deep),
+        RepoCommand::Sync { from, to, password_file, access } => {
+            let plumbing = plumbing(session, &access);
+            let password =
+                password_file.map(|file| read_password(&file, session.cx.progress.as_ref())).transpose()?;
+            let outcome = plumbing.sync(&from, &to, password.as_ref())?;
+            let out = session.output;
+            if out.is_json() {
+                out.json(&json!({ "version": JSON_VERSION, "sync": outcome }));
+            } else {
+                for failed in &outcome.failed {
+                    out.talk(&format!("warning: {}", escape(failed)));
+                }
+                out.line(&format!(
+                    "{} snapshots copied, {} were there, {} in all",
+                    outcome.snapshots_copied,
+                    outcome.snapshots_present,
+                    format_bytes(outcome.bytes)
+                ));
+            }
+            Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
+        }
+        RepoCommand::Stats(at) => stats(session, &at),
+        RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
+        RepoCommand::Ls { at, snapshot, path } => {
+            super::repo_ls::run(session, &at, &snapshot, path.as_deref())
+        }
+    }
+}
+
+/// The plumbing of a command line.
+pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
+    let state = state_dir(session.state_dir.clone(), session.environment.clone());
+    Plumbing { cx: session.cx.clone(), places: place_options(access), cache: Some(state.join("cache")) }
+}
+
+/// The options of S3 places.
+pub(in crate::cli) fn place_options(access: &S3Args) -> PlaceOptions {
+    PlaceOptions {
+        endpoint: access.endpoint.clone(),
+        region: access.region.clone(),
+        path_style: access.path_style.then_some(true),
+        credentials_file: access.credentials_file.clone(),
+    }
+}
+
+/// Which kind of backup the flags ask for.
+pub(in crate::cli) fn kind_of(args: KindArgs) -> SnapshotKind {
+    if args.full {
+        SnapshotKind::Full
+    } else if args.differential {
+        SnapshotKind::Differential
+    } else {
+        SnapshotKind::Incremental
+    }
+}
+
+fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failure> {
+    let wrong = |hint: String| AppError::Usage { what: format!("`{pack_size}` is no pack size"), hint };
+    let bytes = parse_bytes(pack_size).map_err(|error| wrong(error.to_string()))?;
+    let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
+    let pack_bytes = fits.ok_or_else(|| wrong("from 8 MiB to 512 MiB".to_owned()))?;
+    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
+    let repository = plumbing(session, &at.access).init(&at.repos, &password, pack_bytes)?;
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "repository": repository.id(), "targets": at.repos }));
+    } else {
+        out.line(&format!(
+            "repository {} made at {} of {} places",
+            repository.id(),
+            at.repos.len(),
+            at.repos.len()
+        ));
+        out.talk("Keep the passphrase: without it nothing in the repository can ever be read.");
+    }
+    Ok(0)
+}
+
+fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
+    let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
+    let mut roots = Vec::new();
+    for path in &args.paths {
+        roots.push(absolute(path)?);
+    }
+    let request = BackupRequest {
+        roots,
+        kind: kind_of(args.kind),
+        host: args.host.unwrap_or_else(crate::app::plumbing::host_name),
+        policy: None,
+        tags: args.tags,
+        parent: args.parent.map_or(ParentChoice::Newest, ParentChoice::Named),
+        excludes: args.excludes,
+        one_file_system: args.one_file_system,
+        rule: SourceRule::default(),
+        run_id: None,
+        occurrence: None,
+    };
+    let outcome = plumbing(session, &args.at.access).backup(&args.at.repos, &password, &request)?;
+    Ok(print_backup(session.output, &outcome))
+}
+
+/// Prints what a backup did and gives the exit code.
+pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
+    let code = if outcome.is_partial() { Class::Partial.exit_code() } else { 0 };
+    let lagging: Vec<&str> =
+        outcome.targets.iter().filter(|t| !t.complete).map(|t| t.target.as_str()).collect();
+    if out.is_json() {
+        let mut value = json!({ "version": JSON_VERSION, "exit": code, "outcome": outcome });
+        value["outcome"]["lagging"] = json!(lagging);
+        out.json(&value);
+        return code;
+    }
+    let stats = &outcome.stats;
+    for item in &outcome.unread.named {
+        out.talk(&format!("unread: {}: {}", escape(&item.path), escape(&item.reason)));
+    }
+    for item in &outcome.changed.named {
+        out.talk(&format!("changed: {}: {}", escape(&item.path), escape(&item.reason)));
+    }
+    for target in outcome.targets.iter().filter(|target| !target.complete) {
+        let reason = target.reason.as_deref().unwrap_or("no reason given");
+        out.talk(&format!("lagging: {}: {}", escape(&target.target), escape(reason)));
+    }
+    if !lagging.is_empty() {
+        out.talk("  next: the next backup completes it, or `lifeboat repo sync` now");
+    }
+    let seconds = outcome.ended_at.since(outcome.captured_at).as_secs();
+    out.line(&format!(
+        "{}: {} files, {}; {} read, {} new, {} stored in {seconds} s",
+        outcome.kind.word(),
+        stats.files,
+        format_bytes(stats.source_bytes),
+        format_bytes(stats.bytes_read),
+        format_bytes(stats.bytes_new),
+        format_bytes(stats.bytes_stored),
+    ));
+    let (changed, unread) = (outcome.changed.count, outcome.unread.count);
+    if changed + unread + outcome.vanished + stats.excluded > 0 {
+        out.line(&format!(
+            "{unread} unread, {changed} changed while read, {} vanished, {} left out by rules",
+            outcome.vanished, stats.excluded
+        ));
+    }
+    out.line(&format!(
+        "snapshot {} saved to {} of {} targets",
+        outcome.snapshot.short(),
+        outcome.complete(),
+        outcome.targets.len()
+    ));
+    code
+}
+
+fn list_snapshots(session: &Session, at: &OneRepo) -> Result<u8, Failure> {
+    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
+    let repository = plumbing(session, &at.access).open(&at.repo, &password)?;
+    let target = &repository.targets()[0];
+    let (found, damaged) = snapshots::load_all(&repository, target)?;
+    let out = session.output;
+    if out.is_json() {
+        let list: Vec<serde_json::Value> = found.iter().map(snapshot_json).collect();
+        let damaged: Vec<String> = damaged.iter().map(|(name, _)| name.id.to_hex()).collect();
+        out.json(&json!({ "version": JSON_VERSION, "snapshots": list, "damaged": damaged }));
+    } else {
+        for snapshot in &found {
+            let body = &snapshot.body;
+            let roots: Vec<String> = body.roots.iter().map(|root| display::path(&root.path)).collect();
+            let bytes = body.roots.iter().map(|root| root.bytes).sum();
+            out.line(&format!(
+                "{}  {}  {:<12} {:>10}  {}  {}{}",
+                snapshot.id.short(),
+                body.captured_at.readable(),
+                body.kind.word(),
+                format_bytes(bytes),
+                escape(&body.host),
+                roots.join(" "),
+                if body.unread.count > 0 {
+                    format!("  partial: {} unread", body.unread.count)
+                } else {
+                    String::new()
+                },
+            ));
+        }
+        for (name, error) in &damaged {
+            out.talk(&format!("damaged: snapshot {}: {error}", name.id.short()));
+        }
+    }
+    Ok(if damaged.is_empty() { 0 } else { Class::Damage.exit_code() })
+}
+
+fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
+    let body = &snapshot.body;
+    let roots: Vec<serde_json::Value> = body
+        .roots
+        .iter()
+        .map(
+            |root| json!({ "path": display::path(&root.path), "entries": root.entries, "bytes": root.bytes }),
+        )
+        .collect();
+    json!({
+        "id": snapshot.id,
+        "kind": body.kind,
+        "asked": body.asked,
+        "host": body.host,
+        "policy": body.policy,
+        "tags": body.tags,
+        "captured_at": body.captured_at,
+        "ended_at": body.ended_at,
+        "parent": body.parent,
+        "base_full": body.base_full,
+        "number": snapshot.number,
+        "signed": snapshot.signed,
+        "partial": body.unread.count > 0,
+        "unread": body.unread.count,
+        "files": body.stats.files,
+        "roots": roots,
+    })
+}
+
+fn verify(session: &Session, at: &OneRepoKeyOptional, deep: bool) -> Result<u8, Failure> {
+    let password = optional_password(session, at.password_file.as_deref())?;
+    let depth = if deep { Depth::Blobs } else { Depth::Objects };
+    let outcome = plumbing(session, &at.access).verify(&at.repo, password.as_ref(), depth)?;
+    Ok(print_verify(session.output, &outcome))
+}
+
+fn optional_password(
+    session: &Session,
+    file: Option<&Path>,
+) -> Result<Option<crate::base::secret::Secret<Vec<u8>>>, Failure> {
+    Ok(file.map(|file| read_password(file, session.cx.progress.as_ref())).transpose()?)
+}
+
+/// Prints what a verification found and gives the exit code.
+pub(in crate::cli) fn print_verify(out: Output, outcome: &VerifyOutcome) -> u8 {
+    let code = if outcome.is_clean() { 0 } else { Class::Damage.exit_code() };
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "exit": code, "verify": outcome }));
+        return code;
+    }
+    for problem in &outcome.problems {
+        out.line(&format!("damaged: {} {}", escape(&problem.object), escape(&problem.what)));
+    }
+    for hurt in &outcome.hurt {
+        out.line(&format!("hurt: snapshot {}, {} paths", hurt.snapshot.short(), hurt.paths));
+        for path in &hurt.named {
+            out.line(&format!("  {}", escape(path)));
+        }
+    }
+    let keyless = if outcome.with_key { "" } else { "; without the key, missing objects are not noticed" };
+    out.line(&format!(
+        "{}: {} objects, {} read back, {} blobs opened, {} problems, {} snapshots{keyless}",
+        escape(&outcome.target),
+        outcome.objects,
+        format_bytes(outcome.bytes),
+        outcome.blobs,
+        outcome.problem_count,
+        outcome.snapshots,
+    ));
+    code
+}
+
+fn stats(session: &Session, at: &OneRepoKeyOptional) -> Result<u8, Failure> {
+    let password = optional_password(session, at.password_file.as_deref())?;
+    let stats = plumbing(session, &at.access).stats(&at.repo, password.as_ref())?;
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "stats": stats }));
+        return Ok(0);
+    }
+    let rows = [
+        ("data packs", stats.data_packs),
+        ("metadata packs", stats.metadata_packs),
+        ("index runs", stats.index_runs),
+        ("keys", stats.keys),
+        ("all objects", stats.total),
+    ];
+    for (name, objects) in rows {
+        out.line(&format!("{name:<15} {:>8}  {:>10}", objects.objects, format_bytes(objects.bytes)));
+    }
+    out.line(&format!("{:<15} {:>8}", "snapshots", stats.snapshots));
+    if stats.pending > 0 {
+        out.line(&format!("{:<15} {:>8}  never confirmed: no backups", "proposals", stats.pending));
+    }
+    if let Some(blobs) = stats.blobs {
+        out.line(&format!("{:<15} {blobs:>8}", "blobs"));
+    }
+    if let Some(bytes) = stats.newest_source_bytes {
+        out.line(&format!("{:<15} {:>8}  {:>10}", "newest snapshot", "", format_bytes(bytes)));
+    }
+    Ok(0)
+}

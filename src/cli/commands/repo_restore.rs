@@ -1,0 +1,99 @@
+//! `lifeboat repo restore`.
+
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+
+use super::repo::plumbing;
+use crate::app::secrets::read_password;
+use crate::base::error::Failure;
+use crate::base::size::format_bytes;
+use crate::cli::args::{OneRepo, RestoreToArgs};
+use crate::cli::output::{JSON_VERSION, Output, escape};
+use crate::cli::run::Session;
+use crate::engine::restore::outcome::RestoreOutcome;
+use crate::engine::restore::request::{Mode, Others, RestoreRequest};
+use crate::engine::restore::restore;
+use crate::repository::snapshots;
+use crate::source::files::{Existing, Owner};
+use crate::storage::contract::Read;
+
+/// Restores out of a bare repository.
+pub(super) fn run(session: &Session, at: &OneRepo, wanted: &str, to: &RestoreToArgs) -> Result<u8, Failure> {
+    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
+    let repository = plumbing(session, &at.access).open(&at.repo, &password)?;
+    let snapshot = snapshots::find(&repository, &repository.targets()[0], wanted)?;
+    session.cx.progress.note(format!(
+        "snapshot {} of {}, taken {}",
+        snapshot.id.short(),
+        snapshot.body.host,
+        snapshot.body.captured_at.readable()
+    ));
+    let outcome = restore(&repository, &snapshot, &request(to), Read::Quick, &session.cx)?;
+    Ok(print_restore(session.output, to, &outcome))
+}
+
+/// What the flags ask for.
+pub(in crate::cli) fn request(to: &RestoreToArgs) -> RestoreRequest {
+    RestoreRequest {
+        to: to.to.clone(),
+        paths: to.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect(),
+        existing: match (to.overwrite, to.delete) {
+            (false, _) => Existing::Refuse,
+            (true, false) => Existing::Overwrite,
+            (true, true) => Existing::Mirror,
+        },
+        owner: if to.no_owner { Owner::Keep } else { Owner::Restore },
+        others: if to.delete { Others::Remove } else { Others::Keep },
+        mode: match (to.dry_run, to.verify) {
+            (true, _) => Mode::Plan,
+            (false, true) => Mode::WriteAndCheck,
+            (false, false) => Mode::Write,
+        },
+    }
+}
+
+/// Prints what a restore did and gives the exit code.
+pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &RestoreOutcome) -> u8 {
+    let code = outcome.exit_code();
+    if out.is_json() {
+        out.json(
+            &json!({ "version": JSON_VERSION, "exit": code, "dry_run": to.dry_run, "restore": outcome }),
+        );
+        return code;
+    }
+    for (word, items) in [
+        ("not restored", &outcome.failed),
+        ("differs", &outcome.differing),
+        ("unread at backup", &outcome.unread_at_backup),
+        ("metadata", &outcome.metadata_issues),
+    ] {
+        for item in &items.named {
+            out.talk(&format!("{word}: {}: {}", escape(&item.path), escape(&item.reason)));
+        }
+    }
+    let verb = if to.dry_run { "would restore" } else { "restored" };
+    out.line(&format!(
+        "{verb} {} files, {}, {} folders, {} others from {}",
+        outcome.files,
+        format_bytes(outcome.bytes),
+        outcome.folders,
+        outcome.others,
+        escape(&outcome.target)
+    ));
+    if outcome.removed > 0 {
+        out.line(&format!("removed {} entries that the snapshot does not have", outcome.removed));
+    }
+    if let Some(checked) = outcome.checked {
+        out.line(&format!("read back {checked} files: {} differ", outcome.differing.count));
+    }
+    let bad = [
+        (outcome.failed.count, "could not be restored"),
+        (outcome.unread_at_backup.count, "were unread when the snapshot was taken"),
+        (outcome.metadata_issues.count, "metadata items could not be set"),
+    ];
+    for (count, what) in bad.iter().filter(|(count, _)| *count > 0) {
+        out.line(&format!("{count} {what}"));
+    }
+    code
+}

@@ -1,0 +1,94 @@
+//! What reaches the terminal: data on standard output, talk on standard error.
+//!
+//! A closed pipe is no error: whoever reads us with `head` has what they wanted. Everything a
+//! stranger named (files, hosts, snapshots' tags) goes through `base::display` first.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::base::error::Failure;
+
+/// The version of every `--json` view; raised when a field changes its meaning or goes away.
+pub const JSON_VERSION: u32 = 1;
+
+/// How the person or script wants to be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Text for people.
+    Text,
+    /// JSON for scripts.
+    Json,
+}
+
+/// The two streams.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// Text or JSON.
+    pub style: Style,
+    /// Whether progress is wanted.
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Whether results are wanted as JSON.
+    pub fn is_json(&self) -> bool {
+        self.style == Style::Json
+    }
+
+    /// One line of data.
+    pub fn line(&self, text: &str) {
+        let mut out = io::stdout().lock();
+        finish(writeln!(out, "{text}").and_then(|()| out.flush()));
+    }
+
+    /// One JSON value on a line of its own.
+    pub fn json<T: Serialize>(&self, value: &T) {
+        match serde_json::to_string(value) {
+            Ok(text) => self.line(&text),
+            Err(error) => self.talk(&format!("this result cannot be written as JSON: {error}")),
+        }
+    }
+
+    /// One line of talk.
+    pub fn talk(&self, text: &str) {
+        let mut err = io::stderr().lock();
+        finish(writeln!(err, "{text}"));
+    }
+
+    /// Prints a failure the way its reader wants it and gives the exit code.
+    pub fn failure(&self, failure: &Failure) -> u8 {
+        let code = failure.class().exit_code();
+        if self.is_json() {
+            self.json(&serde_json::json!({
+                "version": JSON_VERSION,
+                "error": {
+                    "code": failure.code(),
+                    "message": failure.message(),
+                    "next": failure.hint(),
+                    "exit": code,
+                },
+            }));
+        }
+        self.talk(&format!("error[{}]: {}", failure.code(), escape(&failure.message())));
+        if let Some(hint) = failure.hint() {
+            self.talk(&format!("  next: {}", escape(&hint)));
+        }
+        code
+    }
+}
+
+/// Whether a person watches the progress.
+pub fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// Text with its control characters made visible, so that no name can move the cursor or hide a line.
+pub fn escape(text: &str) -> String {
+    crate::base::display::text(text)
+}
+
+/// A reader that went away has what it wanted; nothing else can be told to anybody.
+fn finish(result: io::Result<()>) {
+    drop(result);
+}

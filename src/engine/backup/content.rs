@@ -1,0 +1,111 @@
+//! What became of one file, on its way from a worker to the manifest.
+
+use super::file::Fault;
+use crate::base::id::BlobId;
+use crate::base::metadata::{Extent, Metadata};
+use crate::repository::format::keys::IdKeys;
+use crate::repository::manifest::{ChunkRef, Content};
+use crate::source::files::FilesError;
+
+/// What the parent snapshot knows of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Its length then.
+    pub(super) size: u64,
+    /// The hash of its content then.
+    pub(super) hash16: [u8; 16],
+    /// Where its content is.
+    pub(super) content: Content,
+    /// Its holes.
+    pub(super) extents: Option<Vec<Extent>>,
+    /// Whether every blob of it is in the index: else it has to be stored again.
+    pub(super) is_whole: bool,
+}
+
+/// Where a file's bytes went.
+#[derive(Clone, Debug)]
+pub(super) enum FileContent {
+    /// It has none.
+    None,
+    /// The same as in the parent.
+    Known(Content),
+    /// Into a group that is not closed yet.
+    Waiting {
+        /// First byte in the group's byte area.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Into a group.
+    Group {
+        /// Which.
+        blob: BlobId,
+        /// First byte in its byte area.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Into chunks.
+    Chunks(Vec<ChunkRef>),
+}
+
+/// A file that was read.
+#[derive(Clone, Debug)]
+pub(super) struct ReadFile {
+    /// Its metadata when it was opened, with the length that was read.
+    pub(super) meta: Metadata,
+    /// Where its bytes went.
+    pub(super) content: FileContent,
+    /// For comparisons with later versions.
+    pub(super) hash16: [u8; 16],
+    /// Its holes.
+    pub(super) extents: Option<Vec<Extent>>,
+    /// Whether it changed while it was read, twice.
+    pub(super) changed: bool,
+    /// What of its metadata could not be read.
+    pub(super) issues: Vec<String>,
+}
+
+/// What became of one file.
+#[derive(Clone, Debug)]
+pub(super) enum FileResult {
+    /// It was read.
+    Read(Box<ReadFile>),
+    /// It was gone.
+    Vanished,
+    /// It is there but could not be read.
+    Unread(String),
+}
+
+impl FileResult {
+    /// What a failed call on a file of the source means for it.
+    pub(super) fn from_error(error: &FilesError) -> Self {
+        match Fault::of(error) {
+            Fault::Vanished => Self::Vanished,
+            Fault::Unread(reason) => Self::Unread(reason),
+        }
+    }
+}
+
+/// The hash that compares chunked files: over the length, the data extents and the chunks
+/// (docs/format.md, "Small files and chunk lists"). Holes are never hashed.
+pub(crate) fn list_hash(
+    ids: &IdKeys,
+    size: u64,
+    extents: Option<&[Extent]>,
+    chunks: &[ChunkRef],
+) -> [u8; 16] {
+    let mut hasher = ids.list_hasher();
+    hasher.update(&size.to_le_bytes());
+    let extents = extents.unwrap_or_default();
+    hasher.update(&u64::try_from(extents.len()).unwrap_or(u64::MAX).to_le_bytes());
+    for extent in extents {
+        hasher.update(&extent.offset.to_le_bytes()).update(&extent.len.to_le_bytes());
+    }
+    for chunk in chunks {
+        hasher.update(chunk.id.as_bytes()).update(&chunk.len.to_le_bytes());
+    }
+    let mut hash16 = [0u8; 16];
+    hash16.copy_from_slice(&hasher.finish()[..16]);
+    hash16
+}

@@ -1,0 +1,438 @@
+//! The walk beside the parent's manifest: what is unchanged is taken over, what is new or changed
+//! becomes a job. Both run in the same order, so one pass over each is enough.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::collect::{Planned, Used};
+use super::content::{FileResult, Known};
+use super::file::Fault;
+use super::large::LargeFile;
+use super::outcome::Items;
+use super::pass::Pass;
+use super::slot::{Slot, slot};
+use super::worker::{FileRun, Job, Shop};
+use crate::base::display;
+use crate::base::error::Chain;
+use crate::base::id::BlobId;
+use crate::base::limits::SMALL_FILE_BYTES_MAX;
+use crate::base::metadata::{FileKind, FileTime, Metadata};
+use crate::engine::error::EngineError;
+use crate::engine::manifest_source::Nodes;
+use crate::repository::manifest::{
+    BlobRef, Content, ContentView, Entry, EntryView, Key, ManifestReader, State, Visit, visit_list,
+};
+use crate::repository::pack_pool::PackPool;
+use crate::repository::reader::BlobReader;
+use crate::source::files::{
+    Found, Item, Scope, Stat, Unreadable, Walk, WalkOptions, complete, hard_link_group,
+};
+use crate::storage::contract::Read;
+
+/// Entries that are planned before they are handed on together.
+const BATCH_ENTRIES: usize = 4096;
+/// A run of small files is handed to a worker at about this many bytes.
+const RUN_BYTES: u64 = 4 * 1024 * 1024;
+/// A parent's file whose times are this close to its walk is read again: it may have changed
+/// within the same tick.
+const RACY_SECONDS: i64 = 2;
+
+/// The channels into the pipeline.
+pub(super) struct Wires {
+    pub(super) jobs: Sender<Job>,
+    pub(super) large: Sender<LargeFile>,
+    pub(super) planned: Sender<Vec<Planned>>,
+}
+
+/// What the walk noticed.
+#[derive(Debug, Default)]
+pub(super) struct Noticed {
+    pub(super) covered: HashSet<u32>,
+    pub(super) unread: Items,
+    pub(super) vanished: u64,
+    pub(super) excluded: u64,
+}
+
+/// Plans all roots.
+pub(super) struct Planner<'a> {
+    pass: &'a Pass<'a>,
+    pool: &'a PackPool<'a>,
+    shop: &'a Shop<'a>,
+    wires: Wires,
+    batch: Vec<Planned>,
+    run: Run,
+    used: Used,
+    last_covered: (BlobId, bool),
+    walked: Noticed,
+    files: u64,
+}
+
+/// Small files that wait to be handed over together.
+struct Run {
+    files: Vec<(Found, Option<Known>)>,
+    bytes: u64,
+    slot: Arc<Slot<Vec<FileResult>>>,
+    delivery: Option<super::slot::Delivery<Vec<FileResult>>>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let (slot, delivery) = slot();
+        Self { files: Vec::new(), bytes: 0, slot, delivery: Some(delivery) }
+    }
+}
+
+type Parent<'r, 'a> = ManifestReader<Nodes<'r, 'a>>;
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(pass: &'a Pass<'a>, pool: &'a PackPool<'a>, shop: &'a Shop<'a>, wires: Wires) -> Self {
+        Self {
+            pass,
+            pool,
+            shop,
+            wires,
+            batch: Vec::new(),
+            run: Run::new(),
+            used: Used::default(),
+            last_covered: (BlobId::default(), false),
+            walked: Noticed::default(),
+            files: 0,
+        }
+    }
+
+    /// Walks every root to its end.
+    pub(super) fn walk_all(mut self) -> Result<Noticed, EngineError> {
+        for (number, root) in self.pass.request.roots.iter().enumerate() {
+            self.walk_root(root, number)?;
+            self.flush()?;
+            // An empty batch ends the root.
+            self.wires.planned.send(Vec::new()).map_err(|_| EngineError::Cancelled)?;
+        }
+        let needed = self.pass.request.rule.files_min;
+        if self.files < needed {
+            let path = self.pass.roots.iter().map(|root| display::path(root)).collect::<Vec<_>>().join(", ");
+            return Err(EngineError::TooFewFiles { path, files: self.files, needed });
+        }
+        self.walked.covered = self.used.covered;
+        Ok(self.walked)
+    }
+
+    fn walk_root(&mut self, root: &Path, number: usize) -> Result<(), EngineError> {
+        let options = WalkOptions {
+            excludes: self.pass.request.excludes.clone(),
+            one_file_system: self.pass.request.one_file_system,
+            exclude_caches: true,
+        };
+        let shown = display::path(root.as_os_str().as_bytes());
+        let mut walk = Walk::open(root, options)?;
+        let blobs = BlobReader::new(
+            self.pass.repository,
+            &self.pass.start.loaded.index,
+            self.pass.start.targets.iter().collect(),
+            Read::Quick,
+        );
+        let mut parent = self.parent_of(number, &blobs)?;
+        // The walk gives entries of one folder after the other: its path is put together once.
+        let mut dir = (None, Vec::new());
+        for item in &mut walk {
+            if self.pass.cx.cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            match item {
+                Item::Found(found) => {
+                    if dir.0.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &found.dir)) {
+                        dir = (Some(Arc::clone(&found.dir)), found.dir.path());
+                    }
+                    self.plan(found, &dir.1, &mut parent, &blobs, &shown)?;
+                }
+                Item::Unreadable(unreadable) => self.unreadable(&unreadable, &shown),
+            }
+            if self.batch.len() >= BATCH_ENTRIES {
+                self.flush()?;
+            }
+        }
+        let counts = walk.counts();
+        self.walked.vanished += counts.vanished;
+        self.walked.excluded += counts.excluded + counts.caches + counts.mounts;
+        Ok(())
+    }
+
+    fn parent_of<'r, 'b>(
+        &self,
+        number: usize,
+        blobs: &'b BlobReader<'r>,
+    ) -> Result<Option<Parent<'r, 'b>>, EngineError> {
+        let Some(snapshot) = &self.pass.start.parent else { return Ok(None) };
+        let Some(root) = snapshot.body.roots.get(number) else { return Ok(None) };
+        match ManifestReader::open(&root.node, Nodes(blobs)) {
+            Ok(reader) => Ok(Some(reader)),
+            Err(error) => {
+                self.pass
+                    .cx
+                    .progress
+                    .warn(format!("the parent's listing cannot be read, so everything is: {error}"));
+                Ok(None)
+            }
+        }
+    }
+
+    fn plan(
+        &mut self,
+        found: Found,
+        dir: &[u8],
+        parent: &mut Option<Parent<'_, '_>>,
+        blobs: &BlobReader<'_>,
+        shown: &str,
+    ) -> Result<(), EngineError> {
+        let is_file = found.stat.kind == FileKind::File;
+        self.files += u64::from(is_file);
+        let key = Key { dir, name: &found.name };
+        let known = self.compare(key, &found.stat, parent, blobs);
+        match known {
+            Compared::Unchanged(planned) => self.batch.push(planned),
+            Compared::Changed(known) if is_file => self.file(found, dir, known)?,
+            Compared::Changed(_) => self.special(&found, dir, shown),
+        }
+        Ok(())
+    }
+
+    /// Looks the entry up in the parent. A parent that cannot be read any further counts as one
+    /// that knows nothing more.
+    fn compare(
+        &mut self,
+        key: Key<'_>,
+        stat: &Stat,
+        parent: &mut Option<Parent<'_, '_>>,
+        blobs: &BlobReader<'_>,
+    ) -> Compared {
+        let Some(reader) = parent.as_mut() else { return Compared::Changed(None) };
+        let compared = self.compare_in(key, stat, reader, blobs);
+        compared.unwrap_or_else(|error| {
+            self.pass
+                .cx
+                .progress
+                .warn(format!("the parent's listing cannot be read further, so the rest is: {error}"));
+            *parent = None;
+            Compared::Changed(None)
+        })
+    }
+
+    fn compare_in(
+        &mut self,
+        key: Key<'_>,
+        stat: &Stat,
+        reader: &mut Parent<'_, '_>,
+        blobs: &BlobReader<'_>,
+    ) -> Result<Compared, EngineError> {
+        let Some(view) = reader.advance_to(key)? else { return Ok(Compared::Changed(None)) };
+        let row = view.row();
+        let is_file = stat.kind == FileKind::File;
+        let trust = self.pass.trusts_stat();
+        if is_unchanged(&view, stat, self.racy_from()) && (trust || !is_file) && self.covers(&view, blobs)? {
+            let leaf = reader.leaf().cloned();
+            let leaf = leaf.ok_or(EngineError::Defect { what: "the parent's leaf" })?;
+            if is_file {
+                self.shop.progress.advance(1, 0);
+            }
+            return Ok(Compared::Unchanged(Planned::Kept { leaf, row }));
+        }
+        if !is_file || view.kind() != FileKind::File {
+            return Ok(Compared::Changed(None));
+        }
+        let Some(entry) = reader.entry()? else { return Ok(Compared::Changed(None)) };
+        let is_whole = match &entry.content {
+            // A list this long is compared by its hash only when it is read: it never is whole here.
+            Content::ChunkList { .. } => false,
+            content => holds(self.pool, content),
+        };
+        Ok(Compared::Changed(Some(Known {
+            size: entry.meta.size,
+            hash16: entry.hash16,
+            content: entry.content,
+            extents: entry.extents,
+            is_whole,
+        })))
+    }
+
+    /// Whether every blob of the parent's entry is in the index; notes their packs when so.
+    fn covers(&mut self, view: &EntryView<'_>, blobs: &BlobReader<'_>) -> Result<bool, EngineError> {
+        let attributes = [view.xattrs_id(), view.extents_id()];
+        let mut whole = attributes.iter().flatten().all(|id| self.cover(id));
+        match view.content() {
+            ContentView::None => {}
+            ContentView::Group { blob, .. } => whole &= self.cover(&blob),
+            ContentView::Chunks(chunks) => whole &= chunks.iter().all(|chunk| self.cover(&chunk.id)),
+            ContentView::ChunkList { id, chunks } => {
+                visit_list(&id, chunks, &Nodes(blobs), &mut |blob| {
+                    let (BlobRef::Manifest(_, id) | BlobRef::Chunk(id) | BlobRef::Group(id)) = blob;
+                    whole &= self.cover(&id);
+                    Visit::Enter
+                })?;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Neighbours share their group: one look-up serves them all.
+    fn cover(&mut self, id: &BlobId) -> bool {
+        if self.last_covered.0 != *id {
+            self.last_covered = (*id, self.used.cover(self.pool, id));
+        }
+        self.last_covered.1
+    }
+
+    fn racy_from(&self) -> i64 {
+        let captured = self.pass.start.parent.as_ref().map_or(0, |parent| parent.body.captured_at.unix_ms());
+        captured.div_euclid(1000) - RACY_SECONDS
+    }
+
+    fn file(&mut self, found: Found, dir: &[u8], known: Option<Known>) -> Result<(), EngineError> {
+        let entry = skeleton(&found, dir, known.as_ref());
+        let is_sparse = found.stat.allocated_bytes < found.stat.size;
+        let small = usize::try_from(found.stat.size).is_ok_and(|size| size <= SMALL_FILE_BYTES_MAX);
+        if small && !is_sparse {
+            let at = self.run.files.len();
+            self.run.bytes += found.stat.size;
+            self.run.files.push((found, known));
+            self.batch.push(Planned::Small { entry, run: Arc::clone(&self.run.slot), at });
+            if self.run.bytes >= RUN_BYTES {
+                self.hand_over_run()?;
+            }
+            return Ok(());
+        }
+        // Jobs that wait in the run must be on their way before this thread may block.
+        self.hand_over_run()?;
+        let (file, done) = slot();
+        self.batch.push(Planned::Large { entry, file });
+        self.wires.large.send(LargeFile { found, known, done }).map_err(|_| EngineError::Cancelled)
+    }
+
+    fn special(&mut self, found: &Found, dir: &[u8], shown: &str) {
+        let mut entry = skeleton(found, dir, None);
+        match complete(found, None, self.shop.owners) {
+            Ok(completed) => {
+                entry.meta = completed.metadata;
+                for issue in &completed.issues {
+                    self.walked.unread.push(shown_path(shown, &found.path()), Chain(issue).to_string());
+                }
+            }
+            Err(error) => match Fault::of(&error) {
+                Fault::Vanished => {
+                    self.walked.vanished += 1;
+                    return;
+                }
+                Fault::Unread(reason) => {
+                    self.walked.unread.push(shown_path(shown, &found.path()), reason);
+                    entry.state = State::Unread;
+                }
+            },
+        }
+        self.batch.push(Planned::Ready(entry));
+    }
+
+    /// Something that could not even be looked at: nothing is known of it but its name.
+    fn unreadable(&mut self, unreadable: &Unreadable, shown: &str) {
+        let path = shown_path(shown, &unreadable.dir.path_of(&unreadable.name));
+        let what = match unreadable.scope {
+            Scope::Entry => String::new(),
+            Scope::Contents => "its contents: ".to_owned(),
+        };
+        self.walked.unread.push(path, format!("{what}{}", Chain(&unreadable.error)));
+    }
+
+    fn hand_over_run(&mut self) -> Result<(), EngineError> {
+        if self.run.files.is_empty() {
+            return Ok(());
+        }
+        let mut run = std::mem::replace(&mut self.run, Run::new());
+        let Some(done) = run.delivery.take() else { return Ok(()) };
+        let job = Job::Files(FileRun { files: run.files, done });
+        self.wires.jobs.send(job).map_err(|_| EngineError::Cancelled)
+    }
+
+    /// Hands on what was planned. The run goes first: the collector must never wait for a job
+    /// that nobody has.
+    fn flush(&mut self) -> Result<(), EngineError> {
+        self.hand_over_run()?;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_ENTRIES));
+        self.wires.planned.send(batch).map_err(|_| EngineError::Cancelled)
+    }
+}
+
+enum Compared {
+    Unchanged(Planned),
+    Changed(Option<Known>),
+}
+
+/// The change test (docs/format.md, "Full, incremental, differential").
+fn is_unchanged(view: &EntryView<'_>, stat: &Stat, racy_from: i64) -> bool {
+    let racy = |time: FileTime| time.seconds >= racy_from;
+    view.state() == State::Ok
+        && view.kind() == stat.kind
+        && view.size() == stat.size
+        && view.mtime() == stat.mtime
+        && view.ctime() == stat.ctime
+        && view.ino() == stat.ino
+        && view.mode() == stat.mode
+        && (view.uid(), view.gid()) == (stat.uid, stat.gid)
+        && !racy(stat.mtime)
+        && !racy(stat.ctime)
+}
+
+/// Whether every blob of a content is in the index.
+fn holds(pool: &PackPool<'_>, content: &Content) -> bool {
+    match content {
+        Content::None => true,
+        Content::Group { blob, .. } => pool.home(blob).is_some(),
+        Content::Chunks(chunks) => chunks.iter().all(|chunk| pool.home(&chunk.id).is_some()),
+        Content::ChunkList { .. } => false,
+    }
+}
+
+/// An entry as far as it is known before anything is read; what the parent had of its content
+/// stays in case it cannot be read.
+fn skeleton(found: &Found, dir: &[u8], known: Option<&Known>) -> Box<Entry> {
+    let (content, hash16, extents) = match known {
+        Some(known) if known.is_whole => (known.content.clone(), known.hash16, known.extents.clone()),
+        _ => (Content::None, [0; 16], None),
+    };
+    let stat = &found.stat;
+    Box::new(Entry {
+        dir: dir.to_vec(),
+        name: found.name.to_vec(),
+        meta: Metadata {
+            kind: stat.kind,
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            owner: Vec::new(),
+            group: Vec::new(),
+            size: if stat.kind == FileKind::File { stat.size } else { 0 },
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            btime: stat.btime,
+            dev: stat.dev,
+            ino: stat.ino,
+            rdev: stat.rdev,
+            hard_link_group: hard_link_group(stat),
+            link_target: Vec::new(),
+            flags: stat.flags,
+            xattrs: Vec::new(),
+        },
+        content,
+        hash16,
+        extents,
+        state: State::Ok,
+    })
+}
+
+fn shown_path(root: &str, path: &[u8]) -> String {
+    format!("{root}/{}", display::path(path))
+}

@@ -1,0 +1,48 @@
+//! What is asked of a backup.
+
+use std::path::PathBuf;
+
+use crate::repository::format::snapshot::SnapshotKind;
+
+/// Which snapshot to compare with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParentChoice {
+    /// The newest of the same host and roots (for a differential: the newest full).
+    Newest,
+    /// This one, by at least 8 digits of its id.
+    Named(String),
+}
+
+/// What the source has to look like, or the run fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceRule {
+    /// Fewer regular files than this fail the run: an empty mount must never look like a backup.
+    pub files_min: u64,
+}
+
+/// One backup.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// What to back up, absolute.
+    pub roots: Vec<PathBuf>,
+    /// Full, incremental or differential.
+    pub kind: SnapshotKind,
+    /// The machine's name in the snapshot; with it the writer's key is derived.
+    pub host: String,
+    /// The policy's name, when one asked.
+    pub policy: Option<String>,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// What to compare with.
+    pub parent: ParentChoice,
+    /// Rules in gitignore's syntax.
+    pub excludes: Vec<String>,
+    /// Whether to stay on each root's file system.
+    pub one_file_system: bool,
+    /// What the source must look like.
+    pub rule: SourceRule,
+    /// The run's id, when there is a catalogue.
+    pub run_id: Option<String>,
+    /// The scheduled occurrence, when there is one.
+    pub occurrence: Option<String>,
+}

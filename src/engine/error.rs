@@ -1,0 +1,141 @@
+//! Why a verb failed.
+
+use std::path::PathBuf;
+
+use crate::base::error::{Class, Classified};
+use crate::repository::error::RepositoryError;
+use crate::repository::manifest::ManifestError;
+use crate::source::files::FilesError;
+use crate::storage::contract::StorageError;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The repository or one of its places.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The source or the folder restored into.
+    #[error(transparent)]
+    Source(#[from] FilesError),
+    /// A source path isn't there, or holds nothing.
+    #[error("the source {path} {what}; nothing was backed up")]
+    NoSource {
+        /// Which, escaped.
+        path: String,
+        /// `does not exist`, `is an empty folder`.
+        what: &'static str,
+    },
+    /// The source has fewer files than the policy demands.
+    #[error("{path} holds {files} files, fewer than the {needed} it must have; nothing was saved")]
+    TooFewFiles {
+        /// Which, escaped.
+        path: String,
+        /// How many there are.
+        files: u64,
+        /// How many there must be.
+        needed: u64,
+    },
+    /// A path asked for is not in the snapshot.
+    #[error("{path} is not in snapshot {snapshot}")]
+    NoPath {
+        /// Which, escaped.
+        path: String,
+        /// In which snapshot.
+        snapshot: String,
+    },
+    /// Something is in the way, and replacing it was not asked for.
+    #[error("{path} exists already; nothing was overwritten")]
+    InTheWay {
+        /// What.
+        path: PathBuf,
+    },
+    /// One entry cannot be restored: what its blobs need is lost.
+    #[error("it cannot be restored: {reason}")]
+    Unrestorable {
+        /// Why.
+        reason: String,
+    },
+    /// Restored files differ from the snapshot.
+    #[error("{count} restored items differ from the snapshot, first {first}")]
+    RestoredDiffers {
+        /// How many.
+        count: u64,
+        /// The first, escaped.
+        first: String,
+    },
+    /// Somebody asked to stop.
+    #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
+    Cancelled,
+    /// A thread ended by a defect of ours.
+    #[error("{what} ended by a defect; please report it")]
+    Defect {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+impl From<StorageError> for EngineError {
+    fn from(error: StorageError) -> Self {
+        Self::Repository(error.into())
+    }
+}
+
+impl From<ManifestError> for EngineError {
+    fn from(error: ManifestError) -> Self {
+        Self::Repository(error.into())
+    }
+}
+
+impl Classified for EngineError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Repository(error) => error.class(),
+            Self::Source(error) => error.class(),
+            Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Defect { .. } => Class::Failed,
+            Self::NoPath { .. } => Class::NotFound,
+            Self::InTheWay { .. } => Class::Refused,
+            Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
+            Self::Cancelled => Class::Cancelled,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Repository(error) => error.code(),
+            Self::Source(error) => error.code(),
+            Self::NoSource { .. } => "E0601",
+            Self::NoPath { .. } => "E0602",
+            Self::InTheWay { .. } => "E0603",
+            Self::RestoredDiffers { .. } => "E0604",
+            Self::TooFewFiles { .. } => "E0607",
+            Self::Unrestorable { .. } => "E0608",
+            Self::Cancelled => "E0605",
+            Self::Defect { .. } => "E0606",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Repository(error) => return error.hint(),
+            Self::Source(error) => return error.hint(),
+            Self::TooFewFiles { .. } => {
+                "check that its file system is mounted; min_files in the policy sets the bound".to_owned()
+            }
+            Self::NoSource { .. } => {
+                "check the path, and that the file system it lives on is mounted".to_owned()
+            }
+            Self::NoPath { .. } => "`ls` prints the paths that can be restored".to_owned(),
+            Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
+            Self::TooFewFiles { .. } => {
+                "check that its file system is mounted; min_files in the policy sets the bound".to_owned()
+            }
+            Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
+            Self::RestoredDiffers { .. } => {
+                "the medium restored to may be failing; restore to another one".to_owned()
+            }
+            Self::Cancelled => "run the same command again to go on".to_owned(),
+            Self::Defect { .. } => return None,
+        })
+    }
+}

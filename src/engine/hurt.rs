@@ -1,0 +1,104 @@
+//! Which paths of a snapshot are hurt by lost packs.
+
+use std::collections::HashSet;
+
+use super::context::Context;
+use super::error::EngineError;
+use super::manifest_source::Nodes;
+use crate::base::display;
+use crate::base::error::{Class, Classified};
+use crate::base::id::{BlobId, ObjectHash};
+use crate::repository::access::{Repository, Target};
+use crate::repository::index::Index;
+use crate::repository::manifest::{Content, ManifestReader};
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshots::Snapshot;
+use crate::storage::contract::Read;
+
+/// At most this many paths are named for each snapshot.
+const PATHS_NAMED_MAX: usize = 100;
+
+/// How many paths of a snapshot cannot be restored when these packs are lost, and the first of
+/// them; `None` when every blob it names is in the index and in a pack that is left.
+///
+/// # Errors
+/// When the target stops answering.
+pub fn paths(
+    repository: &Repository,
+    target: &Target,
+    index: &Index,
+    snapshot: &Snapshot,
+    lost: &HashSet<ObjectHash>,
+    cx: &Context,
+) -> Result<Option<(u64, Vec<String>)>, EngineError> {
+    let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
+    let mut found = Hurt { count: 0, named: Vec::new() };
+    for root in &snapshot.body.roots {
+        let shown = display::path(&root.path);
+        match walk(&reader, &root.node, &shown, lost, &mut found, cx) {
+            Ok(()) => {}
+            Err(error) if error.class() == Class::Damage => {
+                found.push(format!("{shown}: a part of its listing cannot be read"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((found.count > 0).then_some((found.count, found.named)))
+}
+
+struct Hurt {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Hurt {
+    fn push(&mut self, path: String) {
+        self.count += 1;
+        if self.named.len() < PATHS_NAMED_MAX {
+            self.named.push(path);
+        }
+    }
+}
+
+fn walk(
+    reader: &BlobReader<'_>,
+    root: &BlobId,
+    shown: &str,
+    lost: &HashSet<ObjectHash>,
+    found: &mut Hurt,
+    cx: &Context,
+) -> Result<(), EngineError> {
+    let mut last = (BlobId::default(), true);
+    let mut stands = |id: &BlobId| {
+        // Neighbours share their group: one look-up serves them all.
+        if last.0 != *id {
+            let index = reader.index();
+            let whole =
+                index.locations(id).any(|at| index.pack(at.pack).is_some_and(|p| !lost.contains(&p.hash)));
+            last = (*id, whole);
+        }
+        last.1
+    };
+    let mut entries = ManifestReader::open(root, Nodes(reader))?;
+    while let Some(entry) = entries.next_entry()? {
+        if cx.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let whole = match &entry.content {
+            Content::None => true,
+            Content::Group { blob, .. } => stands(blob),
+            Content::Chunks(chunks) => chunks.iter().all(|chunk| stands(&chunk.id)),
+            Content::ChunkList { .. } => {
+                let mut whole = true;
+                for chunk in entries.chunks((&entry.content).into()) {
+                    whole &= stands(&chunk?.id);
+                }
+                whole
+            }
+        };
+        if !whole {
+            found.push(format!("{shown}/{}", display::path(&entry.path())));
+        }
+    }
+    Ok(())
+}

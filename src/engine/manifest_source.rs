@@ -1,0 +1,30 @@
+//! The manifest's blobs, read through the repository's reader.
+
+use bytes::Bytes;
+
+use crate::base::id::BlobId;
+use crate::repository::error::RepositoryError;
+use crate::repository::format::keys::BlobKind;
+use crate::repository::manifest::{BlobSource, NodeKind};
+use crate::repository::reader::BlobReader;
+
+/// Gives manifest nodes out of packs.
+pub(crate) struct Nodes<'r, 'a>(pub(crate) &'a BlobReader<'r>);
+
+impl BlobSource for Nodes<'_, '_> {
+    type Error = RepositoryError;
+
+    fn get(&self, kind: NodeKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        self.0.get(blob_kind(kind), id)
+    }
+}
+
+/// The pack row's kind of a manifest node.
+pub(crate) fn blob_kind(kind: NodeKind) -> BlobKind {
+    match kind {
+        NodeKind::Leaf => BlobKind::Leaf,
+        NodeKind::Node => BlobKind::Node,
+        NodeKind::ChunkList => BlobKind::ChunkList,
+        NodeKind::Attr => BlobKind::Attr,
+    }
+}

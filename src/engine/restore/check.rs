@@ -1,0 +1,99 @@
+//! Reads back what was restored and compares it with the manifest.
+
+use std::io::Read as _;
+use std::io::{self, Seek, SeekFrom};
+
+use super::outcome::RestoreOutcome;
+use super::select::{Selection, Wanted, chunks};
+use super::window::{Layout, Part};
+use crate::base::display;
+use crate::base::metadata::FileKind;
+use crate::engine::context::Context;
+use crate::engine::error::EngineError;
+use crate::repository::format::keys::{BlobKind, IdKeys};
+use crate::repository::manifest::{Content, State};
+use crate::repository::reader::BlobReader;
+use crate::source::files::{Destination, SafePath};
+
+/// Compares every restored regular file; differences go into the outcome.
+pub(super) fn check(
+    selection: &Selection<'_>,
+    blobs: &BlobReader<'_>,
+    destination: &Destination,
+    cx: &Context,
+    outcome: &mut RestoreOutcome,
+) -> Result<(), EngineError> {
+    cx.progress.phase("check", Some(outcome.files), Some(outcome.bytes));
+    let mut checked = 0;
+    selection.visit(blobs, &mut |wanted| {
+        if cx.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        if wanted.entry.meta.kind != FileKind::File || wanted.entry.state == State::Unread {
+            return Ok(());
+        }
+        checked += 1;
+        if let Err(reason) = compare(&wanted, blobs, destination)? {
+            outcome.differing.push(display::path(&wanted.path), reason);
+        }
+        cx.progress.advance(1, wanted.entry.meta.size);
+        Ok(())
+    })?;
+    cx.progress.phase_finished("check");
+    outcome.checked = Some(checked);
+    Ok(())
+}
+
+/// The inner result is the file's, the outer one the work's.
+fn compare(
+    wanted: &Wanted,
+    blobs: &BlobReader<'_>,
+    destination: &Destination,
+) -> Result<Result<(), String>, EngineError> {
+    let path = SafePath::new(&wanted.path)?;
+    let mut file = match destination.read_back(&path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let entry = &wanted.entry;
+    let len = file.metadata().map_or(0, |meta| meta.len());
+    if len != entry.meta.size {
+        return Ok(Err(format!("it has {len} bytes instead of {}", entry.meta.size)));
+    }
+    let ids: &IdKeys = blobs.ids();
+    let differs = |_: io::Error| "it cannot be read back".to_owned();
+    match &entry.content {
+        Content::None => Ok(Ok(())),
+        Content::Group { .. } => {
+            let mut bytes = Vec::new();
+            if let Err(error) = file.take(entry.meta.size.saturating_add(1)).read_to_end(&mut bytes) {
+                return Ok(Err(differs(error)));
+            }
+            let same = ids.file_hash(&bytes)[..16] == entry.hash16;
+            Ok(if same { Ok(()) } else { Err("its bytes differ".to_owned()) })
+        }
+        content => {
+            let mut layout = Layout::new(entry.extents.as_deref(), entry.meta.size);
+            let mut result = Ok(());
+            let mut buffer = Vec::new();
+            chunks(blobs, content.into(), &mut |chunk| {
+                buffer.clear();
+                for part in layout.place(chunk.len).unwrap_or_default() {
+                    let Part::OfChunk { len, to, .. } = part else { continue };
+                    let start = buffer.len();
+                    buffer.resize(start + usize::try_from(len).unwrap_or(0), 0);
+                    let read =
+                        file.seek(SeekFrom::Start(to)).and_then(|_| file.read_exact(&mut buffer[start..]));
+                    if let Err(error) = read {
+                        result = Err(differs(error));
+                    }
+                }
+                if result.is_ok() && ids.id(BlobKind::Chunk, &buffer) != chunk.id {
+                    result = Err("its bytes differ".to_owned());
+                }
+                Ok(())
+            })?;
+            Ok(result)
+        }
+    }
+}

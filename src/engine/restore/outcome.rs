@@ -1,0 +1,57 @@
+//! What a restore did.
+
+use serde::Serialize;
+
+use crate::base::clock::Timestamp;
+use crate::base::error::Class;
+use crate::base::id::ObjectHash;
+use crate::engine::backup::outcome::Items;
+
+/// A finished restore.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreOutcome {
+    /// The snapshot.
+    pub snapshot: ObjectHash,
+    /// When it was taken.
+    pub captured_at: Timestamp,
+    /// The target it came from.
+    pub target: String,
+    /// Regular files restored.
+    pub files: u64,
+    /// Their bytes, holes included.
+    pub bytes: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Symbolic links, pipes, devices, further names of files.
+    pub others: u64,
+    /// Entries removed because the snapshot doesn't have them.
+    pub removed: u64,
+    /// Bytes fetched from the target.
+    pub bytes_fetched: u64,
+    /// Entries that could not be restored.
+    pub failed: Items,
+    /// The class of the worst of these failures.
+    #[serde(skip)]
+    pub worst: Option<Class>,
+    /// Metadata that could not be set.
+    pub metadata_issues: Items,
+    /// Entries that were unread when the snapshot was taken: restored as an older version, or empty.
+    pub unread_at_backup: Items,
+    /// Files read back and compared, when that was asked for.
+    pub checked: Option<u64>,
+    /// Files that differed when they were read back.
+    pub differing: Items,
+}
+
+impl RestoreOutcome {
+    /// The exit code: 0, or that of the worst thing that happened.
+    pub fn exit_code(&self) -> u8 {
+        if self.differing.count > 0 {
+            return Class::Damage.exit_code();
+        }
+        match self.worst {
+            Some(class) => class.exit_code(),
+            None => 0,
+        }
+    }
+}

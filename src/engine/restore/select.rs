@@ -1,0 +1,126 @@
+//! The entries of a snapshot that are wanted, in the order of the manifest, with the folders above.
+
+use crate::base::display;
+use crate::engine::error::EngineError;
+use crate::engine::ls::{below, full_path, prefix, trimmed};
+use crate::engine::manifest_source::Nodes;
+use crate::repository::manifest::ChunkRef;
+use crate::repository::manifest::{ContentView, Entry, ManifestError, ManifestReader};
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshots::Snapshot;
+
+/// An entry and where it goes below the destination.
+pub(super) struct Wanted {
+    /// Below the destination; empty for the destination itself.
+    pub(super) path: Vec<u8>,
+    /// The entry.
+    pub(super) entry: Entry,
+    /// Whether it is only the way to something that was asked for.
+    pub(super) is_way: bool,
+}
+
+/// What was asked for of one snapshot.
+pub(super) struct Selection<'s> {
+    snapshot: &'s Snapshot,
+    paths: Vec<Vec<u8>>,
+}
+
+impl<'s> Selection<'s> {
+    /// All of it, or these paths; a path below another one asked for adds nothing.
+    pub(super) fn new(snapshot: &'s Snapshot, paths: &[Vec<u8>]) -> Self {
+        let mut wanted: Vec<Vec<u8>> = paths.iter().map(|path| trimmed(path).to_vec()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        if wanted.iter().any(Vec::is_empty) {
+            wanted.clear();
+        }
+        let is_below = |path: &[u8], other: &[u8]| {
+            path.strip_prefix(other).is_some_and(|rest| rest.first() == Some(&b'/'))
+        };
+        let all = wanted.clone();
+        wanted.retain(|path| !all.iter().any(|other| is_below(path, other)));
+        Self { snapshot, paths: wanted }
+    }
+
+    /// Whether everything is wanted.
+    pub(super) fn is_all(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// Visits every wanted entry once.
+    pub(super) fn visit(
+        &self,
+        blobs: &BlobReader<'_>,
+        visit: &mut dyn FnMut(Wanted) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut found = vec![false; self.paths.len()];
+        for root in &self.snapshot.body.roots {
+            let prefix = prefix(self.snapshot, &root.path);
+            let mut reader = ManifestReader::open(&root.node, Nodes(blobs))?;
+            if self.is_all() {
+                visit_below(&mut reader, &prefix, b"", visit)?;
+                continue;
+            }
+            for (path, found) in self.paths.iter().zip(&mut found) {
+                // A path that names the way to a root asks for all of the root.
+                let rest = below(&prefix, path).or_else(|| below(path, &prefix).map(|_| &b""[..]));
+                let Some(rest) = rest else { continue };
+                if reader.lookup(rest)?.is_none() {
+                    continue;
+                }
+                *found = true;
+                visit_way(&mut reader, &prefix, rest, visit)?;
+                visit_below(&mut reader, &prefix, rest, visit)?;
+            }
+        }
+        match found.iter().position(|found| !found) {
+            None => Ok(()),
+            Some(missing) => Err(EngineError::NoPath {
+                path: display::path(&self.paths[missing]),
+                snapshot: self.snapshot.id.short(),
+            }),
+        }
+    }
+}
+
+/// The folders above a path, from the root down, so that they get their metadata, too.
+fn visit_way(
+    reader: &mut ManifestReader<Nodes<'_, '_>>,
+    prefix: &[u8],
+    path: &[u8],
+    visit: &mut dyn FnMut(Wanted) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for end in slashes {
+        if let Some(entry) = reader.lookup(&path[..end])? {
+            visit(Wanted { path: full_path(prefix, &path[..end]), entry, is_way: true })?;
+        }
+    }
+    Ok(())
+}
+
+fn visit_below(
+    reader: &mut ManifestReader<Nodes<'_, '_>>,
+    prefix: &[u8],
+    path: &[u8],
+    visit: &mut dyn FnMut(Wanted) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    for entry in reader.subtree(path)? {
+        let entry = entry?;
+        visit(Wanted { path: full_path(prefix, &entry.path()), entry, is_way: false })?;
+    }
+    Ok(())
+}
+
+/// The chunks of a content, lists read as they come.
+pub(super) fn chunks(
+    blobs: &BlobReader<'_>,
+    content: ContentView<'_>,
+    visit: &mut dyn FnMut(ChunkRef) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let nodes = Nodes(blobs);
+    for chunk in crate::repository::manifest::ChunkIter::new(content, &nodes) {
+        visit(chunk.map_err(|error: ManifestError| EngineError::from(error))?)?;
+    }
+    Ok(())
+}

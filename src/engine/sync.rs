@@ -1,0 +1,228 @@
+//! Completing one place from another: object copy, no key needed to move bytes, the key to know
+//! which.
+//!
+//! With the key, what the valid snapshots of the source need is copied, never whatever merely
+//! differs, so that nothing comes back that was removed on purpose. The proposal goes first: from
+//! then on it protects what follows. Without the key everything is copied that the source lists,
+//! and a snapshot is confirmed only where no sweep is under way.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::EngineError;
+use crate::base::entropy;
+use crate::base::error::Chain;
+use crate::base::id::ObjectHash;
+use crate::codec::hash;
+use crate::repository::access::{Repository, Target};
+use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
+use crate::repository::error::RepositoryError;
+use crate::repository::format::names::{REPO_FMT, SnapshotName, content_hash};
+use crate::repository::format::snapshot::confirmation_body;
+use crate::repository::load;
+use crate::repository::needs;
+use crate::repository::snapshots::{self, Snapshot};
+use crate::storage::contract::{ObjectName, Read, Span, StorageError, list_all};
+
+/// What a sync did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SyncOutcome {
+    /// Snapshots that are valid at the destination now and were not before.
+    pub snapshots_copied: u64,
+    /// Snapshots that were there already.
+    pub snapshots_present: u64,
+    /// Snapshots that could not be completed, each with its reason.
+    pub failed: Vec<String>,
+    /// Objects copied.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Brings the repository itself to a place that has none: key objects first, `repo.fmt` last.
+///
+/// # Errors
+/// `NoRepository` at the source; `Different` when another repository stands at the destination.
+pub fn establish(from: &Target, to: &Target) -> Result<(), EngineError> {
+    let format = match from.storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
+        Ok(bytes) => bytes,
+        Err(StorageError::NotFound { .. } | StorageError::NoPlace { what: "folder", .. }) => {
+            return Err(RepositoryError::NoRepository { place: from.storage.label().to_owned() }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    match to.storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
+        Ok(there) if there == format => {}
+        Ok(_) => {
+            return Err(RepositoryError::Different {
+                first: from.storage.label().to_owned(),
+                second: to.storage.label().to_owned(),
+            }
+            .into());
+        }
+        Err(StorageError::NotFound { .. }) => {
+            copy_listed(from, to, "keys/", &mut SyncOutcome::default())?;
+            to.storage.sync()?;
+            to.storage.put_new(&REPO_FMT, format)?;
+            to.storage.sync()?;
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    copy_listed(from, to, "keys/", &mut SyncOutcome::default())?;
+    to.storage.sync()?;
+    Ok(())
+}
+
+/// Makes every valid snapshot of `from` valid at `to`.
+///
+/// # Errors
+/// Whatever the places say to the listings; a single snapshot that fails is in the outcome.
+pub fn sync(
+    repository: &Repository,
+    from: &Target,
+    to: &Target,
+    cx: &Context,
+) -> Result<SyncOutcome, EngineError> {
+    establish(from, to)?;
+    let (snapshots, damaged) = snapshots::load_all(repository, from)?;
+    let mut outcome = SyncOutcome::default();
+    outcome.failed.extend(damaged.iter().map(|(_, error)| Chain(error).to_string()));
+    let there: HashSet<ObjectHash> = {
+        let list = snapshots::list(to)?;
+        list.valid.iter().map(|name| name.id).chain(list.forgotten).collect()
+    };
+    let loaded = load::load(repository, std::slice::from_ref(from))?;
+    cx.progress.phase(&format!("sync to {}", to.name), None, None);
+    let sources = [from.clone()];
+    let around = Surroundings {
+        repository,
+        sources: &sources,
+        runs: &loaded.runs,
+        progress: cx.progress.as_ref(),
+        cancel: &cx.cancel,
+    };
+    for snapshot in &snapshots {
+        if there.contains(&snapshot.id) {
+            outcome.snapshots_present += 1;
+            continue;
+        }
+        match sync_one(&around, &loaded, to, snapshot) {
+            Ok(bytes) => {
+                outcome.snapshots_copied += 1;
+                outcome.bytes += bytes;
+            }
+            Err(RepositoryError::Cancelled) => return Err(EngineError::Cancelled),
+            Err(error) => outcome.failed.push(format!("snapshot {}: {}", snapshot.id.short(), Chain(&error))),
+        }
+    }
+    cx.progress.phase_finished("sync");
+    Ok(outcome)
+}
+
+fn sync_one(
+    around: &Surroundings<'_>,
+    loaded: &load::Loaded,
+    to: &Target,
+    snapshot: &Snapshot,
+) -> Result<u64, RepositoryError> {
+    let source = around.sources.first().ok_or(RepositoryError::Defect { what: "the source of a sync" })?;
+    let needed = needs::packs_of(around.repository, source, &loaded.index, snapshot)?;
+    let packs: Vec<NeededPack> =
+        needed.into_iter().map(|(class, hash)| NeededPack { class, hash, covered: false }).collect();
+    let proposal = Proposal {
+        bytes: snapshot.bytes.clone(),
+        id: snapshot.id,
+        at: snapshot.body.captured_at,
+        writer: snapshot.writer,
+        parent: None,
+        runs: snapshot.body.index_runs.clone(),
+        packs,
+    };
+    let name = commit::propose(to, &proposal)?;
+    let copied = commit::complete(around, to, &proposal)?;
+    commit::confirm(around, to, &proposal, name)?;
+    Ok(copied)
+}
+
+/// Copies everything that the source lists, without a key.
+///
+/// # Errors
+/// Whatever the places say.
+pub fn sync_keyless(from: &Target, to: &Target, cx: &Context) -> Result<SyncOutcome, EngineError> {
+    establish(from, to)?;
+    let mut outcome = SyncOutcome::default();
+    let there: HashSet<ObjectHash> = snapshots::list(to)?.valid.iter().map(|name| name.id).collect();
+    let mut proposals: HashMap<SnapshotName, Bytes> = HashMap::new();
+    for name in snapshots::list(from)?.valid {
+        if there.contains(&name.id) {
+            outcome.snapshots_present += 1;
+            continue;
+        }
+        let bytes = commit::fetch_checked(std::slice::from_ref(from), &name.proposal(), &name.id)?;
+        let fresh = name.with_nonce(entropy::random());
+        to.storage.put_new(&fresh.proposal(), bytes.clone())?;
+        proposals.insert(fresh, bytes);
+    }
+    to.storage.sync()?;
+    cx.progress.phase(&format!("sync to {}", to.name), None, None);
+    for prefix in ["m/", "p/", "i/"] {
+        if cx.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        copy_listed(from, to, prefix, &mut outcome)?;
+        to.storage.sync()?;
+    }
+    cx.progress.phase_finished("sync");
+    let sweeping = !list_all(to.storage.as_ref(), "g/")?.is_empty();
+    for name in proposals.keys() {
+        if sweeping {
+            outcome.failed.push(format!(
+                "snapshot {}: a sweep is under way at {}; run sync again with the password file",
+                name.id.short(),
+                to.storage.label()
+            ));
+            continue;
+        }
+        to.storage.put_new(&name.confirmation(), Bytes::copy_from_slice(&confirmation_body(&name.id)))?;
+        outcome.snapshots_copied += 1;
+    }
+    to.storage.sync()?;
+    Ok(outcome)
+}
+
+/// Copies every object under a prefix that the destination lacks, each checked against its name.
+fn copy_listed(
+    from: &Target,
+    to: &Target,
+    prefix: &str,
+    outcome: &mut SyncOutcome,
+) -> Result<(), EngineError> {
+    let mut there: HashSet<ObjectName> = HashSet::new();
+    to.storage.list(prefix, &mut |stat| {
+        there.insert(stat.name);
+        ControlFlow::Continue(())
+    })?;
+    for stat in list_all(from.storage.as_ref(), prefix)? {
+        if there.contains(&stat.name) {
+            continue;
+        }
+        let bytes = from.storage.get(&stat.name, Span::Whole, Read::Quick)?;
+        if content_hash(&stat.name).is_some_and(|expected| hash::object(&bytes) != expected) {
+            return Err(RepositoryError::Damage {
+                place: from.storage.label().to_owned(),
+                object: stat.name.to_string(),
+                what: "is not what its name says".to_owned(),
+            }
+            .into());
+        }
+        to.storage.put_new(&stat.name, bytes)?;
+        outcome.objects += 1;
+        outcome.bytes += stat.bytes;
+    }
+    Ok(())
+}

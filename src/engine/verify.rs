@@ -1,0 +1,431 @@
+//! Reading back: does every stored byte still say what it said?
+//!
+//! Three depths. Without a key: each object's hash is its name. With the key, also what is
+//! missing: every run's packs, every snapshot's packs, every blob its manifests name, and which
+//! paths are hurt. Deep: every blob is opened and its id computed again. Reads go past the caches
+//! of this machine, because a page cache proves nothing about a disk.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::EngineError;
+use super::hurt;
+use crate::base::error::{Chain, Class, Classified};
+use crate::base::id::ObjectHash;
+use crate::codec::compress::Decompressor;
+use crate::codec::hash::Hasher;
+use crate::repository::access::{Repository, Target};
+use crate::repository::error::RepositoryError;
+use crate::repository::format::names::{PackClass, content_hash, pack_name};
+use crate::repository::format::pack::{PackDirectory, PackIdentity};
+use crate::repository::load;
+use crate::repository::needs;
+use crate::repository::snapshots;
+use crate::storage::contract::{ObjectName, Read, Span, Stat, StorageError};
+
+/// At most this many problems are named; the count is always whole.
+const PROBLEMS_NAMED_MAX: usize = 1000;
+/// Objects are read in stretches of this length.
+const STRETCH_BYTES: u64 = 16 * 1024 * 1024;
+/// A mismatch is read again this often before it is called damage.
+const READS_MAX: usize = 3;
+
+/// How deep to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Depth {
+    /// Every object against its name.
+    Objects,
+    /// And every blob opened and hashed.
+    Blobs,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The object, or the blob.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// A snapshot that is hurt, and where.
+#[derive(Clone, Debug, Serialize)]
+pub struct HurtSnapshot {
+    /// Its id.
+    pub snapshot: ObjectHash,
+    /// How many of its paths are hurt.
+    pub paths: u64,
+    /// The first of them.
+    pub named: Vec<String>,
+}
+
+/// What was read and what was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerifyOutcome {
+    /// Where.
+    pub target: String,
+    /// How deep.
+    pub depth: Depth,
+    /// Whether the key was there, so that missing things could be found.
+    pub with_key: bool,
+    /// Objects read.
+    pub objects: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Blobs opened.
+    pub blobs: u64,
+    /// Problems found.
+    pub problem_count: u64,
+    /// The first of them.
+    pub problems: Vec<Problem>,
+    /// Valid snapshots.
+    pub snapshots: u64,
+    /// Those that are whole, so far as this look can tell.
+    pub whole: Vec<ObjectHash>,
+    /// Those that are not.
+    pub hurt: Vec<HurtSnapshot>,
+}
+
+impl VerifyOutcome {
+    /// Whether nothing was wrong.
+    pub fn is_clean(&self) -> bool {
+        self.problem_count == 0 && self.hurt.is_empty()
+    }
+}
+
+/// What goes wrong along the way is collected here by all threads.
+struct Findings {
+    problems: Mutex<BTreeSet<Problem>>,
+    bad: Mutex<HashSet<ObjectName>>,
+    seen: Mutex<HashSet<ObjectName>>,
+    count: AtomicU64,
+    objects: AtomicU64,
+    bytes: AtomicU64,
+    blobs: AtomicU64,
+}
+
+impl Findings {
+    fn new() -> Self {
+        Self {
+            problems: Mutex::default(),
+            bad: Mutex::default(),
+            seen: Mutex::default(),
+            count: AtomicU64::new(0),
+            objects: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            blobs: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, object: String, what: String) {
+        let mut problems = lock(&self.problems);
+        if problems.len() >= PROBLEMS_NAMED_MAX {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        } else if problems.insert(Problem { object, what }) {
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn add_bad(&self, name: &ObjectName, what: String) {
+        self.add(name.to_string(), what);
+        lock(&self.bad).insert(name.clone());
+    }
+}
+
+/// Reads everything at a target. With the repository opened (`keyed`), also finds what is missing.
+///
+/// # Errors
+/// When the target cannot be listed or stops answering; damage is no error but an outcome.
+pub fn verify(
+    target: &Target,
+    keyed: Option<&Repository>,
+    depth: Depth,
+    cx: &Context,
+) -> Result<VerifyOutcome, EngineError> {
+    let findings = Findings::new();
+    let objects = list_objects(target)?;
+    let total = objects.iter().map(|stat| stat.bytes).sum();
+    cx.progress.phase(&format!("verify {}", target.name), Some(count(objects.len())), Some(total));
+    read_all(target, &objects, keyed.filter(|_| depth == Depth::Blobs), &findings, cx)?;
+    cx.progress.phase_finished("verify");
+    let mut outcome = VerifyOutcome {
+        target: target.name.clone(),
+        depth,
+        with_key: keyed.is_some(),
+        objects: findings.objects.load(Ordering::Relaxed),
+        bytes: findings.bytes.load(Ordering::Relaxed),
+        blobs: findings.blobs.load(Ordering::Relaxed),
+        problem_count: 0,
+        problems: Vec::new(),
+        snapshots: 0,
+        whole: Vec::new(),
+        hurt: Vec::new(),
+    };
+    match keyed {
+        Some(repository) => find_missing(repository, target, &findings, &mut outcome, cx)?,
+        None => outcome.snapshots = count(snapshots::list(target)?.valid.len()),
+    }
+    outcome.problem_count = findings.count.load(Ordering::Relaxed);
+    outcome.problems = lock(&findings.problems).iter().cloned().collect();
+    Ok(outcome)
+}
+
+/// Reads back exactly these objects, which a run has just stored.
+///
+/// # Errors
+/// `Damage` naming the first object that is not what it should be; whatever the target says.
+pub fn read_back(target: &Target, names: &[ObjectName], cx: &Context) -> Result<VerifyOutcome, EngineError> {
+    let findings = Findings::new();
+    let mut objects = Vec::new();
+    for name in names {
+        match target.storage.head(name)? {
+            Some(stat) => objects.push(stat),
+            None => findings.add_bad(name, "is missing".to_owned()),
+        }
+    }
+    let total = objects.iter().map(|stat| stat.bytes).sum();
+    cx.progress.phase(&format!("read back {}", target.name), Some(count(objects.len())), Some(total));
+    read_all(target, &objects, None, &findings, cx)?;
+    cx.progress.phase_finished("read back");
+    let problems: Vec<Problem> = lock(&findings.problems).iter().cloned().collect();
+    Ok(VerifyOutcome {
+        target: target.name.clone(),
+        depth: Depth::Objects,
+        with_key: false,
+        objects: findings.objects.load(Ordering::Relaxed),
+        bytes: findings.bytes.load(Ordering::Relaxed),
+        blobs: 0,
+        problem_count: findings.count.load(Ordering::Relaxed),
+        problems,
+        snapshots: 0,
+        whole: Vec::new(),
+        hurt: Vec::new(),
+    })
+}
+
+fn list_objects(target: &Target) -> Result<Vec<Stat>, EngineError> {
+    let mut objects = Vec::new();
+    for prefix in ["keys/", "p/", "m/", "i/", "s/", "g/", "f/"] {
+        target.storage.list(prefix, &mut |stat| {
+            objects.push(stat);
+            ControlFlow::Continue(())
+        })?;
+    }
+    if target.storage.head(&crate::repository::format::names::REPO_FMT)?.is_none() {
+        return Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into());
+    }
+    Ok(objects)
+}
+
+/// Reads objects with a few threads; a target that fails ends the work, damage does not.
+fn read_all(
+    target: &Target,
+    objects: &[Stat],
+    deep: Option<&Repository>,
+    findings: &Findings,
+    cx: &Context,
+) -> Result<(), EngineError> {
+    let next = AtomicU64::new(0);
+    let failure: Mutex<Option<EngineError>> = Mutex::new(None);
+    let threads = cx.workers.max(target.in_flight).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut reader = ObjectReader { target, deep, findings, decompressor: Decompressor::new() };
+                loop {
+                    let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                    let Some(stat) = objects.get(number) else { return };
+                    if cx.cancel.is_cancelled() || lock(&failure).is_some() {
+                        return;
+                    }
+                    if let Err(error) = reader.read(stat) {
+                        lock(&failure).get_or_insert(error);
+                    }
+                    cx.progress.advance(1, stat.bytes);
+                }
+            });
+        }
+    });
+    if cx.cancel.is_cancelled() {
+        return Err(EngineError::Cancelled);
+    }
+    failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+struct ObjectReader<'a> {
+    target: &'a Target,
+    deep: Option<&'a Repository>,
+    findings: &'a Findings,
+    decompressor: Decompressor,
+}
+
+impl ObjectReader<'_> {
+    fn read(&mut self, stat: &Stat) -> Result<(), EngineError> {
+        lock(&self.findings.seen).insert(stat.name.clone());
+        let Some(expected) = content_hash(&stat.name) else {
+            self.check_unhashed(stat)?;
+            return Ok(());
+        };
+        let mut what = "is not what its name says";
+        for _ in 0..READS_MAX {
+            match self.hash(stat) {
+                Ok(found) if found == expected => {
+                    self.findings.objects.fetch_add(1, Ordering::Relaxed);
+                    self.findings.bytes.fetch_add(stat.bytes, Ordering::Relaxed);
+                    return self.open_blobs(stat);
+                }
+                Ok(_) => what = "is not what its name says",
+                Err(StorageError::NotFound { .. }) => what = "vanished while it was to be read",
+                Err(error) if error.class() == Class::Failed => what = "cannot be read from the medium",
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.findings.add_bad(&stat.name, what.to_owned());
+        Ok(())
+    }
+
+    fn hash(&self, stat: &Stat) -> Result<ObjectHash, StorageError> {
+        let mut hasher = Hasher::plain();
+        let mut offset = 0;
+        while offset < stat.bytes {
+            let len = STRETCH_BYTES.min(stat.bytes - offset);
+            let bytes = self.target.storage.get(&stat.name, Span::Range { offset, len }, Read::Medium)?;
+            if bytes.is_empty() {
+                break;
+            }
+            hasher.update(&bytes);
+            offset += count(bytes.len());
+        }
+        Ok(ObjectHash::new(hasher.finish()))
+    }
+
+    /// Confirmations carry no hash of their own; what they say is known from their name.
+    fn check_unhashed(&self, stat: &Stat) -> Result<(), EngineError> {
+        let bytes = self.target.storage.get(&stat.name, Span::Whole, Read::Medium)?;
+        if !crate::repository::format::snapshot::confirmation_matches(&stat.name, &bytes) {
+            self.findings.add_bad(&stat.name, "is not what its name says".to_owned());
+        }
+        self.findings.objects.fetch_add(1, Ordering::Relaxed);
+        self.findings.bytes.fetch_add(stat.bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Deep: opens every blob of a pack.
+    fn open_blobs(&mut self, stat: &Stat) -> Result<(), EngineError> {
+        let (Some(repository), Some(_)) = (self.deep, PackClass::of_name(&stat.name)) else { return Ok(()) };
+        let bytes = self.target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
+        let opened = PackIdentity::of_header(&bytes, &repository.id())
+            .and_then(|identity| PackDirectory::open(&bytes, stat.bytes, &identity, repository.keys()));
+        let directory = match opened {
+            Ok(directory) => directory,
+            Err(error) => {
+                self.findings.add_bad(&stat.name, Chain(&error).to_string());
+                return Ok(());
+            }
+        };
+        for ordinal in 0..directory.len() {
+            let Some(range) = directory.sealed_range(ordinal) else { continue };
+            let start = usize::try_from(range.start).unwrap_or(usize::MAX);
+            let end = usize::try_from(range.end).unwrap_or(usize::MAX);
+            let opened = bytes.get(start..end).map(|sealed| {
+                directory.open_blob(ordinal, sealed, repository.keys().ids(), &mut self.decompressor)
+            });
+            match opened {
+                Some(Ok(_)) => {
+                    self.findings.blobs.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Err(error)) => {
+                    self.findings.add_bad(&stat.name, format!("blob {ordinal}: {}", Chain(&error)));
+                }
+                None => self.findings.add_bad(&stat.name, format!("blob {ordinal} lies outside of it")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the runs and the snapshots name must be there; what is bad or missing hurts snapshots.
+fn find_missing(
+    repository: &Repository,
+    target: &Target,
+    findings: &Findings,
+    outcome: &mut VerifyOutcome,
+    cx: &Context,
+) -> Result<(), EngineError> {
+    let loaded = load::load(repository, std::slice::from_ref(target))?;
+    for (id, error) in &loaded.damaged {
+        findings.add(format!("index run {id}"), Chain(error).to_string());
+    }
+    let mut lost: HashSet<ObjectHash> = HashSet::new();
+    let mut sizes: HashMap<ObjectName, u64> = HashMap::new();
+    for pack in loaded.index.packs() {
+        sizes.insert(pack_name(pack.class, &pack.hash), pack.bytes);
+    }
+    for pack in loaded.index.packs() {
+        let name = pack_name(pack.class, &pack.hash);
+        if !lock(&findings.seen).contains(&name) {
+            findings.add_bad(&name, "is missing".to_owned());
+        }
+        if lock(&findings.bad).contains(&name) {
+            lost.insert(pack.hash);
+        }
+    }
+    let (snapshots, unreadable) = snapshots::load_all(repository, target)?;
+    for (name, error) in &unreadable {
+        findings.add(name.proposal().to_string(), Chain(error).to_string());
+        outcome.hurt.push(HurtSnapshot {
+            snapshot: name.id,
+            paths: 0,
+            named: vec!["the snapshot itself".to_owned()],
+        });
+    }
+    outcome.snapshots = count(snapshots.len() + unreadable.len());
+    for snapshot in &snapshots {
+        if cx.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        if !snapshot.signed {
+            findings
+                .add(snapshot.name.proposal().to_string(), "carries no signature that verifies".to_owned());
+        }
+        let mut missing: BTreeMap<ObjectHash, PackClass> = BTreeMap::new();
+        match needs::packs_of(repository, target, &loaded.index, snapshot) {
+            Ok(packs) => {
+                for (class, hash) in packs {
+                    if lost.contains(&hash) || loaded.index.number_of(&hash).is_none() {
+                        missing.insert(hash, class);
+                    }
+                }
+            }
+            Err(error) => {
+                findings.add(format!("snapshot {}", snapshot.id.short()), Chain(&error).to_string())
+            }
+        }
+        for (hash, class) in &missing {
+            if loaded.index.number_of(hash).is_none() {
+                findings.add(pack_name(*class, hash).to_string(), "is in no index run".to_owned());
+            }
+        }
+        let paths = hurt::paths(repository, target, &loaded.index, snapshot, &lost, cx)?;
+        match paths {
+            None if missing.is_empty() => outcome.whole.push(snapshot.id),
+            None => outcome.hurt.push(HurtSnapshot { snapshot: snapshot.id, paths: 0, named: Vec::new() }),
+            Some((paths, named)) => outcome.hurt.push(HurtSnapshot { snapshot: snapshot.id, paths, named }),
+        }
+    }
+    Ok(())
+}
+
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,17 @@
+//! What the files promise, as plain data: every value resolved, every default filled in.
+//!
+//! Where each value came from stands beside it in [`Setting`]s, which `policy show --effective`
+//! and `plan` print. Nothing here reads or decides.
+
+mod drill;
+mod policy;
+mod site;
+
+pub use drill::{Bound, Check, CheckKind, Cleanup, CopyChoice, DrillPlan, Files, Leftover, OnFail, Scope};
+pub use policy::{
+    AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, RETENTION, Rule, Source,
+    Target, Tier, Verify,
+};
+pub use site::{
+    Configuration, DrillId, NAME_BYTES_MAX, Origin, PolicyId, Setting, Site, TargetName, Version,
+};

@@ -1,0 +1,232 @@
+//! One policy: what is backed up, when, where to, and what was promised about it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use super::{PolicyId, Setting, TargetName, Version};
+use crate::policy::due::Line;
+use crate::policy::schedule::Schedule;
+
+/// What becomes of old snapshots, as `plan` says it.
+pub const RETENTION: &str = "nothing is removed before prune exists";
+
+/// `policies/ID.toml`.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The file's name.
+    pub id: PolicyId,
+    /// The file this was read from.
+    pub version: Version,
+    /// For people.
+    pub description: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// How much hurts when it fails.
+    pub tier: Tier,
+    /// What was promised about loss and return.
+    pub objective: Objective,
+    /// What is backed up.
+    pub source: Source,
+    /// When.
+    pub schedule: Plan,
+    /// Where to; at least one.
+    pub targets: Vec<Target>,
+    /// The 3-2-1 that was promised.
+    pub rule: Rule,
+    /// How copies are read back.
+    pub verify: Verify,
+    /// Each value and its origin.
+    pub settings: Vec<Setting>,
+}
+
+/// How much hurts when a policy fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Can wait.
+    Standard,
+    /// Can't wait long.
+    Important,
+    /// Can't wait.
+    Critical,
+}
+
+/// Recovery objectives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Objective {
+    /// At most this much work may be lost.
+    pub rpo: Duration,
+    /// Everything is back within this time. `None`: nothing was promised.
+    pub rto: Option<Duration>,
+}
+
+/// What is backed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Absolute; at least one.
+    pub paths: Vec<PathBuf>,
+    /// Left out, in gitignore's syntax.
+    pub exclude: Vec<String>,
+    /// A missing path fails the run.
+    pub must_exist: bool,
+    /// Fewer files fail the run: an empty mount is never a green backup.
+    pub min_files: u64,
+    /// Mounts below a path are not entered.
+    pub one_file_system: bool,
+}
+
+/// The kinds of backup run, weakest first: each does the work of those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackupKind {
+    /// Trusts stat against the last snapshot.
+    Incremental,
+    /// Trusts stat against the last full.
+    Differential,
+    /// Reads and hashes every byte.
+    Full,
+}
+
+/// `[schedule]`: when backups run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Every byte is read and hashed.
+    pub full: Schedule,
+    /// `None` when switched off.
+    pub incremental: Option<Schedule>,
+    /// `None` unless asked for.
+    pub differential: Option<Schedule>,
+    /// The zone of all three.
+    pub timezone: Tz,
+    /// What to do about occurrences that passed while nothing ran.
+    pub catch_up: CatchUp,
+    /// A run that takes longer is ended.
+    pub timeout: Duration,
+}
+
+impl Plan {
+    /// The kinds that are switched on, as [`crate::policy::due::decide`] takes them.
+    pub fn lines(&self) -> Vec<Line<'_, BackupKind>> {
+        let line = |kind, schedule| Line { kind, schedule };
+        std::iter::once(line(BackupKind::Full, &self.full))
+            .chain(self.differential.iter().map(|s| line(BackupKind::Differential, s)))
+            .chain(self.incremental.iter().map(|s| line(BackupKind::Incremental, s)))
+            .collect()
+    }
+}
+
+/// What to do about occurrences that passed while nothing ran. They are recorded either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CatchUp {
+    /// One run, for the newest.
+    Once,
+    /// None.
+    Skip,
+}
+
+/// `[targets.NAME]`: a place that holds copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The table's name.
+    pub name: TargetName,
+    /// As written.
+    pub url: String,
+    /// The same, taken apart.
+    pub place: Place,
+    /// S3 only.
+    pub endpoint: Option<String>,
+    /// S3 only.
+    pub region: Option<String>,
+    /// S3 only: `endpoint/bucket/key` instead of `bucket.endpoint/key`.
+    pub path_style: bool,
+    /// Where the medium stands, broadest part first: `hq/room-b`. A folder without one stands at the site.
+    pub location: Option<String>,
+    /// What it is made of: `disk`, `object`, `removable`, `tape` ...
+    pub media: String,
+    /// Who runs it; from the endpoint when nobody says.
+    pub provider: Option<String>,
+    /// `AWS_*` KEY=VALUE lines. `None`: the usual credential chain.
+    pub credentials_file: Option<PathBuf>,
+}
+
+/// A target's URL, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A folder, absolute.
+    Folder(PathBuf),
+    /// A bucket and a prefix without slashes at its ends (may be empty).
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// `a/b`, or empty.
+        prefix: String,
+    },
+}
+
+/// Where a copy stands relative to the site; what drills choose by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CopyClass {
+    /// At the site, or nobody said where.
+    Local,
+    /// Declared to be elsewhere.
+    Offsite,
+}
+
+impl CopyClass {
+    /// The class that a declared location gives: its first part decides.
+    pub fn of(location: Option<&str>, site: &str) -> Self {
+        let elsewhere = location.is_some_and(|location| location.split('/').next() != Some(site));
+        if elsewhere { Self::Offsite } else { Self::Local }
+    }
+}
+
+impl Target {
+    /// The class that the declared location gives. Facts can refute it ([`crate::policy::copies`]).
+    pub fn class(&self, site: &str) -> CopyClass {
+        CopyClass::of(self.location.as_deref(), site)
+    }
+}
+
+/// `[rule]`: the 3-2-1(-1-0) that was promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Copies in different failure domains, the live source among them when `count_source`.
+    pub copies: u32,
+    /// Different media.
+    pub media: u32,
+    /// Copies elsewhere.
+    pub offsite: u32,
+    /// Copies that can't be changed, or can't be reached.
+    pub immutable_or_offline: u32,
+    /// A copy counts only this long after it was read back.
+    pub max_verify_age: Duration,
+    /// The live source is one of the copies.
+    pub count_source: bool,
+    /// Every class of copy was restored in a drill, and no finding is open.
+    pub zero_errors: bool,
+}
+
+/// `[verify]`: how copies are read back.
+#[derive(Clone, Debug)]
+pub struct Verify {
+    /// What each run reads back of what it wrote.
+    pub after_run: AfterRun,
+    /// When every object of every target is read back.
+    pub deep: Schedule,
+}
+
+/// What a run reads back of what it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AfterRun {
+    /// Everything.
+    New,
+    /// Nothing: the target's confirmed checksum stands for a day.
+    Ack,
+    /// This share, in percent, 1 to 100.
+    Sample(u8),
+}

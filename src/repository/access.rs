@@ -1,0 +1,296 @@
+//! Making a repository at its places, and opening it there.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::RepositoryError;
+use super::format::cert::WriterCert;
+use super::format::keys::{EpochKeys, RootKeys, writer_seed};
+use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
+use super::format::pack::PackIdentity;
+use super::format::repo_fmt::RepoFmt;
+use super::format::slot;
+use super::index::IndexedPack;
+use crate::base::entropy;
+use crate::base::error::Classified;
+use crate::base::id::{RepoId, WriterId};
+use crate::base::secret::Secret;
+use crate::codec::kdf::KdfParams;
+use crate::codec::sign::Signer;
+use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
+
+/// A place of the repository, with the name people know it by.
+#[derive(Clone)]
+pub struct Target {
+    /// The target's name in a policy; in plumbing its URL.
+    pub name: String,
+    /// Its objects.
+    pub storage: Arc<dyn Storage>,
+    /// How many objects may be on their way to it at once.
+    pub in_flight: usize,
+}
+
+/// What a new repository is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct CreateOptions {
+    /// Size at which packs are closed.
+    pub pack_bytes: usize,
+    /// Cost of the passphrase slot.
+    pub kdf: KdfParams,
+}
+
+/// An opened repository: its keys and the places it was opened at.
+pub struct Repository {
+    format: RepoFmt,
+    root: RootKeys,
+    keys: EpochKeys,
+    targets: Vec<Target>,
+    cache: Option<PathBuf>,
+}
+
+impl Repository {
+    /// That none of these targets holds a repository.
+    ///
+    /// # Errors
+    /// `Exists`; whatever a target says.
+    pub fn refuse_existing(targets: &[Target]) -> Result<(), RepositoryError> {
+        for target in targets {
+            match target.storage.head(&REPO_FMT) {
+                Ok(None) | Err(StorageError::NoPlace { what: "folder", .. }) => {}
+                Ok(Some(_)) => {
+                    return Err(RepositoryError::Exists { place: target.storage.label().to_owned() });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a new repository with fresh keys.
+    ///
+    /// # Errors
+    /// `Exists` when the target holds one; whatever the target says.
+    pub fn create(
+        target: Target,
+        passphrase: &Secret<Vec<u8>>,
+        options: CreateOptions,
+    ) -> Result<Self, RepositoryError> {
+        let root = RootKeys::generate();
+        let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
+        let format_bytes = format.encode();
+        let slot = slot::create_passphrase_slot(&format_bytes, &format, &root, passphrase, options.kdf)?;
+        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes))], &format_bytes)?;
+        let keys = EpochKeys::derive(&root, &format.repo_id, 0);
+        Ok(Self { format, root, keys, targets: vec![target], cache: None })
+    }
+
+    /// Brings this repository to one more target, which holds none: the same key objects, the same
+    /// `repo.fmt`.
+    ///
+    /// # Errors
+    /// `Exists`; whatever a target says.
+    pub fn extend_to(&self, target: &Target) -> Result<Self, RepositoryError> {
+        let first =
+            self.targets.first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
+        let mut objects = Vec::new();
+        for stat in list_all(first.storage.as_ref(), "keys/")? {
+            objects.push((stat.name.clone(), first.storage.get(&stat.name, Span::Whole, Read::Quick)?));
+        }
+        establish(target, &objects, &self.format.encode())?;
+        let mut targets = self.targets.clone();
+        targets.push(target.clone());
+        Ok(self.with_targets(targets))
+    }
+
+    /// Opens the repository at all targets; all must hold the same one.
+    ///
+    /// # Errors
+    /// `NoRepository`, `WrongKey`, `Different`, or whatever the first failing target says.
+    pub fn open(targets: Vec<Target>, passphrase: &Secret<Vec<u8>>) -> Result<Self, RepositoryError> {
+        let Some(first) = targets.first() else {
+            return Err(RepositoryError::Defect { what: "opening a repository at no place" });
+        };
+        let bytes = read_format(first)?;
+        for other in &targets[1..] {
+            if read_format(other)? != bytes {
+                return Err(RepositoryError::Different {
+                    first: first.storage.label().to_owned(),
+                    second: other.storage.label().to_owned(),
+                });
+            }
+        }
+        let format = RepoFmt::decode(&bytes)?;
+        let root = open_any_slot(first, &bytes, &format, passphrase)?;
+        let keys = EpochKeys::derive(&root, &format.repo_id, 0);
+        Ok(Self { format, root, keys, targets, cache: None })
+    }
+
+    /// The same repository at other places: a place is added or left out without asking for the
+    /// passphrase again.
+    pub fn with_targets(&self, targets: Vec<Target>) -> Self {
+        Self {
+            format: self.format.clone(),
+            root: self.root.share(),
+            keys: self.keys.clone(),
+            targets,
+            cache: self.cache.clone(),
+        }
+    }
+
+    /// Keeps index runs in this folder, which may vanish or be read-only at any time.
+    #[must_use]
+    pub fn with_cache(mut self, dir: Option<PathBuf>) -> Self {
+        self.cache = dir;
+        self
+    }
+
+    /// The folder of the local cache.
+    pub fn cache(&self) -> Option<&Path> {
+        self.cache.as_deref()
+    }
+
+    /// Its identity, the same at every place.
+    pub fn id(&self) -> RepoId {
+        self.format.repo_id
+    }
+
+    /// What `repo.fmt` says.
+    pub fn format(&self) -> &RepoFmt {
+        &self.format
+    }
+
+    /// Packs are closed at this size.
+    pub fn pack_bytes(&self) -> usize {
+        self.format.pack_bytes
+    }
+
+    /// Who and what a pack of the index says it is; its header is made of this.
+    pub fn identity(&self, pack: &IndexedPack) -> PackIdentity {
+        PackIdentity { class: pack.class, epoch: 0, repo: self.id(), writer: pack.signer }
+    }
+
+    /// The keys of the current epoch.
+    pub fn keys(&self) -> &EpochKeys {
+        &self.keys
+    }
+
+    /// The places it was opened at.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// The key that a host signs with: derived, so that it needs no state of its own.
+    ///
+    /// # Errors
+    /// When this passphrase's slot doesn't grant it.
+    pub fn signer(&self, host: &str) -> Result<Signer, RepositoryError> {
+        let admin = self.root.admin()?;
+        Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
+    }
+
+    /// Puts the host's certificate on a target unless it is there. Its bytes are always the same.
+    ///
+    /// # Errors
+    /// Whatever the target says.
+    pub fn certify(&self, target: &Target, host: &str, signer: &Signer) -> Result<(), RepositoryError> {
+        let admin = Signer::from_seed(self.root.admin()?.expose());
+        let cert = WriterCert::host(signer.public(), host).encode(&self.format.repo_id, &admin)?;
+        target.storage.put_new(&key_name(KeyKind::Cert, &cert.name), Bytes::from(cert.bytes))?;
+        Ok(())
+    }
+
+    /// The writers that the administrator's key vouches for on a target, by id. Certificates that
+    /// don't verify are left out: what they would vouch for then counts as unsigned.
+    ///
+    /// # Errors
+    /// Whatever the target says.
+    pub fn writers(&self, target: &Target) -> Result<Writers, RepositoryError> {
+        let mut writers = Writers::default();
+        for stat in list_all(target.storage.as_ref(), "keys/cert-")? {
+            let bytes = target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
+            if let Ok(cert) = WriterCert::decode(&bytes, &self.format.repo_id, &self.format.admin_public) {
+                writers.known.push((crate::codec::sign::writer_id(&cert.public), cert.public));
+            }
+        }
+        Ok(writers)
+    }
+}
+
+/// Public keys of the writers that were certified.
+#[derive(Clone, Debug, Default)]
+pub struct Writers {
+    known: Vec<(WriterId, [u8; 32])>,
+}
+
+impl Writers {
+    /// The public key of a writer.
+    pub fn public(&self, id: &WriterId) -> Option<&[u8; 32]> {
+        self.known.iter().find(|(known, _)| known == id).map(|(_, public)| public)
+    }
+}
+
+/// Key objects first, `repo.fmt` last and create-only: whoever sees it can open the repository.
+fn establish(
+    target: &Target,
+    objects: &[(ObjectName, Bytes)],
+    format_bytes: &[u8],
+) -> Result<(), RepositoryError> {
+    let storage = target.storage.as_ref();
+    let exists = || RepositoryError::Exists { place: storage.label().to_owned() };
+    if storage.head(&REPO_FMT)?.is_some() {
+        return Err(exists());
+    }
+    for (name, bytes) in objects {
+        storage.put_new(name, bytes.clone())?;
+    }
+    storage.sync()?;
+    if storage.put_new(&REPO_FMT, Bytes::copy_from_slice(format_bytes))? == Put::Existing {
+        return Err(exists());
+    }
+    storage.sync()?;
+    Ok(())
+}
+
+fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
+    let storage = target.storage.as_ref();
+    match storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
+        Ok(bytes) => Ok(bytes),
+        Err(StorageError::NotFound { .. } | StorageError::NoPlace { what: "folder", .. }) => {
+            Err(RepositoryError::NoRepository { place: storage.label().to_owned() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tries every slot. A damaged slot is passed over while another one opens.
+fn open_any_slot(
+    target: &Target,
+    format_bytes: &[u8],
+    format: &RepoFmt,
+    passphrase: &Secret<Vec<u8>>,
+) -> Result<RootKeys, RepositoryError> {
+    let storage = target.storage.as_ref();
+    let mut names: Vec<Stat> = Vec::new();
+    storage.list("keys/", &mut |stat| {
+        if matches!(parse_key_name(&stat.name), Some((KeyKind::Slot, _))) {
+            names.push(stat);
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut damaged = None;
+    for stat in &names {
+        let bytes = storage.get(&stat.name, Span::Whole, Read::Quick)?;
+        match slot::open_passphrase_slot(&bytes, format_bytes, format, passphrase) {
+            Ok(root) => return Ok(root),
+            Err(error) if error.class() == crate::base::error::Class::WrongKey => {}
+            Err(error) => damaged = Some(error),
+        }
+    }
+    match damaged {
+        Some(error) => Err(error.into()),
+        None => Err(RepositoryError::WrongKey { place: storage.label().to_owned(), slots: names.len() }),
+    }
+}

@@ -1,0 +1,173 @@
+//! What can go wrong between a repository's rooms and its places.
+
+use crate::base::error::{Class, Classified};
+use crate::base::id::BlobId;
+use crate::repository::format::error::FormatError;
+use crate::repository::manifest::ManifestError;
+use crate::storage::contract::StorageError;
+
+/// Why the repository could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// The place failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Stored bytes are not what the format says.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The manifest is not what the format says.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// No `repo.fmt` at the place.
+    #[error("there is no repository at {place}")]
+    NoRepository {
+        /// Where.
+        place: String,
+    },
+    /// A `repo.fmt` stands there already.
+    #[error("a repository stands at {place} already")]
+    Exists {
+        /// Where.
+        place: String,
+    },
+    /// No slot opens with this passphrase.
+    #[error("the passphrase opens none of the {slots} key slots at {place}")]
+    WrongKey {
+        /// Where.
+        place: String,
+        /// How many slots were tried.
+        slots: usize,
+    },
+    /// Two places named together hold different repositories.
+    #[error("{first} and {second} hold different repositories")]
+    Different {
+        /// One place.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A stored object is damaged, exchanged or missing.
+    #[error("{place}: {object} {what}")]
+    Damage {
+        /// Where.
+        place: String,
+        /// Which object, or which blob.
+        object: String,
+        /// In which way, as a predicate: `is missing`.
+        what: String,
+    },
+    /// A blob is in no index, or in no pack that can be read.
+    #[error("blob {id} is in no pack that can be read at {place}")]
+    MissingBlob {
+        /// Which.
+        id: BlobId,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// No snapshot matches.
+    #[error("no snapshot {wanted} at {place}")]
+    NoSnapshot {
+        /// As asked for.
+        wanted: String,
+        /// Where.
+        place: String,
+    },
+    /// Several snapshots match.
+    #[error("{count} snapshots begin with {wanted}")]
+    Ambiguous {
+        /// As asked for.
+        wanted: String,
+        /// How many match.
+        count: usize,
+    },
+    /// A sweep condemned something that this commit relies on.
+    #[error("{place}: {what}; the snapshot was not confirmed there")]
+    Busy {
+        /// Where.
+        place: String,
+        /// What was in the way.
+        what: String,
+    },
+    /// Every target failed.
+    #[error("no target takes what is stored: {reasons}")]
+    NoTarget {
+        /// Each target's reason.
+        reasons: String,
+        /// The class of the first reason.
+        class: Class,
+    },
+    /// Somebody asked to stop.
+    #[error("cancelled; what was stored so far is kept and is not stored again")]
+    Cancelled,
+    /// A thread ended by a defect of ours.
+    #[error("{what} ended by a defect; please report it")]
+    Defect {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+impl Classified for RepositoryError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Storage(error) => error.class(),
+            Self::Format(error) => error.class(),
+            Self::Manifest(error) => error.class(),
+            Self::NoRepository { .. } => Class::NoRepository,
+            Self::Exists { .. } => Class::Exists,
+            Self::WrongKey { .. } => Class::WrongKey,
+            Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
+            Self::Damage { .. } | Self::MissingBlob { .. } => Class::Damage,
+            Self::NoSnapshot { .. } => Class::NotFound,
+            Self::Busy { .. } | Self::Defect { .. } => Class::Failed,
+            Self::NoTarget { class, .. } => *class,
+            Self::Cancelled => Class::Cancelled,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Storage(error) => error.code(),
+            Self::Format(error) => error.code(),
+            Self::Manifest(error) => error.code(),
+            Self::NoRepository { .. } => "E0380",
+            Self::Exists { .. } => "E0381",
+            Self::WrongKey { .. } => "E0382",
+            Self::Different { .. } => "E0383",
+            Self::Damage { .. } => "E0384",
+            Self::MissingBlob { .. } => "E0385",
+            Self::NoSnapshot { .. } => "E0386",
+            Self::Ambiguous { .. } => "E0387",
+            Self::Busy { .. } => "E0388",
+            Self::NoTarget { .. } => "E0389",
+            Self::Cancelled => "E0390",
+            Self::Defect { .. } => "E0391",
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Storage(error) => return error.hint(),
+            Self::Format(error) => return error.hint(),
+            Self::Manifest(error) => return error.hint(),
+            Self::NoRepository { place } => {
+                format!("check the URL; `lifeboat repo init --repo {place} --password-file FILE` makes one")
+            }
+            Self::Exists { .. } => "nothing was changed; choose another place, or use the repository that is there".to_owned(),
+            Self::WrongKey { .. } => "check the password file: one trailing newline is ignored, nothing else".to_owned(),
+            Self::Different { .. } => {
+                "places named together must hold one repository; `lifeboat repo sync --from A --to B` fills an empty one".to_owned()
+            }
+            Self::Damage { .. } | Self::MissingBlob { .. } => {
+                "run `lifeboat repo verify` to see what is hurt, and restore from another target".to_owned()
+            }
+            Self::NoSnapshot { .. } => "`lifeboat repo snapshots` lists what there is".to_owned(),
+            Self::Ambiguous { .. } => "give more digits of the id".to_owned(),
+            Self::Busy { .. } => "run the same command again; what is stored already is not stored twice".to_owned(),
+            Self::NoTarget { .. } => "see the reasons; the next run stores only what is missing".to_owned(),
+            Self::Cancelled => "run the same command again to go on".to_owned(),
+            Self::Defect { .. } => return None,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! Stored shapes, exactly as in `docs/format.md`. Bytes in, bytes out; no place, no clock.
+
+pub mod cert;
+pub mod error;
+pub mod group;
+pub mod index_run;
+pub mod keys;
+pub mod names;
+pub mod object;
+pub mod pack;
+pub mod pack_set;
+pub mod plan;
+pub mod repo_fmt;
+pub mod slot;
+pub mod snapshot;
+pub mod tlv;

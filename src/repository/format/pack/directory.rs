@@ -1,0 +1,225 @@
+//! Reading a pack: from its footer to a blob that is what its id says.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::super::error::FormatError;
+use super::super::group;
+use super::super::keys::{BlobKind, EpochKeys, IdKeys};
+use super::super::tlv::Reader;
+use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, ROLE_DATA, ROLE_FOOT, box_header};
+use super::row::{ROW_BYTES, Row, foot_bytes};
+use super::trail::{TRAIL_BYTES, Trail};
+use crate::base::secret::{Key, Secret};
+use crate::codec::compress::Decompressor;
+use crate::codec::hash;
+use crate::codec::seal::{self, TAG_BYTES};
+use crate::codec::sign::{self, SIGNATURE_BYTES};
+
+/// An opened footer: what a pack holds, and the key to it.
+#[derive(Debug)]
+pub struct PackDirectory {
+    rows: Vec<Row>,
+    offsets: Vec<u64>,
+    pack_keys: Vec<Key>,
+    digest_tail: Vec<u8>,
+    signature: [u8; SIGNATURE_BYTES],
+    foot_offset: u64,
+}
+
+impl PackDirectory {
+    /// Opens the footer out of a pack's last bytes, which must begin at or before the footer. The
+    /// pack's header, to which the footer is bound, is rebuilt from its identity.
+    ///
+    /// # Errors
+    /// `Malformed`, `NotOpened`.
+    pub fn open(
+        tail: &[u8],
+        total: u64,
+        identity: &PackIdentity,
+        keys: &EpochKeys,
+    ) -> Result<Self, FormatError> {
+        let wrong = |why| FormatError::Malformed { what: "a pack's footer", why };
+        let (trail, signature) = Trail::decode(tail, total)?;
+        let skipped = trail.pack.checked_sub(tail.len()).ok_or(wrong("more bytes came than the pack has"))?;
+        let at = |offset: usize| offset.checked_sub(skipped).ok_or(wrong("it lies before the bytes given"));
+        let (foot, wrap, sums) = (at(trail.foot)?, at(trail.wrap)?, at(trail.sums)?);
+        let (foot_key, pack_keys) = open_boxes(&tail[wrap..sums], identity, keys)?;
+        let header = identity.header();
+        let foot_bytes = seal::open(foot_key.expose(), &identity.repo, "foot", &header, &tail[foot..wrap])
+            .map_err(|_| FormatError::NotOpened { what: "a pack's footer" })?;
+        let (rows, offsets) = read_rows(&foot_bytes, trail.ec)?;
+        let belongs =
+            |row: &Row| row.kind.class() == identity.class && usize::from(row.key_box) < pack_keys.len();
+        if !rows.iter().all(belongs) {
+            return Err(wrong("a row is for another class of pack, or for a key box that it lacks"));
+        }
+        if tail[at(trail.sums_end())?..].iter().rev().skip(TRAIL_BYTES).any(|byte| *byte != 0) {
+            return Err(wrong("bytes that must be zero are not"));
+        }
+        Ok(Self {
+            rows,
+            offsets,
+            pack_keys,
+            digest_tail: tail[foot..sums].to_vec(),
+            signature,
+            foot_offset: u64::try_from(trail.foot).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Checks the pack's signature.
+    ///
+    /// # Errors
+    /// `NotSigned`.
+    pub fn verify(&self, identity: &PackIdentity, public: &[u8; 32]) -> Result<(), FormatError> {
+        let header = identity.header();
+        let digest = hash::plain(&[&header, &self.digest_tail]);
+        let wrong = FormatError::NotSigned { what: "a pack" };
+        if sign::writer_id(public) != identity.writer {
+            return Err(wrong);
+        }
+        sign::verify(public, DOMAIN, &digest, &self.signature).map_err(|_| wrong)
+    }
+
+    /// How many blobs the pack holds.
+    pub fn len(&self) -> u32 {
+        u32::try_from(self.rows.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Where the footer begins.
+    pub fn foot_offset(&self) -> u64 {
+        self.foot_offset
+    }
+
+    /// A row.
+    pub fn row(&self, ordinal: u32) -> Option<&Row> {
+        self.rows.get(usize::try_from(ordinal).ok()?)
+    }
+
+    /// Where a sealed blob lies in the pack, tag included.
+    pub fn sealed_range(&self, ordinal: u32) -> Option<Range<u64>> {
+        let number = usize::try_from(ordinal).ok()?;
+        let (start, row) = (*self.offsets.get(number)?, self.rows.get(number)?);
+        Some(start..start + u64::from(row.stored_bytes) + TAG_BYTES as u64)
+    }
+
+    /// Opens a blob in place, decompresses it into `plain` and checks its id.
+    ///
+    /// # Errors
+    /// When any of that fails: nothing of `plain` may be used then.
+    pub fn open_into(
+        &self,
+        ordinal: u32,
+        sealed: &mut [u8],
+        ids: &IdKeys,
+        decompressor: &mut Decompressor,
+        plain: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        let what = "a blob";
+        let row = self.row(ordinal).ok_or(FormatError::Malformed { what, why: "its row does not exist" })?;
+        let key = self.pack_keys.get(usize::from(row.key_box)).ok_or(FormatError::NotOpened { what })?;
+        let len = seal::open_blob(key.expose(), &row.sealed_under(), sealed)
+            .map_err(|_| FormatError::NotOpened { what })?;
+        let plain_bytes = usize::try_from(row.plain_bytes).unwrap_or(usize::MAX);
+        plain.clear();
+        decompressor
+            .decompress(row.compression, &sealed[..len], plain_bytes, plain)
+            .map_err(|_| FormatError::Malformed { what, why: "it does not decompress to its length" })?;
+        let found = match row.kind {
+            BlobKind::Group => group::id(plain, ids)?,
+            kind => ids.id(kind, plain),
+        };
+        if found == row.id {
+            Ok(())
+        } else {
+            Err(FormatError::Malformed { what, why: "its content is not its id's" })
+        }
+    }
+
+    /// As [`PackDirectory::open_into`], out of shared bytes.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_blob(
+        &self,
+        ordinal: u32,
+        sealed: &[u8],
+        ids: &IdKeys,
+        decompressor: &mut Decompressor,
+    ) -> Result<Vec<u8>, FormatError> {
+        let mut plain = Vec::new();
+        self.open_into(ordinal, &mut sealed.to_vec(), ids, decompressor, &mut plain)?;
+        Ok(plain)
+    }
+}
+
+/// The key of the footer, and the keys of the blobs in the order of their boxes.
+fn open_boxes(
+    wrap: &[u8],
+    identity: &PackIdentity,
+    keys: &EpochKeys,
+) -> Result<(Key, Vec<Key>), FormatError> {
+    let mut reader = Reader::new("a pack's key boxes", wrap);
+    let (mut foot, mut data) = (None, Vec::new());
+    for _ in 0..reader.u16()? {
+        let (role, algorithm, epoch) = (reader.u8()?, reader.u8()?, reader.u32()?);
+        let recipient: [u8; 8] = reader.array()?;
+        let len = usize::from(reader.u16()?);
+        let sealed = reader.slice(len)?;
+        if algorithm != BOX_SEAL {
+            return Err(FormatError::TooNew { what: "a pack's key box", version: algorithm.into() });
+        }
+        if epoch != identity.epoch || recipient != [0; 8] {
+            return Err(reader.wrong("a box is of another epoch, or for a recipient"));
+        }
+        let box_key = match role {
+            ROLE_FOOT if foot.is_none() => keys.meta_box(),
+            ROLE_DATA => keys.data_box(),
+            _ => return Err(reader.wrong("a box has a role that it cannot have")),
+        };
+        let header = box_header(&identity.repo, role, epoch);
+        let opened = seal::open(box_key.expose(), &identity.repo, "box", &header, sealed)
+            .map(Zeroizing::new)
+            .map_err(|_| FormatError::NotOpened { what: "a pack's key box" })?;
+        let key: [u8; 32] =
+            opened.as_slice().try_into().map_err(|_| reader.wrong("a key has not 32 bytes"))?;
+        if role == ROLE_FOOT {
+            foot = Some(Secret::new(key));
+        } else {
+            data.push(Secret::new(key));
+        }
+    }
+    reader.end()?;
+    match foot {
+        Some(foot) if !data.is_empty() => Ok((foot, data)),
+        _ => Err(reader.wrong("it lacks a box for its footer or its blobs")),
+    }
+}
+
+fn read_rows(foot: &[u8], blobs_end: usize) -> Result<(Vec<Row>, Vec<u64>), FormatError> {
+    let wrong = |why| FormatError::Malformed { what: "a pack's footer", why };
+    let (chunks, slack) = foot.as_chunks::<ROW_BYTES>();
+    let count = chunks.iter().position(|chunk| *chunk == [0; ROW_BYTES]).unwrap_or(chunks.len());
+    let (filled, fill) = chunks.split_at(count);
+    if fill.as_flattened().iter().chain(slack).any(|byte| *byte != 0) || foot.len() != foot_bytes(count) {
+        return Err(wrong("its fill is not the shortest, of zeros"));
+    }
+    let (mut rows, mut offsets) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let mut offset = HEADER_BYTES as u64;
+    for chunk in filled {
+        let row = Row::decode(chunk)?;
+        offsets.push(offset);
+        offset += u64::from(row.stored_bytes) + TAG_BYTES as u64;
+        rows.push(row);
+    }
+    if offset > u64::try_from(blobs_end).unwrap_or(0) {
+        return Err(wrong("its rows do not fit the pack"));
+    }
+    Ok((rows, offsets))
+}

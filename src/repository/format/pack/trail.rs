@@ -1,0 +1,98 @@
+//! The end of a pack: where its parts lie, who signed it, and sums that find damage without a key.
+
+use super::super::error::FormatError;
+use super::super::tlv::Reader;
+use super::head::{HEADER_BYTES, PAGE};
+use crate::codec::sign::SIGNATURE_BYTES;
+
+const TRAIL_MAGIC: &[u8; 8] = b"LBTRAIL\x01";
+/// Length of the trailer at the end.
+pub const TRAIL_BYTES: usize = 256;
+/// Length of a shard, for sums and parity.
+pub const SHARD_BYTES: usize = 64 * 1024;
+/// One read of this many last bytes gives the footer of most packs.
+pub const TAIL_BYTES_FIRST: u64 = 64 * 1024;
+
+/// The sum of a shard: XXH3-64.
+pub(super) fn shard_sum(shard: &[u8]) -> [u8; 8] {
+    xxhash_rust::xxh3::xxh3_64(shard).to_le_bytes()
+}
+
+/// Offsets of a pack's parts, from its trailer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trail {
+    pub(super) pack: usize,
+    pub(super) ec: usize,
+    pub(super) foot: usize,
+    pub(super) wrap: usize,
+    pub(super) sums: usize,
+}
+
+impl Trail {
+    pub(super) fn encode(&self, signature: &[u8; SIGNATURE_BYTES]) -> [u8; TRAIL_BYTES] {
+        let mut out = [0u8; TRAIL_BYTES];
+        out[..8].copy_from_slice(TRAIL_MAGIC);
+        for (number, offset) in [self.pack, self.ec, self.foot, self.wrap, self.sums].into_iter().enumerate()
+        {
+            let at = 8 + 8 * number;
+            out[at..at + 8].copy_from_slice(&u64::try_from(offset).unwrap_or(u64::MAX).to_le_bytes());
+        }
+        let sig_at = TRAIL_BYTES - 4 - SIGNATURE_BYTES;
+        out[sig_at..TRAIL_BYTES - 4].copy_from_slice(signature);
+        let crc = crc32c::crc32c(&out[..TRAIL_BYTES - 4]);
+        out[TRAIL_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    pub(super) fn decode(tail: &[u8], total: u64) -> Result<(Self, [u8; SIGNATURE_BYTES]), FormatError> {
+        let wrong = |why| FormatError::Malformed { what: "a pack's trailer", why };
+        let start = tail.len().checked_sub(TRAIL_BYTES).ok_or(wrong("it is cut off"))?;
+        let trail = &tail[start..];
+        let (body, crc) = trail.split_last_chunk::<4>().ok_or(wrong("it is cut off"))?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
+            return Err(wrong("its checksum does not fit"));
+        }
+        let mut reader = Reader::new("a pack's trailer", body);
+        if reader.array::<8>()? != *TRAIL_MAGIC {
+            return Err(wrong("it does not begin as a trailer does"));
+        }
+        let mut offsets = [0usize; 5];
+        for offset in &mut offsets {
+            *offset = usize::try_from(reader.u64()?).map_err(|_| wrong("an offset is too large"))?;
+        }
+        let [pack, ec, foot, wrap, sums] = offsets;
+        let zeros = reader.slice(body.len() - 8 - 40 - SIGNATURE_BYTES)?;
+        let signature = reader.array()?;
+        let trail = Self { pack, ec, foot, wrap, sums };
+        if u64::try_from(pack) != Ok(total) || !trail.is_laid_out() || zeros.iter().any(|b| *b != 0) {
+            return Err(wrong("its offsets are not those of a pack"));
+        }
+        Ok((trail, signature))
+    }
+
+    /// Whether a writer lays the parts out like this: in order, in whole pages, without slack.
+    fn is_laid_out(&self) -> bool {
+        let Self { pack, ec, foot, wrap, sums } = *self;
+        let ordered = HEADER_BYTES < ec && ec == foot && foot < wrap && wrap < sums && sums < pack;
+        let in_pages = |offset: usize| offset.is_multiple_of(PAGE);
+        ordered
+            && [ec, foot, wrap].into_iter().all(in_pages)
+            && self.sums_end().checked_add(TRAIL_BYTES).map(|end| end.next_multiple_of(PAGE)) == Some(pack)
+    }
+
+    /// Where the sums end and the zeros before the trailer begin.
+    pub(super) fn sums_end(&self) -> usize {
+        self.sums.saturating_add(self.foot.div_ceil(SHARD_BYTES) * 8)
+    }
+}
+
+/// The shards of a pack whose sums do not fit: where damage lies, found without a key.
+///
+/// # Errors
+/// When the trailer cannot be read.
+pub fn hurt_shards(pack: &[u8]) -> Result<Vec<usize>, FormatError> {
+    let (trail, _) = Trail::decode(pack, u64::try_from(pack.len()).unwrap_or(u64::MAX))?;
+    let sums = &pack[trail.sums..trail.sums_end()];
+    let shards = pack[..trail.foot].chunks(SHARD_BYTES).zip(sums.chunks(8)).enumerate();
+    Ok(shards.filter(|(_, (shard, sum))| shard_sum(shard) != **sum).map(|(number, _)| number).collect())
+}

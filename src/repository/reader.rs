@@ -1,0 +1,246 @@
+//! Blobs, wherever they lie: look-up, footer, range, open, check the id.
+//!
+//! A read goes to the first target that has the pack; a failure there goes to the next place, the
+//! next target, and only then is an error. Nothing is returned that did not pass its id.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::access::{Repository, Target};
+use super::error::RepositoryError;
+use super::format::keys::BlobKind;
+use super::format::names::{PackClass, pack_name};
+use super::format::pack::{PackDirectory, TAIL_BYTES_FIRST};
+use super::index::{Index, IndexedPack, Location};
+
+use crate::base::id::BlobId;
+use crate::codec::compress::Decompressor;
+use crate::storage::contract::{Read, Span, StorageError};
+
+/// Footers kept open. One of a 16 MiB pack takes about 3 KiB.
+const DIRECTORIES_KEPT: usize = 256;
+/// Stretches of metadata packs kept: manifest nodes that are read together lie together.
+const WINDOWS_KEPT: usize = 8;
+/// Metadata is read in stretches of this length.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+/// Data reads are widened to multiples of this, so that a request tells little about a blob's bounds.
+const RANGE_BYTES: u64 = 64 * 1024;
+/// A mismatch from a network target is read again this often before it is called damage.
+const READS_MAX: usize = 3;
+
+/// Reads blobs of one repository from the targets given, in their order.
+pub struct BlobReader<'r> {
+    repository: &'r Repository,
+    index: &'r Index,
+    targets: Vec<&'r Target>,
+    read: Read,
+    directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
+    windows: Mutex<VecDeque<Window>>,
+    decompressor: Mutex<Decompressor>,
+    bytes_read: std::sync::atomic::AtomicU64,
+}
+
+#[derive(Clone)]
+struct Window {
+    pack: u32,
+    offset: u64,
+    bytes: Bytes,
+}
+
+impl<'r> BlobReader<'r> {
+    /// A reader over these targets (at least one).
+    pub fn new(repository: &'r Repository, index: &'r Index, targets: Vec<&'r Target>, read: Read) -> Self {
+        Self {
+            repository,
+            index,
+            targets,
+            read,
+            directories: Mutex::default(),
+            windows: Mutex::default(),
+            decompressor: Mutex::new(Decompressor::new()),
+            bytes_read: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// The index this reader looks things up in.
+    pub fn index(&self) -> &'r Index {
+        self.index
+    }
+
+    /// The keys that name blobs.
+    pub fn ids(&self) -> &'r super::format::keys::IdKeys {
+        self.repository.keys().ids()
+    }
+
+    /// Bytes fetched from the targets so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// The plain bytes of a blob, checked against its id.
+    ///
+    /// # Errors
+    /// `MissingBlob` when no index names it; else the last failure.
+    pub fn get(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        let mut last = None;
+        for at in self.index.locations(id) {
+            match self.get_at(kind, id, at) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| RepositoryError::MissingBlob { id: *id, place: self.places() }))
+    }
+
+    fn get_at(&self, kind: BlobKind, id: &BlobId, at: Location) -> Result<Bytes, RepositoryError> {
+        let directory = self.directory(at.pack)?;
+        let row = directory.row(at.ordinal).ok_or_else(|| self.damage(at.pack, "has no such row"))?;
+        if row.id != *id || row.kind != kind {
+            return Err(self.damage(at.pack, "holds another blob where the index says this one is"));
+        }
+        let sealed =
+            directory.sealed_range(at.ordinal).ok_or_else(|| self.damage(at.pack, "has no such row"))?;
+        let mut last = None;
+        for _ in 0..READS_MAX {
+            let bytes = self.sealed(at.pack, sealed.clone())?;
+            let mut decompressor = self.decompressor.lock().unwrap_or_else(PoisonError::into_inner);
+            match directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut decompressor) {
+                Ok(plain) => return Ok(Bytes::from(plain)),
+                Err(error) => last = Some(error),
+            }
+            drop(decompressor);
+            self.forget_windows(at.pack);
+        }
+        Err(last.map_or_else(|| self.damage(at.pack, "does not open"), Into::into))
+    }
+
+    /// The footer of a pack, opened and checked.
+    ///
+    /// # Errors
+    /// When no target gives one that opens.
+    pub fn directory(&self, number: u32) -> Result<Arc<PackDirectory>, RepositoryError> {
+        {
+            let mut kept = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = kept.iter().position(|(pack, _)| *pack == number)
+                && let Some(entry) = kept.remove(found)
+            {
+                let directory = Arc::clone(&entry.1);
+                kept.push_front(entry);
+                return Ok(directory);
+            }
+        }
+        let pack = self.pack(number)?;
+        let directory = Arc::new(self.fetch_directory(number, pack)?);
+        let mut kept = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_front((number, Arc::clone(&directory)));
+        kept.truncate(DIRECTORIES_KEPT);
+        Ok(directory)
+    }
+
+    fn fetch_directory(&self, number: u32, pack: &IndexedPack) -> Result<PackDirectory, RepositoryError> {
+        let tail_bytes =
+            pack.bytes.saturating_sub(pack.foot_offset).clamp(TAIL_BYTES_FIRST, pack.bytes.max(1));
+        let mut last = None;
+        for _ in 0..READS_MAX {
+            let tail = self.fetch(number, Span::Last { len: tail_bytes })?;
+            match PackDirectory::open(
+                &tail,
+                pack.bytes,
+                &self.repository.identity(pack),
+                self.repository.keys(),
+            ) {
+                Ok(directory) => return Ok(directory),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.map_or_else(|| self.damage(number, "has no footer that opens"), Into::into))
+    }
+
+    /// Sealed bytes of a pack, through the window cache for metadata.
+    fn sealed(&self, number: u32, range: Range<u64>) -> Result<Bytes, RepositoryError> {
+        let pack = self.pack(number)?;
+        let len = range.end - range.start;
+        if pack.class == PackClass::Data {
+            let start = range.start / RANGE_BYTES * RANGE_BYTES;
+            let end = range.end.div_ceil(RANGE_BYTES).saturating_mul(RANGE_BYTES).min(pack.bytes);
+            let bytes = self.fetch(number, Span::Range { offset: start, len: end - start })?;
+            return slice(&bytes, range.start - start, len)
+                .ok_or_else(|| self.damage(number, "is too short"));
+        }
+        if let Some(found) = self.in_window(number, &range) {
+            return Ok(found);
+        }
+        let offset = range.start / RANGE_BYTES * RANGE_BYTES;
+        let wanted = (range.end - offset).max(WINDOW_BYTES).min(pack.bytes.saturating_sub(offset));
+        let bytes = self.fetch(number, Span::Range { offset, len: wanted })?;
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.push_front(Window { pack: number, offset, bytes: bytes.clone() });
+        windows.truncate(WINDOWS_KEPT);
+        drop(windows);
+        slice(&bytes, range.start - offset, len).ok_or_else(|| self.damage(number, "is too short"))
+    }
+
+    fn in_window(&self, pack: u32, range: &Range<u64>) -> Option<Bytes> {
+        let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows
+            .iter()
+            .filter(|window| window.pack == pack && window.offset <= range.start)
+            .find_map(|window| slice(&window.bytes, range.start - window.offset, range.end - range.start))
+    }
+
+    fn forget_windows(&self, pack: u32) {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner).retain(|window| window.pack != pack);
+    }
+
+    /// Bytes of a pack from the first target that has them.
+    ///
+    /// # Errors
+    /// The last target's failure; `Damage` when the pack is nowhere.
+    pub fn fetch(&self, number: u32, span: Span) -> Result<Bytes, RepositoryError> {
+        let pack = self.pack(number)?;
+        let name = pack_name(pack.class, &pack.hash);
+        let mut last = None;
+        for target in &self.targets {
+            match target.storage.get(&name, span, self.read) {
+                Ok(bytes) => {
+                    let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                    self.bytes_read.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+                    return Ok(bytes);
+                }
+                Err(StorageError::NotFound { .. }) => {}
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(match last {
+            Some(error) => error.into(),
+            None => self.damage(number, "is missing"),
+        })
+    }
+
+    fn pack(&self, number: u32) -> Result<&'r IndexedPack, RepositoryError> {
+        self.index.pack(number).ok_or(RepositoryError::Defect { what: "a look-up in the index" })
+    }
+
+    fn damage(&self, number: u32, what: &str) -> RepositoryError {
+        let object = match self.index.pack(number) {
+            Some(pack) => format!("pack {}", pack_name(pack.class, &pack.hash)),
+            None => "a pack".to_owned(),
+        };
+        RepositoryError::Damage { place: self.places(), object, what: what.to_owned() }
+    }
+
+    fn places(&self) -> String {
+        let labels: Vec<&str> = self.targets.iter().map(|target| target.storage.label()).collect();
+        labels.join(", ")
+    }
+}
+
+/// A stretch of a buffer, when it lies inside.
+fn slice(bytes: &Bytes, offset: u64, len: u64) -> Option<Bytes> {
+    let start = usize::try_from(offset).ok()?;
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    (end <= bytes.len()).then(|| bytes.slice(start..end))
+}

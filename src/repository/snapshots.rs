@@ -1,0 +1,202 @@
+//! The snapshots of one target: which are valid there, and what they say.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use super::access::{Repository, Target, Writers};
+use super::error::RepositoryError;
+use super::format::names::{SnapshotEntry, SnapshotName, parse_forget_name, parse_snapshot_name};
+use super::format::object::{Object, ObjectKind};
+use super::format::snapshot::{SnapshotBody, SnapshotKind};
+use crate::base::clock::Timestamp;
+use crate::base::error::Classified;
+use crate::base::id::{ObjectHash, WriterId};
+use crate::storage::contract::{Read, Span, StorageError};
+
+/// A valid snapshot of a target.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Hash of its object: its id everywhere.
+    pub id: ObjectHash,
+    /// Its name on the target it was read from (another nonce elsewhere).
+    pub name: SnapshotName,
+    /// Who signed it.
+    pub writer: WriterId,
+    /// Whether a certificate vouches for the writer and the signature verifies.
+    pub signed: bool,
+    /// Its number in the writer's chain.
+    pub number: u64,
+    /// The snapshots it links to.
+    pub links: Vec<ObjectHash>,
+    /// What it says.
+    pub body: SnapshotBody,
+    /// The object's bytes, equal on every target.
+    pub bytes: bytes::Bytes,
+}
+
+/// What `s/` and `f/` of a target list.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotList {
+    /// Valid snapshots: proposal and confirmation are both there, and no request to forget it is.
+    pub valid: Vec<SnapshotName>,
+    /// Proposals without a confirmation.
+    pub pending: Vec<SnapshotName>,
+    /// Ids that somebody asked to forget.
+    pub forgotten: HashSet<ObjectHash>,
+}
+
+/// Lists `s/`, then `f/`.
+///
+/// # Errors
+/// Whatever the target says.
+pub fn list(target: &Target) -> Result<SnapshotList, RepositoryError> {
+    let mut proposals = Vec::new();
+    let mut confirmed = HashSet::new();
+    target.storage.list("s/", &mut |stat| {
+        match parse_snapshot_name(&stat.name) {
+            Some(SnapshotEntry::Proposal(name)) => proposals.push(name),
+            Some(SnapshotEntry::Confirmation(name)) => {
+                confirmed.insert(name);
+            }
+            None => {}
+        }
+        ControlFlow::Continue(())
+    })?;
+    let mut out = SnapshotList { forgotten: forgotten(target)?, ..SnapshotList::default() };
+    let mut seen = HashSet::new();
+    for name in proposals {
+        if !confirmed.contains(&name) {
+            out.pending.push(name);
+        } else if !out.forgotten.contains(&name.id) && seen.insert(name.id) {
+            out.valid.push(name);
+        }
+    }
+    Ok(out)
+}
+
+/// The ids that somebody asked to forget on a target.
+///
+/// # Errors
+/// Whatever the target says.
+pub fn forgotten(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
+    let mut ids = HashSet::new();
+    target.storage.list("f/", &mut |stat| {
+        ids.extend(parse_forget_name(&stat.name));
+        ControlFlow::Continue(())
+    })?;
+    Ok(ids)
+}
+
+/// Reads one snapshot and checks it against its name.
+///
+/// # Errors
+/// `Damage` when it is not what its name says; whatever the target says.
+pub fn load(
+    repository: &Repository,
+    target: &Target,
+    writers: &Writers,
+    name: &SnapshotName,
+) -> Result<Snapshot, RepositoryError> {
+    let damage = |what: String| RepositoryError::Damage {
+        place: target.storage.label().to_owned(),
+        object: format!("snapshot {}", name.id.short()),
+        what,
+    };
+    let bytes = match target.storage.get(&name.proposal(), Span::Whole, Read::Quick) {
+        Ok(bytes) => bytes,
+        Err(StorageError::NotFound { .. }) => return Err(damage("is missing".to_owned())),
+        Err(error) => return Err(error.into()),
+    };
+    if crate::codec::hash::object(&bytes) != name.id {
+        return Err(damage("is not what its name says".to_owned()));
+    }
+    let object = Object::decode(&bytes, &repository.id(), Some(repository.keys()))?;
+    if object.header.kind != ObjectKind::Snapshot {
+        return Err(damage("is no snapshot".to_owned()));
+    }
+    let body = SnapshotBody::decode(&object.body)?;
+    let signed = writers.public(&object.header.signer).is_some_and(|public| object.verify(public).is_ok());
+    Ok(Snapshot {
+        id: name.id,
+        name: name.clone(),
+        writer: object.header.signer,
+        signed,
+        number: object.header.number,
+        links: object.links,
+        body,
+        bytes,
+    })
+}
+
+/// Valid snapshots, and the names of those that could not be read with the reason.
+pub type Loaded = (Vec<Snapshot>, Vec<(SnapshotName, RepositoryError)>);
+
+/// All valid snapshots of a target, oldest first, and those that could not be read.
+///
+/// # Errors
+/// Whatever the target says to a listing; a single unreadable snapshot is no error here.
+pub fn load_all(repository: &Repository, target: &Target) -> Result<Loaded, RepositoryError> {
+    let writers = repository.writers(target)?;
+    let mut snapshots = Vec::new();
+    let mut damaged = Vec::new();
+    for name in list(target)?.valid {
+        match load(repository, target, &writers, &name) {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(error) if error.class() == crate::base::error::Class::Damage => damaged.push((name, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    snapshots.sort_by_key(|snapshot| (snapshot.body.captured_at, snapshot.number, snapshot.id));
+    Ok((snapshots, damaged))
+}
+
+/// Finds the snapshot that a person means: `latest` (the newest capture over all hosts), or an id
+/// by at least 8 of its digits.
+///
+/// # Errors
+/// `NoSnapshot`, `Ambiguous`; whatever the target says.
+pub fn find(repository: &Repository, target: &Target, wanted: &str) -> Result<Snapshot, RepositoryError> {
+    let (snapshots, damaged) = load_all(repository, target)?;
+    let place = target.storage.label().to_owned();
+    if wanted == "latest" {
+        let newest = snapshots.into_iter().rfind(|s| s.body.kind != SnapshotKind::Checkpoint);
+        // An unreadable one that looks newer must not pass unseen: older data would pose as the latest.
+        let newer = |name: &SnapshotName| newest.as_ref().is_none_or(|s| name.at > s.name.at);
+        if let Some((_, error)) = damaged.into_iter().find(|(name, _)| newer(name)) {
+            return Err(error);
+        }
+        return newest.ok_or(RepositoryError::NoSnapshot { wanted: wanted.to_owned(), place });
+    }
+    let hex_digits = wanted.len() >= 8 && wanted.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let mut matching: Vec<Snapshot> =
+        snapshots.into_iter().filter(|s| hex_digits && s.id.to_hex().starts_with(wanted)).collect();
+    match (matching.len(), matching.pop()) {
+        (1, Some(snapshot)) => Ok(snapshot),
+        (0, _) | (_, None) => Err(RepositoryError::NoSnapshot { wanted: wanted.to_owned(), place }),
+        (count, _) => Err(RepositoryError::Ambiguous { wanted: wanted.to_owned(), count }),
+    }
+}
+
+/// The newest snapshot that a new one of the same host and roots compares itself with.
+pub fn newest_for<'a>(
+    snapshots: &'a [Snapshot],
+    host: &str,
+    roots: &[Vec<u8>],
+    before: Timestamp,
+    full_only: bool,
+) -> Option<&'a Snapshot> {
+    snapshots.iter().rev().find(|snapshot| {
+        let body = &snapshot.body;
+        let kind_fits = match body.kind {
+            SnapshotKind::Full | SnapshotKind::FullIndependent => true,
+            SnapshotKind::Checkpoint => false,
+            SnapshotKind::Incremental | SnapshotKind::Differential => !full_only,
+        };
+        kind_fits
+            && snapshot.signed
+            && body.host == host
+            && body.captured_at <= before
+            && body.roots.len() == roots.len()
+            && body.roots.iter().zip(roots).all(|(have, want)| have.path == *want)
+    })
+}

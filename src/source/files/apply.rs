@@ -1,0 +1,204 @@
+//! Metadata onto an entry that is written.
+//!
+//! Order: plain attributes while the entry is still open to us, owner (which takes away set-uid
+//! and capabilities), mode, ACLs, capabilities and labels, times, inode flags. Until then the
+//! entry is private to whoever restores.
+
+use std::ffi::CString;
+use std::os::fd::AsRawFd;
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{
+    AtFlags, CWD, Gid, IFlags, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::issues::{Aspect, IssueLog};
+use super::metadata::{FLAGS_KEPT, FLAGS_LOCKING, attribute_names};
+use super::stat::Stat;
+use crate::base::display;
+use crate::base::metadata::{FileKind, FileTime, Metadata, Xattr};
+
+/// Whether owners are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// As recorded, by number.
+    Restore,
+    /// Whoever restores owns what is restored.
+    Keep,
+}
+
+/// How far inode flags are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// All of them: nothing will be done to the entry any more.
+    All,
+    /// Not immutable and append-only: links to the entry are still to be made.
+    Unlocked,
+}
+
+/// An entry to be completed.
+pub(super) struct Target<'a> {
+    fd: BorrowedFd<'a>,
+    /// For a descriptor that only names the entry: the path by which calls reach it.
+    via: Option<CString>,
+    path: &'a [u8],
+    issues: &'a IssueLog,
+}
+
+impl<'a> Target<'a> {
+    /// An open file or directory.
+    pub(super) fn open(fd: BorrowedFd<'a>, path: &'a [u8], issues: &'a IssueLog) -> Self {
+        Self { fd, via: None, path, issues }
+    }
+
+    /// An entry that must not be opened, named by an `O_PATH` descriptor.
+    pub(super) fn named(fd: BorrowedFd<'a>, path: &'a [u8], issues: &'a IssueLog) -> Self {
+        let via = CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("digits hold no NUL");
+        Self { fd, via: Some(via), path, issues }
+    }
+
+    /// Sets all that the metadata says. What fails is an issue.
+    pub(super) fn apply(&self, metadata: &Metadata, owner: Owner, flags: Flags) {
+        let (late, early): (Vec<&Xattr>, Vec<&Xattr>) =
+            metadata.xattrs.iter().partition(|x| is_late(&x.name));
+        self.remove_strangers(metadata);
+        self.set_xattrs(&early);
+        let is_owned = self.set_owner(metadata, owner);
+        if metadata.kind != FileKind::Symlink {
+            self.set_mode(metadata, is_owned);
+        }
+        self.set_xattrs(&late);
+        self.set_times(metadata.mtime);
+        self.set_flags(metadata.flags, flags);
+    }
+
+    /// An entry inherits ACLs from its directory, and an older one has its own attributes: what
+    /// is not recorded goes. Labels of the system (`security.`) stay as it set them.
+    fn remove_strangers(&self, metadata: &Metadata) {
+        let names = attribute_names(|buffer| match &self.via {
+            None => rustix::fs::flistxattr(self.fd, buffer),
+            Some(via) => rustix::fs::listxattr(via, buffer),
+        });
+        for name in names.unwrap_or_default() {
+            let is_wanted = metadata.xattrs.iter().any(|x| x.name == name);
+            if is_wanted || name.starts_with(b"security.") {
+                continue;
+            }
+            let removed = match &self.via {
+                None => rustix::fs::fremovexattr(self.fd, &name[..]),
+                Some(via) => rustix::fs::removexattr(via, &name[..]),
+            };
+            self.issues.note(self.path, Aspect::Attribute, removed);
+        }
+    }
+
+    fn set_xattrs(&self, xattrs: &[&Xattr]) {
+        for Xattr { name, value } in xattrs {
+            let set = match &self.via {
+                None => rustix::fs::fsetxattr(self.fd, &name[..], value, XattrFlags::empty()),
+                Some(via) => rustix::fs::setxattr(via, &name[..], value, XattrFlags::empty()),
+            };
+            if let Err(errno) = set {
+                let why = format!("{}: {errno}", display::path(name));
+                self.issues.add(self.path, Aspect::Attribute, why);
+            }
+        }
+    }
+
+    /// Whether the entry has its recorded owner and group afterwards.
+    fn set_owner(&self, metadata: &Metadata, owner: Owner) -> bool {
+        let is_now =
+            || Stat::of_open(self.fd).map(|s| (s.uid, s.gid)).ok() == Some((metadata.uid, metadata.gid));
+        if owner == Owner::Keep {
+            return is_now();
+        }
+        // chown(2) takes the highest number for "leave it".
+        if metadata.uid == u32::MAX || metadata.gid == u32::MAX {
+            self.issues.add(self.path, Aspect::Owner, "the number stands for nobody");
+            return false;
+        }
+        let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
+        let chown = |uid| rustix::fs::chownat(self.fd, c"", uid, Some(gid), AtFlags::EMPTY_PATH);
+        match chown(Some(uid)) {
+            Ok(()) => true,
+            Err(errno) => {
+                // A user may still give a file to another of the own groups.
+                let group = chown(None);
+                if group.is_ok() && is_now() {
+                    return true;
+                }
+                self.issues.add(self.path, Aspect::Owner, errno);
+                false
+            }
+        }
+    }
+
+    /// Set-uid and set-gid would lend the rights of the wrong user: they need the right owner.
+    fn set_mode(&self, metadata: &Metadata, is_owned: bool) {
+        let lent = metadata.mode & 0o6000;
+        let mode = if is_owned { metadata.mode } else { metadata.mode & !0o6000 };
+        if !is_owned && lent != 0 && metadata.kind == FileKind::File {
+            self.issues.add(self.path, Aspect::Mode, "set-uid and set-gid left out: the owner is another");
+        }
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        let set = match &self.via {
+            None => rustix::fs::fchmod(self.fd, mode),
+            Some(via) => rustix::fs::chmodat(CWD, via, mode, AtFlags::empty()),
+        };
+        self.issues.note(self.path, Aspect::Mode, set);
+    }
+
+    fn set_times(&self, mtime: FileTime) {
+        if mtime.nanos >= 1_000_000_000 {
+            self.issues.add(self.path, Aspect::Times, "the recorded time is none");
+            return;
+        }
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanos) },
+        };
+        let set = match &self.via {
+            None => rustix::fs::futimens(self.fd, &times),
+            Some(via) => rustix::fs::utimensat(CWD, via, &times, AtFlags::empty()),
+        };
+        self.issues.note(self.path, Aspect::Times, set);
+    }
+
+    /// Flags need a descriptor that is really open; entries that may not be opened have none.
+    pub(super) fn set_flags(&self, flags: u32, how: Flags) {
+        let allowed = if how == Flags::All { FLAGS_KEPT } else { FLAGS_KEPT & !FLAGS_LOCKING };
+        let wanted = flags & allowed;
+        if wanted == 0 || self.via.is_some() {
+            return;
+        }
+        let set = |wanted: u32| {
+            let now = rustix::fs::ioctl_getflags(self.fd)?.bits();
+            rustix::fs::ioctl_setflags(self.fd, IFlags::from_bits_retain(now & !allowed | wanted))
+        };
+        if let Err(errno) = set(wanted) {
+            self.issues.add(self.path, Aspect::Flags, errno);
+            // One flag that this file system doesn't know must not cost the important ones.
+            if wanted & FLAGS_LOCKING != 0 {
+                set(wanted & FLAGS_LOCKING).ok();
+            }
+        }
+    }
+}
+
+/// Takes immutable and append-only away from a file or directory that may be replaced.
+pub(super) fn unlock(dir: impl AsFd, name: &[u8], stat: &Stat) -> Result<(), Errno> {
+    if stat.flags & FLAGS_LOCKING == 0 || !matches!(stat.kind, FileKind::File | FileKind::Directory) {
+        return Ok(());
+    }
+    let name = if name.is_empty() { b".".as_slice() } else { name };
+    let open = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name, open, Mode::empty())?;
+    let now = rustix::fs::ioctl_getflags(&fd)?.bits();
+    rustix::fs::ioctl_setflags(&fd, IFlags::from_bits_retain(now & !FLAGS_LOCKING))
+}
+
+/// ACLs change the mode and the mode changes them; capabilities are lost by a change of owner.
+fn is_late(name: &[u8]) -> bool {
+    name.starts_with(b"system.posix_acl_") || name.starts_with(b"security.")
+}

@@ -1,0 +1,202 @@
+//! One regular file being restored, in any order of its bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::apply::{Flags, Target};
+use super::beneath;
+use super::error::FilesError;
+use super::safe_path::SafePath;
+use super::stat::{Inode, Stat};
+use super::write::Destination;
+use crate::base::durable::{self, Names};
+use crate::base::metadata::{FileKind, Metadata};
+
+/// Smaller files get their room as they are written: one call less for each.
+const PREALLOCATED_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Whether a file has holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Every byte will be written: room for all is made at once.
+    Dense,
+    /// What is never written stays a hole.
+    Sparse,
+}
+
+/// A file that is being written. Dropped without [`FileWriter::finish`], it is removed again.
+#[derive(Debug)]
+pub struct FileWriter<'d> {
+    destination: &'d Destination,
+    file: File,
+    parked: Option<ParkedFile>,
+}
+
+/// An unfinished file without its descriptor, for when too many are open.
+#[derive(Debug)]
+pub struct ParkedFile {
+    path: SafePath,
+    /// Its name until it replaces another file; none when it has its own name already.
+    temp: Option<String>,
+    inode: Inode,
+    size: u64,
+}
+
+impl Destination {
+    /// Makes a file of `size` bytes, private, at its own name; or beside a file that it will
+    /// replace when it is finished.
+    ///
+    /// # Errors
+    /// Class `Refused` when something stands there and may not be replaced, `NoSpace` when there
+    /// is no room.
+    pub fn create_file(
+        &self,
+        path: &SafePath,
+        size: u64,
+        shape: Shape,
+    ) -> Result<FileWriter<'_>, FilesError> {
+        let error = |errno: Errno| FilesError::write("create", path.as_bytes(), errno);
+        let (dir, name) = path.split().ok_or_else(|| error(Errno::ISDIR))?;
+        let parent = self.parent(dir).map_err(error)?;
+        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let make = |name: &[u8]| rustix::fs::openat(&parent, name, create, Mode::RUSR | Mode::WUSR);
+        let (fd, temp) = match make(name) {
+            Err(Errno::EXIST) => {
+                let stat =
+                    Stat::of(&parent, name).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
+                self.clear(path, &parent, &stat)?;
+                let temp = durable::temp_name();
+                (make(temp.as_bytes()).map_err(error)?, Some(temp))
+            }
+            made => (made.map_err(error)?, None),
+        };
+        let stat = Stat::of_open(&fd).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
+        let parked = Some(ParkedFile { path: path.clone(), temp, inode: stat.inode(), size });
+        let writer = FileWriter { destination: self, file: File::from(fd), parked };
+        writer.make_room(shape)?;
+        Ok(writer)
+    }
+
+    /// Opens a parked file again.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn resume(&self, parked: ParkedFile) -> Result<FileWriter<'_>, FilesError> {
+        let open = || -> io::Result<File> {
+            let path = parked.current_path();
+            let file =
+                File::from(beneath::open(self.root.as_fd(), &path, OFlags::WRONLY | OFlags::NONBLOCK)?);
+            let stat = Stat::of_open(&file)?;
+            if stat.kind == FileKind::File && stat.inode() == parked.inode {
+                Ok(file)
+            } else {
+                Err(io::Error::other("something else has its name now"))
+            }
+        };
+        let file = open().map_err(|e| FilesError::write("go on writing", parked.path.as_bytes(), e))?;
+        Ok(FileWriter { destination: self, file, parked: Some(parked) })
+    }
+}
+
+impl FileWriter<'_> {
+    /// Writes at an offset. From any thread, in any order.
+    ///
+    /// # Errors
+    /// When the bytes lie outside the file's size, or the file system says no.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FilesError> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > self.parked().size) {
+            return Err(self.error("write", io::Error::other("the bytes lie behind the end of the file")));
+        }
+        self.file.write_all_at(bytes, offset).map_err(|e| self.error("write", e))
+    }
+
+    /// Closes the descriptor for now.
+    pub fn park(mut self) -> ParkedFile {
+        self.parked.take().expect("only finish, park and drop take it, and each ends the writer")
+    }
+
+    /// Sets the metadata and gives the file its name. Immutable and append-only wait for
+    /// [`Destination::lock_flags`] when the file has more names. Durable after
+    /// [`Destination::sync`].
+    ///
+    /// # Errors
+    /// When the file can't be completed; it is removed then.
+    pub fn finish(mut self, metadata: &Metadata) -> Result<(), FilesError> {
+        let parked = self.parked();
+        let len = self.file.metadata().map_err(|e| self.error("look at", e))?.len();
+        if len != parked.size {
+            self.file.set_len(parked.size).map_err(|e| self.error("set the size of", e))?;
+        }
+        let target = Target::open(self.file.as_fd(), parked.path.as_bytes(), &self.destination.issues);
+        target.apply(metadata, self.destination.options.owner, Flags::Unlocked);
+        if let (Some(temp), Some((dir, name))) = (&parked.temp, parked.path.split()) {
+            let dir = self.destination.folder(dir).map_err(|e| self.error("open the folder of", e.into()))?;
+            durable::rename_in(dir.as_fd(), Names { from: temp.as_bytes(), to: name })
+                .map_err(|e| self.error("replace", e))?;
+        }
+        if metadata.hard_link_group == 0 {
+            target.set_flags(metadata.flags, Flags::All);
+        }
+        self.parked = None;
+        Ok(())
+    }
+
+    /// Room for a dense file at once, so that a full disk shows early and the file lies in one
+    /// piece; only the length for one with holes.
+    fn make_room(&self, shape: Shape) -> Result<(), FilesError> {
+        let size = self.parked().size;
+        if shape == Shape::Dense && size < PREALLOCATED_BYTES_MIN {
+            return Ok(());
+        }
+        let made = match shape {
+            Shape::Dense => rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size),
+            Shape::Sparse => Err(Errno::NOTSUP),
+        };
+        match made {
+            Ok(()) => Ok(()),
+            Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
+                self.file.set_len(size).map_err(|e| self.error("set the size of", e))
+            }
+            Err(errno) => Err(self.error("make room for", errno.into())),
+        }
+    }
+
+    fn parked(&self) -> &ParkedFile {
+        self.parked.as_ref().expect("it is there until the writer ends")
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> FilesError {
+        FilesError::write(action, self.parked().path.as_bytes(), source)
+    }
+}
+
+impl ParkedFile {
+    /// Where the unfinished file is now.
+    fn current_path(&self) -> Vec<u8> {
+        match (&self.temp, self.path.split()) {
+            (Some(temp), Some((b"", _))) => temp.clone().into_bytes(),
+            (Some(temp), Some((dir, _))) => [dir, b"/", temp.as_bytes()].concat(),
+            _ => self.path.as_bytes().to_vec(),
+        }
+    }
+}
+
+impl Drop for FileWriter<'_> {
+    /// Half a file must not look like a whole one. After a crash it stays, private, with the
+    /// time of the restore.
+    fn drop(&mut self) {
+        let Some(parked) = &self.parked else { return };
+        let Some((dir, name)) = parked.path.split() else { return };
+        let name = parked.temp.as_ref().map_or(name, |temp| temp.as_bytes());
+        let Ok(dir) = self.destination.folder(dir) else { return };
+        if Stat::of(&dir, name).is_ok_and(|stat| stat.inode() == parked.inode) {
+            rustix::fs::unlinkat(&dir, name, AtFlags::empty()).ok();
+        }
+    }
+}

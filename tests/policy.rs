@@ -1,0 +1,483 @@
+//! The configuration's promises: what is taken, what is refused, and how that is said.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't prepare its files has failed")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use lifeboat::base::error::{Class, Classified};
+use lifeboat::policy::load::{Machine, Observed, find, load};
+use lifeboat::policy::model::{
+    AfterRun, CheckKind, Configuration, CopyChoice, CopyClass, Files, Leftover, Origin, Place, Tier,
+};
+use lifeboat::policy::problem::{Problems, Severity};
+
+const MINIMAL: &str = "source = [\"/srv/web\"]\n[targets.disk]\nurl = \"file:///mnt/b\"\n";
+
+fn machine() -> Machine {
+    Machine { host: "hq".to_owned(), timezone: Tz::Europe__Berlin }
+}
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+fn read(files: &[(&str, &str)]) -> Result<Configuration, Problems> {
+    load(folder(files).path(), &machine(), &Observed::default())
+}
+
+/// `line:column code` of each error of one policy file.
+fn errors_of(text: &str) -> Vec<String> {
+    errors(&[("policies/web.toml", text)])
+}
+
+fn errors(files: &[(&str, &str)]) -> Vec<String> {
+    let Err(problems) = read(files) else { return Vec::new() };
+    let only_errors = problems.0.iter().filter(|p| p.severity == Severity::Error);
+    only_errors.map(|p| format!("{}:{} {} {} | {}", p.line, p.column, p.code, p.cause, p.fix)).collect()
+}
+
+fn warnings(files: &[(&str, &str)]) -> Vec<String> {
+    read(files).unwrap().warnings.into_iter().map(|p| p.cause).collect()
+}
+
+#[test]
+fn the_examples_load_with_all_their_keys() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let configuration = load(dir, &machine(), &Observed::default()).unwrap();
+    let web = configuration.policy("web").unwrap();
+    assert_eq!(fs::read_to_string(dir.join("policies/web.toml")).unwrap().lines().count(), 9);
+    assert_eq!(web.targets.len(), 2);
+    assert_eq!(web.targets[1].class("hq"), CopyClass::Offsite);
+    assert_eq!(web.targets[1].provider.as_deref(), Some("s3.cn-north-1.example.com"));
+    let standard = configuration.policy("standard-3-2-1").unwrap();
+    assert!(standard.settings.iter().filter(|s| s.origin == Origin::Default).count() <= 1);
+    assert_eq!(standard.tier, Tier::Important);
+    assert!(configuration.drill("web-weekly").unwrap().version.is_some());
+    assert!(configuration.drill("standard-3-2-1-weekly").unwrap().version.is_none());
+}
+
+#[test]
+fn defaults_are_safe_and_name_their_origin() {
+    let configuration = read(&[("policies/web.toml", MINIMAL)]).unwrap();
+    let policy = &configuration.policies[0];
+    let hour = Duration::from_secs(3600);
+    assert_eq!((policy.objective.rpo, policy.objective.rto), (hour * 2, None));
+    assert_eq!(policy.schedule.full.spec(), "daily 01:00");
+    assert_eq!(policy.schedule.incremental.as_ref().unwrap().spec(), "hourly");
+    assert!(policy.schedule.differential.is_none());
+    assert_eq!(policy.schedule.timezone, Tz::Europe__Berlin);
+    assert!(policy.source.must_exist && policy.rule.count_source && policy.rule.zero_errors);
+    assert_eq!((policy.rule.copies, policy.rule.media, policy.rule.offsite), (3, 2, 1));
+    assert_eq!(policy.rule.max_verify_age, hour * 24 * 35);
+    assert_eq!(policy.verify.after_run, AfterRun::New);
+    let origin = |key: &str| policy.settings.iter().find(|s| s.key == key).unwrap().origin.to_string();
+    assert_eq!(origin("targets.disk.url"), "policies/web.toml:3");
+    assert_eq!(origin("source"), "policies/web.toml:1");
+    assert_eq!(origin("rule.copies"), "default");
+    let drill = configuration.drill("web-weekly").unwrap();
+    assert_eq!((drill.when.spec(), &drill.copy), ("weekly sun 03:30", &CopyChoice::Each));
+    assert_eq!(drill.scope.files, Files::Sample(200));
+    assert_eq!(drill.cleanup.fail, Leftover::Keep(hour * 72));
+}
+
+#[test]
+fn the_documentation_names_every_key_with_its_default() {
+    let page = include_str!("../docs/configuration.md");
+    let drill = "policy = \"web\"\nwhen = \"yearly\"\n";
+    let files = [("policies/web.toml", MINIMAL), ("drills/d.toml", drill), ("lifeboat.toml", "")];
+    let configuration = read(&files).unwrap();
+    let (policy, drill) = (&configuration.policies[0], configuration.drill("d").unwrap());
+    let mut defaults = 0;
+    for setting in policy.settings.iter().chain(&drill.settings).filter(|s| s.origin == Origin::Default) {
+        let key = setting.key.strip_prefix("targets.disk.").unwrap_or(&setting.key);
+        let row = page.lines().find(|line| line.contains(&format!("`{key}`")) && line.starts_with('|'));
+        let row = row.unwrap_or_else(|| panic!("no row for {key}"));
+        let stated = row.contains(&setting.value) || row.contains(setting.value.trim_matches('"'));
+        let in_words = matches!(key, "description" | "schedule.timezone");
+        assert!(stated || in_words, "{key} = {}: {row}", setting.value);
+        defaults += 1;
+    }
+    assert!(defaults > 25, "{defaults}");
+}
+
+#[test]
+fn the_version_is_what_sha256sum_prints() {
+    let configuration = read(&[("policies/web.toml", MINIMAL)]).unwrap();
+    let version = &configuration.policies[0].version;
+    assert_eq!(version.file, "policies/web.toml");
+    assert_eq!(
+        version.sha256,
+        hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, MINIMAL.as_bytes()))
+    );
+}
+
+#[test]
+fn short_and_long_source_say_the_same() {
+    let long = MINIMAL.replace("source = [\"/srv/web\"]", "[source]\npaths = [\"/srv/web\"]");
+    let inline = MINIMAL.replace("[\"/srv/web\"]", "{ paths = [\"/srv/web\"] }");
+    let source = |text: &str| read(&[("policies/web.toml", text)]).unwrap().policies[0].source.clone();
+    assert_eq!(source(MINIMAL), source(&long));
+    assert_eq!(source(MINIMAL), source(&inline));
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_places() {
+    let found = errors_of(
+        "descripton = \"x\"\nrpo = 7200\nrto = \"4 hours\"\nsource = [\"srv\", 5, \"/etc\"]\n\
+         [schedule]\nfull = \"daily 25:00\"\ntimezone = \"Europe/Berlim\"\n[targets.disk]\nurl = \"file://mnt\"\n\
+         [targets.Cloud]\nurl = \"ftp://x/y\"\n[rule]\ncopies = -1\n",
+    );
+    let places: Vec<_> = found.iter().map(|e| e.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        places,
+        [
+            "1:1 E0204",
+            "2:7 E0206",
+            "3:7 E0206",
+            "4:11 E0206",
+            "4:18 E0206",
+            "6:8 E0206",
+            "7:12 E0206",
+            "9:7 E0206",
+            "10:10 E0206",
+            "11:7 E0205",
+            "13:10 E0206"
+        ],
+        "{found:#?}"
+    );
+    assert!(found[0].ends_with("did you mean `description`?"), "{}", found[0]);
+    assert!(found[6].contains("Europe/Berlin"), "{}", found[6]);
+}
+
+#[test]
+fn a_problem_is_shown_with_its_line_and_a_caret() {
+    let problems = read(&[("policies/web.toml", &format!("rpoo = \"2h\"\n{MINIMAL}"))]).unwrap_err();
+    let shown = problems.to_string();
+    let expected = "policies/web.toml:1:1: error[E0204]: unknown key `rpoo`\n  1 | rpoo = \"2h\"\n    | ^^^^\n  \
+                    fix: did you mean `rpo`?\n";
+    assert!(shown.contains(expected), "{shown}");
+    assert_eq!(problems.class(), Class::Usage);
+    assert_eq!(problems.class().exit_code(), 2);
+    let json = serde_json::to_value(&problems.0).unwrap();
+    let first = json.as_array().unwrap().iter().find(|p| p["severity"] == "error").unwrap();
+    assert_eq!((&first["line"], &first["column"], &first["code"]), (&1.into(), &1.into(), &"E0204".into()));
+}
+
+#[test]
+fn every_key_of_later_versions_is_refused_by_name() {
+    let in_policy = [
+        "legal_hold = []",
+        "residency = [\"CN\"]",
+        "[retention]\nhourly = 48",
+        "[schedule]\njitter = \"5m\"",
+        "[schedule]\nblackout = []",
+        "[schedule]\nretry = { attempts = 3 }",
+        "[schedule]\npriority = 80",
+        "[rule]\nimmutable_or_offline = 1",
+    ];
+    for text in in_policy {
+        let top = format!("source = [\"/srv\"]\ntargets.disk.url = \"file:///mnt/b\"\n{text}\n");
+        let found = errors_of(&top);
+        assert!(found.len() == 1 && found[0].contains("E0205"), "{text}: {found:?}");
+        assert!(found[0].contains("not yet supported"), "{found:?}");
+    }
+    for key in [
+        "immutable = { days = 3 }",
+        "upload_limit = \"5MB/s\"",
+        "offline = true",
+        "accept_every = \"weekly\"",
+    ] {
+        let found = errors_of(&format!("{MINIMAL}{key}\n"));
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
+    }
+    for key in ["max_shrink = \"30%\"", "dump = []"] {
+        let found =
+            errors_of(&MINIMAL.replace("[\"/srv/web\"]", &format!("{{ paths = [\"/srv\"], {key} }}")));
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
+    }
+    for text in [
+        "language = \"de\"",
+        "concurrency = 2",
+        "[space]\nlogs_max = \"5GB\"",
+        "[response]",
+        "[contacts.\"li.na\"]",
+        "[vendors.x]",
+        "[[notify]]",
+        "[evidence]\ncopies = []",
+        "[evidence]\nkeep = \"7y\"",
+        "[evidence]\ntimestamp_url = \"\"",
+        "[defaults]",
+    ] {
+        let found = errors(&[("policies/web.toml", MINIMAL), ("lifeboat.toml", text)]);
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn every_drill_word_of_later_versions_is_refused_by_name() {
+    let drill = |text: &str| {
+        let text = format!("policy = \"web\"\nwhen = \"weekly sun 03:30\"\n{text}\n");
+        errors(&[("policies/web.toml", MINIMAL), ("drills/d.toml", &text)])
+    };
+    for kind in
+        ["surprise", "full-system", "cold-start", "key-escrow", "provider-loss", "ransomware", "tabletop"]
+    {
+        let found = drill(&format!("kind = \"{kind}\""));
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{kind}: {found:?}");
+    }
+    for kind in ["canary", "postgres", "mysql", "sqlite", "sql", "http", "metadata", "key-escrow"] {
+        let found = drill(&format!("[[check]]\nkind = \"{kind}\"\nrows = 5"));
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{kind}: {found:?}");
+    }
+    for text in [
+        "copy = \"rotate\"",
+        "copy = \"random\"",
+        "snapshot = \"random\"",
+        "snapshot = \"before 6h\"",
+        "snapshot = \"at 2026-11-01T00:00:00Z\"",
+        "sandbox = { kind = \"host\" }",
+        "owner = \"x\"",
+        "runbook = \"x\"",
+        "window = \"mon\"",
+        "announce = \"none\"",
+        "participants = []",
+        "scenario = \"x\"",
+        "facilitator = \"x\"",
+        "questions = []",
+        "keys = \"recovery-kit\"",
+        "policies = []",
+        "scope = { dumps = [\"erp\"] }",
+    ] {
+        let found = drill(text);
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn secrets_are_refused_and_never_shown() {
+    for text in [
+        "secret_key = \"hunter2\"",
+        "password = \"hunter2\"",
+        "AWS_SECRET_ACCESS_KEY = \"hunter2\"",
+        "[targets.s]\nurl = \"s3://me:hunter2@bucket/x\"",
+        "[targets.s]\nurl = \"s3://bucket\"\nendpoint = \"https://me:hunter2@host\"",
+    ] {
+        let problems = read(&[("policies/web.toml", &format!("{MINIMAL}{text}\n"))]).unwrap_err();
+        assert!(problems.0.iter().any(|p| p.code == "E0208"), "{text}: {problems}");
+        assert!(!problems.to_string().contains("hunter2"), "{problems}");
+        assert!(!serde_json::to_string(&problems.0).unwrap().contains("hunter2"), "{text}");
+    }
+    let unfinished = read(&[("policies/web.toml", "password = \"hunter2")]).unwrap_err();
+    assert!(!unfinished.to_string().contains("hunter2"), "{unfinished}");
+}
+
+#[test]
+fn targets_in_each_others_way_are_refused() {
+    let policy = |url: &str| format!("source = [\"/srv\"]\n[targets.t]\nurl = \"{url}\"\n");
+    let clash = |a: &str, b: &str| {
+        !errors(&[("policies/a.toml", &policy(a)), ("policies/b.toml", &policy(b))]).is_empty()
+    };
+    for (a, b) in [
+        ("file:///mnt/b", "file:///mnt/b"),
+        ("file:///mnt/b", "file:///mnt//b/"),
+        ("file:///mnt/b", "/mnt/b/x"),
+        ("s3://bucket/a", "s3://bucket/a/"),
+        ("s3://bucket", "s3://bucket/a/b"),
+    ] {
+        assert!(clash(a, b) && clash(b, a), "{a} {b}");
+    }
+    for (a, b) in [
+        ("file:///mnt/b", "file:///mnt/bb"),
+        ("s3://bucket/a", "s3://bucket/ab"),
+        ("s3://bucket/a", "s3://other/a"),
+    ] {
+        assert!(!clash(a, b), "{a} {b}");
+    }
+    let twice = "source = [\"/srv\"]\n[targets.a]\nurl = \"/mnt/b\"\n[targets.b]\nurl = \"/mnt/b\"\n";
+    assert!(errors_of(twice)[0].contains("E0209"));
+}
+
+#[test]
+fn urls_that_name_no_place_are_refused() {
+    for url in [
+        "file://mnt/b",
+        "file://./b",
+        "mnt/b",
+        "file:///",
+        "file:///a/../b",
+        "s3://",
+        "s3://UP/x",
+        "s3://bucket/a//b",
+        "s3://bucket/../x",
+        "s3://bucket?region=x",
+        "https://host/bucket",
+        "sftp://host/x",
+        "",
+        " ",
+        "://",
+        "file://",
+    ] {
+        let text = format!("source = [\"/srv\"]\n[targets.t]\nurl = \"{url}\"\n");
+        assert_eq!(errors_of(&text).len(), 1, "{url}: {:?}", errors_of(&text));
+    }
+    let folder = read(&[("policies/web.toml", MINIMAL)]).unwrap().policies[0].targets[0].place.clone();
+    assert_eq!(folder, Place::Folder("/mnt/b".into()));
+    assert_eq!(errors_of(&format!("{MINIMAL}region = \"x\"\n")).len(), 1);
+}
+
+#[test]
+fn path_style_follows_the_endpoint_unless_written() {
+    for (endpoint, expected) in [
+        ("http://127.0.0.1:8333", true),
+        ("http://[::1]:8333", true),
+        ("http://nas:9000", true),
+        ("https://s3.x.org", false),
+    ] {
+        let text =
+            format!("source = [\"/srv\"]\n[targets.t]\nurl = \"s3://bucket\"\nendpoint = \"{endpoint}\"\n");
+        assert_eq!(
+            read(&[("policies/web.toml", &text)]).unwrap().policies[0].targets[0].path_style,
+            expected,
+            "{endpoint}"
+        );
+    }
+}
+
+#[test]
+fn drills_name_what_exists() {
+    let drill = |text: &str| errors(&[("policies/web.toml", MINIMAL), ("drills/d.toml", text)]);
+    assert!(drill("policy = \"wbe\"\nwhen = \"yearly\"\n")[0].contains("did you mean \"web\"?"));
+    assert!(
+        drill("policy = \"web\"\nwhen = \"yearly\"\ncopy = \"disc\"\n")[0].contains("did you mean \"disk\"?")
+    );
+    assert!(drill("policy = \"web\"\nwhen = \"yearly\"\ncopy = \"offsite\"\n")[0].contains("E0210"));
+    assert_eq!(drill("policy = \"web\"\nwhen = \"yearly\"\ncopy = \"disk\"\n"), Vec::<String>::new());
+    assert_eq!(drill("").len(), 2);
+}
+
+#[test]
+fn checks_are_read_with_their_parameters() {
+    let text = "policy = \"web\"\nwhen = \"weekly sun 03:30\"\n[scope]\nfiles = \"all\"\nalways = [\"/etc/hosts\"]\n\
+        [[check]]\nkind = \"count\"\nfiles = \">= 1000\"\nbytes = \"<= 5GB\"\n\
+        [[check]]\nkind = \"freshness\"\npath = \"/srv/**\"\nnewest = \"<= 26h before snapshot\"\n\
+        [[check]]\nkind = \"exists\"\npaths = [\"/etc/hosts\"]\n\
+        [[check]]\nkind = \"command\"\nrun = [\"./smoke.sh\", \"{restore_root}\"]\nexit = 3\non_fail = \"warn\"\n";
+    let configuration = read(&[("policies/web.toml", MINIMAL), ("drills/d.toml", text)]).unwrap();
+    let drill = configuration.drill("d").unwrap();
+    let words: Vec<_> = drill.checks.iter().map(|c| (c.kind.word(), c.id.as_str())).collect();
+    assert_eq!(
+        words,
+        [
+            ("manifest", "manifest"),
+            ("count", "count"),
+            ("freshness", "freshness-2"),
+            ("exists", "exists-3"),
+            ("command", "command-4")
+        ]
+    );
+    let CheckKind::Count { files, bytes } = &drill.checks[1].kind else { panic!("no count") };
+    assert!(files.unwrap().holds(1000) && !files.unwrap().holds(999) && !bytes.unwrap().holds(5_000_000_001));
+    assert_eq!(drill.scope.files, Files::All);
+}
+
+#[test]
+fn a_drill_never_goes_without_its_manifest() {
+    let drill = |check: &str| {
+        let text = format!("policy = \"web\"\nwhen = \"yearly\"\n[[check]]\n{check}\n");
+        errors(&[("policies/web.toml", MINIMAL), ("drills/d.toml", &text)])
+    };
+    assert_eq!(drill("kind = \"manifest\"\non_fail = \"warn\"").len(), 1);
+    assert_eq!(drill("kind = \"manifest\"\nrequired = false").len(), 1);
+    assert_eq!(drill("kind = \"count\"").len(), 1);
+    assert_eq!(drill("kind = \"command\"\nrun = []").len(), 1);
+    assert_eq!(drill("kind = \"exists\"\npaths = [\"relative\"]").len(), 1);
+    assert_eq!(drill("kind = \"count\"\nfiles = \"many\"").len(), 1);
+}
+
+#[test]
+fn promises_that_cannot_be_kept_are_told() {
+    let rpo = |rpo: &str| [format!("rpo = \"{rpo}\"\n{MINIMAL}")];
+    assert!(errors_of(&rpo("1h")[0])[0].contains("E0211"));
+    assert!(errors_of(&rpo("65m")[0]).is_empty());
+    let told = |text: &str, needle: &str| {
+        warnings(&[("policies/web.toml", text)]).iter().any(|w| w.contains(needle))
+    };
+    assert!(told(&rpo("65m")[0], "can't be promised"));
+    assert!(!told(&rpo("67m")[0], "can't be promised"));
+    let dir = folder(&[("policies/web.toml", MINIMAL)]);
+    let slow = Observed { time_to_acked: [("web".to_owned(), Duration::from_secs(3601))].into() };
+    let warned = load(dir.path(), &machine(), &slow).unwrap().warnings;
+    assert!(warned.iter().any(|w| w.cause.contains("95 % of runs measured")), "{warned:?}");
+    assert!(told(MINIMAL, "asks for 3 copies"));
+    assert!(told(MINIMAL, "immutable_or_offline = 0"));
+    assert!(told(&format!("tier = \"critical\"\n{MINIMAL}"), "its rule does not hold"));
+    assert!(told(&format!("{MINIMAL}[rule]\nmax_verify_age = \"30d\"\n"), "only every 31d"));
+    assert!(told(&MINIMAL.replace("file:///mnt/b", "s3://bucket"), "location not declared"));
+    assert!(told(&MINIMAL.replace("/mnt/b", "/srv/web/b"), "back up itself"));
+    let two = format!(
+        "{MINIMAL}location = \"x\"\nprovider = \"p\"\n[targets.b]\nurl = \"file:///b\"\nlocation = \"y\"\nprovider = \"p\"\n"
+    );
+    assert!(told(&two, "one provider"));
+    let one_sided = "policy = \"web\"\nwhen = \"yearly\"\ncopy = \"local\"\n";
+    let both = format!("{MINIMAL}[targets.b]\nurl = \"file:///b\"\nlocation = \"y\"\n");
+    let told = warnings(&[("policies/web.toml", &both), ("drills/d.toml", one_sided)]);
+    assert!(told.iter().any(|w| w.contains("no drill ever restores from an off-site copy")), "{told:?}");
+}
+
+#[test]
+fn files_of_wrong_names_sizes_and_encodings_are_told() {
+    assert!(errors(&[("policies/Web Site.toml", MINIMAL)])[0].contains("a file's name is its id"));
+    assert!(
+        errors(&[("policies/web.toml", &format!("{MINIMAL}#{}", "x".repeat(1 << 20)))])[0].contains("larger")
+    );
+    let dir = folder(&[("policies/web.toml", MINIMAL), ("policies/web.tml", ""), ("policies/.x.swp", "")]);
+    let warned = load(dir.path(), &machine(), &Observed::default()).unwrap().warnings;
+    assert_eq!(warned.iter().filter(|w| w.file == "policies/web.tml").count(), 1);
+    assert!(!warned.iter().any(|w| w.file.contains("swp")));
+    fs::write(dir.path().join("policies/web.toml"), b"# \xff\n").unwrap();
+    let problems = load(dir.path(), &machine(), &Observed::default()).unwrap_err();
+    assert!(problems.to_string().contains("UTF-8"), "{problems}");
+}
+
+#[test]
+fn the_first_folder_with_a_configuration_is_found() {
+    let (empty, full) = (folder(&[]), folder(&[("policies/web.toml", MINIMAL)]));
+    let usual = [empty.path().to_owned(), full.path().to_owned()];
+    assert_eq!(find(None, &usual).unwrap(), full.path());
+    assert_eq!(find(Some(full.path()), &[]).unwrap(), full.path());
+    assert_eq!(find(Some(empty.path()), &usual).unwrap_err().code(), "E0201");
+    assert!(find(None, &[]).is_err());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(96))]
+
+    #[test]
+    fn no_text_makes_the_loader_panic(
+        text in "(?s)(source|targets|rule|schedule|check|[\\[\\]{}=.\"', \n]|[0-9a-z/:*-]|\\PC){0,60}"
+    ) {
+        let files = [("policies/web.toml", text.as_str()), ("drills/d.toml", &text), ("lifeboat.toml", &text)];
+        if let Err(problems) = read(&files) {
+            proptest::prop_assert!(problems.errors() > 0 && !problems.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_broken_good_file_never_panics(at in 0usize..1200, junk in "\\PC{0,3}") {
+        let good = include_str!("../policies/standard-3-2-1.toml");
+        let at = (0..=at.min(good.len())).rev().find(|i| good.is_char_boundary(*i)).unwrap();
+        let text = format!("{}{junk}{}", &good[..at], &good[at..]);
+        if let Err(problems) = read(&[("policies/web.toml", &text)]) {
+            proptest::prop_assert!(problems.errors() > 0);
+        }
+    }
+}

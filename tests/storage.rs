@@ -1,0 +1,250 @@
+//! Every driver and layer keeps the storage contract, also when the network doesn't.
+#![cfg(feature = "testing")]
+
+mod support;
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lifeboat::base::clock::{Clock, SystemClock};
+use lifeboat::base::error::{Class, Classified};
+use lifeboat::storage::capabilities::probe;
+use lifeboat::storage::conformance::{self, Except};
+use lifeboat::storage::contract::{ObjectName, Read, Span, Storage, StorageError, list_all};
+use lifeboat::storage::local::LocalStorage;
+use lifeboat::storage::memory::MemoryStorage;
+use lifeboat::storage::metered::Meter;
+use lifeboat::storage::place::{Access, Opening, Place, PlaceOptions};
+use lifeboat::storage::retry::RetryPolicy;
+use lifeboat::storage::s3::{Create, S3Options, S3Storage, Timeouts};
+use support::fault_proxy::{BREAKS, Break, FaultProxy};
+
+fn name(text: &str) -> ObjectName {
+    text.parse().expect("a name")
+}
+
+fn open(options: S3Options) -> S3Storage {
+    S3Storage::open(options).expect("the credentials are there")
+}
+
+/// The usual layers, with pauses that suit a server on the same machine.
+fn layers() -> Opening {
+    let retry = RetryPolicy {
+        first: Duration::from_millis(2),
+        longest: Duration::from_millis(50),
+        budget: Duration::from_secs(30),
+    };
+    let meter = Some(Arc::new(Meter::default()));
+    Opening { retry, meter, ..Opening::new(Access::Write, Arc::new(SystemClock::new())) }
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    conformance::run(|| Arc::new(MemoryStorage::new()));
+}
+
+#[test]
+fn local_keeps_the_contract_with_and_without_layers() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let place = || tempfile::tempdir_in(dir.path()).expect("a folder").keep();
+    conformance::run(|| Arc::new(LocalStorage::create(&place()).expect("made")));
+    conformance::run(|| layers().layer(Arc::new(LocalStorage::open(&place()).expect("opened"))));
+}
+
+#[test]
+fn s3_keeps_the_contract() {
+    conformance::run_except(&[Except::MixedFolders], || Arc::new(support::s3::storage()));
+}
+
+#[test]
+fn s3_that_looks_first_keeps_all_but_the_race() {
+    conformance::run_except(&[Except::MixedFolders, Except::Races], || {
+        Arc::new(open(S3Options { create: Create::LookFirst, ..support::s3::options() }))
+    });
+}
+
+#[test]
+fn s3_that_sorts_by_folder_is_noticed_and_never_passed_on() {
+    let storage = support::s3::storage();
+    for object in ["a/b", "a-b"] {
+        storage.put_new(&name(object), Bytes::new()).expect("put");
+    }
+    match list_all(&storage, "") {
+        Ok(stats) => assert!(stats.is_sorted_by(|a, b| a.name < b.name)),
+        Err(error) => assert!(error.to_string().contains("not sorted"), "{error}"),
+    }
+}
+
+#[test]
+fn s3_over_a_bad_network_keeps_the_contract() {
+    for seed in [1, 2] {
+        let proxy = FaultProxy::start(&support::s3::endpoint(), every_nth_from(seed, 7));
+        conformance::run_except(&[Except::MixedFolders], || {
+            layers().layer(Arc::new(open(S3Options {
+                endpoint: Some(proxy.endpoint()),
+                ..support::s3::options()
+            })))
+        });
+        assert!(proxy.broken() > 100, "{}", proxy.broken());
+    }
+}
+
+/// Breaks one request in `one_in` on average, each kind in turn as the mixed number falls.
+fn every_nth_from(seed: u64, one_in: u64) -> impl Fn(u64) -> Option<Break> + Send + Sync {
+    move |request| {
+        let mixed = (request + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(seed).rotate_left(31);
+        let mixed = mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33;
+        let kind = usize::try_from(mixed / one_in).expect("64 bits") % BREAKS.len();
+        mixed.is_multiple_of(one_in).then(|| BREAKS[kind])
+    }
+}
+
+#[test]
+fn s3_survives_each_kind_of_break_in_each_operation() {
+    for fault in BREAKS {
+        // Each operation's first request breaks; what follows it passes.
+        let proxy =
+            FaultProxy::start(&support::s3::endpoint(), move |n| n.is_multiple_of(2).then_some(fault));
+        let options = S3Options { endpoint: Some(proxy.endpoint()), ..support::s3::options() };
+        let storage = layers().layer(Arc::new(open(options)));
+        let bytes = Bytes::from(vec![0xa5; 300_000]);
+        let object = name("p/ab/object");
+        let work = || -> Result<(), StorageError> {
+            storage.put_new(&object, bytes.clone())?;
+            assert!(storage.get(&object, Span::Whole, Read::Medium)? == bytes);
+            assert!(storage.get(&object, Span::Last { len: 1000 }, Read::Medium)? == bytes[..1000]);
+            assert_eq!(storage.head(&object)?.map(|stat| stat.bytes), Some(300_000));
+            assert_eq!(list_all(storage.as_ref(), "p/")?.len(), 1);
+            storage.delete(&object)?;
+            assert_eq!(storage.head(&object)?, None);
+            Ok(())
+        };
+        work().unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert!(proxy.broken() >= 4, "{fault:?}");
+    }
+}
+
+#[test]
+fn s3_that_is_broken_for_good_is_unreachable_within_the_budget() {
+    for fault in BREAKS {
+        let proxy = FaultProxy::start(&support::s3::endpoint(), move |_| Some(fault));
+        let mut opening = layers();
+        opening.retry.budget = Duration::from_millis(300);
+        let storage = opening
+            .layer(Arc::new(open(S3Options { endpoint: Some(proxy.endpoint()), ..support::s3::options() })));
+        let put = storage.put_new(&name("p/ab/object"), Bytes::from(vec![1; 1000]));
+        let error = put.expect_err("broken for good");
+        assert_eq!(error.class(), Class::Unreachable, "{fault:?}: {error}");
+    }
+}
+
+#[test]
+fn a_passing_fault_without_the_retry_layer_is_transient() {
+    for fault in BREAKS {
+        let proxy = FaultProxy::start(&support::s3::endpoint(), move |_| Some(fault));
+        let storage = open(S3Options { endpoint: Some(proxy.endpoint()), ..support::s3::options() });
+        let error = storage.put_new(&name("a"), Bytes::from_static(b"12")).expect_err("broken");
+        assert!(matches!(error, StorageError::Transient { .. }), "{fault:?}: {error}");
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn wrong_credentials_are_denied_and_never_shown() {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "AWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=topsecret").expect("written");
+    let options = S3Options { credentials_file: Some(file.path().to_owned()), ..support::s3::options() };
+    let storage = layers().layer(Arc::new(open(options)));
+    let errors = [
+        storage.put_new(&name("a"), Bytes::new()).expect_err("denied"),
+        storage.get(&name("a"), Span::Whole, Read::Quick).expect_err("denied"),
+        storage.head(&name("a")).expect_err("denied"),
+        list_all(storage.as_ref(), "").expect_err("denied"),
+        storage.delete(&name("a")).expect_err("denied"),
+    ];
+    for error in errors {
+        assert_eq!(error.class(), Class::Denied, "{error}");
+        assert!(!format!("{error} {error:?}").contains("topsecret"));
+    }
+}
+
+#[test]
+fn credentials_that_cannot_be_read_are_denied_by_file() {
+    let options = S3Options { credentials_file: Some("/nonexistent/key".into()), ..S3Options::new("bucket") };
+    let options = S3Options { region: Some("eu-central-1".to_owned()), ..options };
+    let error = S3Storage::open(options).err().expect("there is no file");
+    assert_eq!(error.class(), Class::Denied);
+    assert!(error.to_string().contains("/nonexistent/key"), "{error}");
+}
+
+#[test]
+fn a_missing_bucket_is_no_place_whatever_is_asked() {
+    let missing = || open(S3Options { bucket: "nobody-made-this".to_owned(), ..support::s3::options() });
+    let object = name("a");
+    let errors = [
+        missing().get(&object, Span::Whole, Read::Quick).expect_err("missing"),
+        missing().get(&object, Span::Last { len: 0 }, Read::Quick).expect_err("missing"),
+        missing().head(&object).expect_err("missing"),
+        list_all(&missing(), "").expect_err("missing"),
+        missing().put_new(&object, Bytes::new()).expect_err("missing"),
+    ];
+    for error in errors {
+        assert!(matches!(error, StorageError::NoPlace { what: "bucket", .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_refuses_or_keeps_silent_is_unreachable_in_bounded_time() {
+    let refusing = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let clock = SystemClock::new();
+    for address in [refusing, silent.local_addr().expect("bound")] {
+        let timeouts = Timeouts {
+            connect: Duration::from_secs(1),
+            read: Duration::from_millis(300),
+            ..Timeouts::default()
+        };
+        let options =
+            S3Options { endpoint: Some(format!("http://{address}")), timeouts, ..support::s3::options() };
+        let mut opening = layers();
+        opening.retry.budget = Duration::from_secs(1);
+        let storage = opening.layer(Arc::new(open(options)));
+        let started = clock.monotonic();
+        let error = storage.head(&name("a")).expect_err("nobody answers");
+        assert_eq!(error.class(), Class::Unreachable, "{error}");
+        assert!(clock.monotonic() - started < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn the_probe_sees_what_the_server_does_and_leaves_nothing() {
+    let storage = support::s3::storage();
+    let found = probe(&storage, &SystemClock::new()).expect("probed");
+    assert!(found.conditional_create && found.checksums && found.can_delete, "{found:?}");
+    assert_eq!(found.clock_skew_seconds, 0);
+    assert!(list_all(&storage, "").expect("listed").is_empty());
+}
+
+#[test]
+fn a_place_written_as_url_opens_what_it_says() {
+    let options = support::s3::options();
+    let defaults =
+        PlaceOptions { credentials_file: Some(support::s3::credentials_file()), ..PlaceOptions::default() };
+    let url = format!("s3://{}/{}?endpoint={}", options.bucket, options.prefix, support::s3::endpoint());
+    let place = Place::parse(&url, &defaults).expect("a place");
+    assert!(place.refutes_offsite().is_some(), "loopback is not off-site");
+    let storage = place.open(&layers()).expect("opened");
+    storage.put_new(&name("a"), Bytes::from_static(b"x")).expect("put");
+    let reader = place.open(&Opening { access: Access::Read, ..layers() }).expect("opened");
+    assert_eq!(reader.get(&name("a"), Span::Whole, Read::Quick).expect("get"), &b"x"[..]);
+    assert!(matches!(reader.delete(&name("a")), Err(StorageError::ReadOnly { .. })));
+
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let place = Place::parse(&format!("file://{}/new", dir.path().display()), &defaults).expect("a place");
+    assert!(matches!(place.open(&layers()), Err(StorageError::NoPlace { what: "folder", .. })));
+    place.open(&Opening { access: Access::Create, ..layers() }).expect("made");
+    place.open(&layers()).expect("opened");
+}
