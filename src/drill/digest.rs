@@ -1,13 +1,6 @@
-//! SHA-256 (FIPS 180-4) of everything that an auditor computes again with `sha256sum`.
+//! SHA-256 (FIPS 180-4), fed piece by piece.
 
 use aws_lc_rs::digest::{Context, SHA256};
-
-/// The hash of bytes in parts. Hashes compare in the same order as their hexadecimal digits.
-pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
-    hash.finish()
-}
 
 /// A hash that is fed piece by piece.
 pub(super) struct Sha256(Context);

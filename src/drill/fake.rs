@@ -12,14 +12,16 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use super::checks::{Check, CheckOutcome, CheckResult, Scene, make};
 use super::error::{DrillError, Fault};
 use super::pick::Picked;
-use super::plan::{CheckSpec, OnFail};
+use super::plan::CheckSpec;
 use super::restorer::{Entry, EntryFact, Problem, Reads, RestoreRequest, Restored, Restorer, SnapshotFacts};
 use super::watch::Watch;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use crate::base::display;
 use crate::base::error::{Class, Classified};
 use crate::base::metadata::{FileKind, FileTime};
 use crate::base::progress::{Progress, Silent};
+use crate::policy::model::OnFail;
 
 pub(super) const CAPTURED_AT_SECONDS: i64 = 1_795_485_182;
 
@@ -162,7 +164,7 @@ impl Restorer for Fake<'_> {
                 if self.trouble == Trouble::FirstFileDamaged && done.failed == 0 {
                     done.failed = 1;
                     done.problems.push(Problem {
-                        path: super::path::readable(&entry.fact.path),
+                        path: display::path(&entry.fact.path),
                         problem: "its blob is damaged".to_owned(),
                     });
                     continue;

@@ -7,7 +7,6 @@
 
 pub mod checks;
 pub mod error;
-pub mod path;
 pub mod pick;
 pub mod plan;
 pub mod power;
@@ -19,13 +18,14 @@ pub mod verdict;
 mod digest;
 #[cfg(test)]
 mod fake;
+mod path;
 mod remove;
 mod watch;
 
 pub use error::{DrillError, Fault};
-pub use pick::{PickFacts, Picked, Seed};
-pub use plan::{CheckSpec, CleanupRule, DrillPlan, OnFail, Scope};
+pub use pick::{PickFacts, Picked};
+pub use plan::{CheckSpec, DrillPlan};
 pub use restorer::{Entry, EntryFact, Reads, RestoreRequest, Restored, Restorer, SnapshotFacts};
 pub use runner::{DrillOutcome, Phase, Rto, RtoMet, Stage, run};
-pub use sandbox::{Cleanup, Keep, Sandbox};
+pub use sandbox::{Cleanup, Sandbox, sweep};
 pub use verdict::{Ended, Judgement, RestoreOutcome, Verdict};

@@ -7,43 +7,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use super::digest::{Sha256, sha256};
+use super::digest::Sha256;
 use super::error::DrillError;
-use super::path::readable;
-use super::plan::Scope;
 use super::power;
 use super::restorer::EntryFact;
-use crate::base::entropy;
+use crate::base::display;
 use crate::base::metadata::FileKind;
+use crate::evidence::pick::Seed;
+use crate::evidence::sha256;
+use crate::policy::model::Files;
 
 /// A drill holds at most so many picked paths in memory; more is the scope `all`.
 pub const PICKED_MAX: usize = 100_000;
-
-/// What a sample is drawn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seed([u8; 32]);
-
-impl Seed {
-    /// Draws a new one.
-    pub fn draw() -> Self {
-        Self(entropy::random())
-    }
-
-    /// From its bytes.
-    pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// As 64 lower-case hexadecimal digits.
-    pub fn to_hex(self) -> String {
-        hex::encode(self.0)
-    }
-
-    /// SHA-256 of [`Seed::to_hex`]: what `printf %s SEED | sha256sum` prints.
-    pub fn commitment(self) -> String {
-        hex::encode(sha256(&[self.to_hex().as_bytes()]))
-    }
-}
 
 /// Which entries are restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +43,7 @@ impl Picked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PickFacts {
     /// The scope that was asked for.
-    pub scope: Scope,
+    pub scope: Files,
     /// Regular files in the snapshot.
     pub population: u64,
     /// Their bytes.
@@ -95,7 +70,7 @@ pub struct PickFacts {
 /// Draws while the manifest passes by.
 #[derive(Debug)]
 pub struct Picker<'a> {
-    scope: Scope,
+    scope: Files,
     seed: Seed,
     prefix: Vec<u8>,
     always: &'a [Vec<u8>],
@@ -112,13 +87,13 @@ impl<'a> Picker<'a> {
     /// # Errors
     /// Usage, when the sample is larger than [`PICKED_MAX`].
     pub fn new(
-        scope: Scope,
+        scope: Files,
         seed: Seed,
         manifest_root: &[u8; 32],
         always: &'a [Vec<u8>],
     ) -> Result<Self, DrillError> {
-        if let Scope::Sample(count) = scope {
-            too_many(u64::from(count.get()))?;
+        if let Files::Sample(count) = scope {
+            too_many(u64::from(count))?;
         }
         Ok(Self {
             scope,
@@ -152,14 +127,14 @@ impl<'a> Picker<'a> {
             *found |= is_it;
             is_named |= is_it;
         }
-        let Scope::Sample(count) = self.scope else { return Ok(()) };
+        let Files::Sample(count) = self.scope else { return Ok(()) };
         if is_named {
             self.named.insert(fact.path.clone(), is_file.then_some(fact.size));
             too_many(self.named.len().try_into().unwrap_or(u64::MAX))?;
         }
         if is_file {
-            let rank = sha256(&[&self.prefix, &fact.path]);
-            let is_full = u64::try_from(self.lowest.len()).is_ok_and(|len| len >= u64::from(count.get()));
+            let rank = sha256::raw(&[self.prefix.as_slice(), &fact.path].concat());
+            let is_full = u64::try_from(self.lowest.len()).is_ok_and(|len| len >= u64::from(count));
             if !is_full || self.lowest.peek().is_some_and(|(highest, ..)| rank < *highest) {
                 self.lowest.push((rank, fact.path.clone(), fact.size));
                 if is_full {
@@ -179,14 +154,14 @@ impl<'a> Picker<'a> {
             population_bytes: self.population_bytes,
             sample: self.population,
             always: 0,
-            absent: absent.map(|(name, _)| readable(name)).collect(),
+            absent: absent.map(|(name, _)| display::path(name)).collect(),
             files: self.population,
             bytes: self.population_bytes,
             seed: None,
             detects: power::sentence(self.population, self.population),
             list_sha256: None,
         };
-        if self.scope == Scope::All {
+        if self.scope == Files::All {
             return (Picked::All, facts);
         }
         let drawn = self.lowest.into_sorted_vec();
@@ -222,7 +197,6 @@ fn too_many(count: u64) -> Result<(), DrillError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU32;
     use std::process::Command;
 
     use crate::base::metadata::FileTime;
@@ -240,12 +214,16 @@ mod tests {
         }
     }
 
-    fn sample(count: u32) -> Scope {
-        Scope::Sample(NonZeroU32::new(count).expect("not 0"))
+    const fn sample(count: u32) -> Files {
+        Files::Sample(count)
     }
 
-    fn draw(paths: &[String], scope: Scope, always: &[Vec<u8>]) -> (Picked, PickFacts) {
-        let mut picker = Picker::new(scope, Seed::new([7; 32]), &[9; 32], always).expect("a small sample");
+    fn seed() -> Seed {
+        Seed::from_hex(&"07".repeat(32)).expect("digits")
+    }
+
+    fn draw(paths: &[String], scope: Files, always: &[Vec<u8>]) -> (Picked, PickFacts) {
+        let mut picker = Picker::new(scope, seed(), &[9; 32], always).expect("a small sample");
         paths.iter().for_each(|path| picker.offer(&file(path)).expect("few"));
         picker.finish()
     }
@@ -272,7 +250,7 @@ mod tests {
             shell.stdout.split(|b| *b == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect();
         assert_eq!(drawn.len(), 5);
         assert_eq!(picked, Picked::Paths(drawn.iter().cloned().collect()));
-        assert_eq!(facts.list_sha256, Some(hex::encode(sha256(&[&shell.stdout]))));
+        assert_eq!(facts.list_sha256, Some(sha256::hex(&shell.stdout)));
     }
 
     #[test]
@@ -297,13 +275,6 @@ mod tests {
 
     #[test]
     fn a_draw_larger_than_memory_is_refused() {
-        assert!(Picker::new(sample(100_001), Seed::new([0; 32]), &[0; 32], &[]).is_err());
-    }
-
-    #[test]
-    fn the_commitment_is_what_sha256sum_prints() {
-        let seed = Seed::draw();
-        assert_eq!(seed.commitment(), hex::encode(sha256(&[seed.to_hex().as_bytes()])));
-        assert_ne!(seed, Seed::draw());
+        assert!(Picker::new(sample(100_001), seed(), &[0; 32], &[]).is_err());
     }
 }

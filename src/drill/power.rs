@@ -1,5 +1,7 @@
 //! How much damage a sample can see.
 
+use crate::base::size::format_count;
+
 /// The sentence for a report: `200 of 412,309 files detect damage in >= 1.5 % of files with 95 %
 /// confidence`. The percentage is rounded up: never more is claimed than is true.
 pub fn sentence(sample: u64, population: u64) -> String {
@@ -7,7 +9,10 @@ pub fn sentence(sample: u64, population: u64) -> String {
         return "there were no files to pick from; nothing can be detected".to_owned();
     }
     if sample >= population {
-        return format!("all {} files were restored: damage in any of them is detected", grouped(population));
+        return format!(
+            "all {} files were restored: damage in any of them is detected",
+            format_count(population)
+        );
     }
     if sample == 0 {
         return "no file was picked at random; nothing can be said about the others".to_owned();
@@ -17,8 +22,8 @@ pub fn sentence(sample: u64, population: u64) -> String {
         if percent >= 1.0 { (percent * 10.0).ceil() / 10.0 } else { (percent * 100.0).ceil() / 100.0 };
     format!(
         "{} of {} files detect damage in \u{2265} {percent} % of files with 95 % confidence",
-        grouped(sample),
-        grouped(population)
+        format_count(sample),
+        format_count(population)
     )
 }
 
@@ -49,19 +54,6 @@ fn miss_ln(damaged: u64, sample: u64, population: u64) -> f64 {
     (0..factors).map(|i| (1.0 - taken as f64 / (population - i) as f64).ln()).sum()
 }
 
-/// `412309` as `412,309`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,13 +80,5 @@ mod tests {
         assert!(sentence(10, 10).starts_with("all 10 files"));
         assert!(sentence(5, 0).contains("nothing"));
         assert!(sentence(0, 5).contains("no file was picked"));
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!(
-            ["0", "999", "1,000", "1,234,567"],
-            [0, 999, 1000, 1_234_567].map(grouped).each_ref().map(String::as_str)
-        );
     }
 }

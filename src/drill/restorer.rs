@@ -75,7 +75,7 @@ pub struct RestoreRequest<'a> {
 /// What was wrong with one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The path, readable (see [`super::path::readable`]).
+    /// The path, readable (see [`crate::base::display::path`]).
     pub path: String,
     /// What is wrong, as a clause.
     pub problem: String,

@@ -11,15 +11,16 @@ use std::time::Duration;
 use super::checks::{CheckOutcome, Comparison, Scene, make};
 use super::error::{DrillError, Fault};
 use super::pick::{PickFacts, Picked, Picker};
-use super::plan::{CheckSpec, DrillPlan, Scope};
+use super::plan::{CheckSpec, DrillPlan};
 use super::restorer::{Reads, RestoreRequest, Restored, Restorer, SnapshotFacts};
-use super::sandbox::{Cleanup, Keep, Sandbox};
+use super::sandbox::{Cleanup, Sandbox};
 use super::verdict::{Ended, Facts, RestoreOutcome, Verdict, judge};
 use super::watch::Watch;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::progress::Progress;
+use crate::policy::model::{Files, Leftover};
 
 /// What a drill runs with.
 pub struct Stage<'a> {
@@ -269,7 +270,7 @@ impl<'a> Run<'a> {
     fn measure_rto(&mut self) {
         let seconds = self.clock.monotonic().saturating_sub(self.begun).as_secs_f64();
         self.out.rto.measured_seconds = Some(seconds);
-        let (Scope::Sample(_), Some(pick)) = (self.plan.scope, &self.out.pick) else { return };
+        let (Files::Sample(_), Some(pick)) = (self.plan.scope, &self.out.pick) else { return };
         let ratio = |whole: u64, part: u64| if part == 0 { 1.0 } else { whole as f64 / part as f64 };
         let factor =
             ratio(pick.population_bytes, pick.bytes).max(ratio(pick.population, pick.files)).max(1.0);
@@ -283,7 +284,7 @@ impl<'a> Run<'a> {
     fn judge(&mut self) {
         let met = self.out.rto.met;
         let mut judged = self.judged(met);
-        let may_claim = self.plan.scope == Scope::All && judged.verdict.is_pass();
+        let may_claim = self.plan.scope == Files::All && judged.verdict.is_pass();
         if let (true, Some(objective), Some(seconds)) =
             (may_claim, self.out.rto.objective, self.out.rto.measured_seconds)
         {
@@ -308,9 +309,9 @@ impl<'a> Run<'a> {
     }
 
     fn clean_up(&mut self, sandbox: Sandbox, restorer: &mut dyn Restorer) {
-        let keep: Keep = match self.out.verdict {
+        let keep = match self.out.verdict {
             // Without a restored byte there is nothing to look at.
-            _ if self.out.restored_at.is_none() => Keep::Delete,
+            _ if self.out.restored_at.is_none() => Leftover::Delete,
             Verdict::Fail | Verdict::Inconclusive => self.plan.cleanup.fail,
             _ => self.plan.cleanup.pass,
         };
@@ -323,30 +324,31 @@ impl<'a> Run<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::num::NonZeroU32;
-
     use crate::base::clock::ManualClock;
     use crate::base::progress::{Event, Silent};
     use crate::drill::checks::{CheckResult, Command, Manifest};
     use crate::drill::fake::{Fake, Trouble, spec};
-    use crate::drill::pick::Seed;
-    use crate::drill::plan::CleanupRule;
+    use crate::evidence::pick::Seed;
+    use crate::policy::model;
 
-    fn plan(scope: Scope) -> DrillPlan {
+    fn plan(scope: Files) -> DrillPlan {
         DrillPlan {
             id: "D-2026-000007".to_owned(),
             scope,
             always: Vec::new(),
-            seed: Seed::new([7; 32]),
+            seed: Seed::from_hex(&"07".repeat(32)).expect("digits"),
             time_limit: Duration::from_secs(1000),
             rto_objective: Some(Duration::from_secs(60)),
             checks: vec![spec("same", Manifest)],
-            cleanup: CleanupRule::default(),
+            cleanup: model::Cleanup {
+                pass: Leftover::Delete,
+                fail: Leftover::Keep(Duration::from_secs(72 * 3600)),
+            },
         }
     }
 
-    fn one_file() -> Scope {
-        Scope::Sample(NonZeroU32::MIN)
+    fn one_file() -> Files {
+        Files::Sample(1)
     }
 
     /// Runs a drill whose restore takes `seconds_each` for each entry.
@@ -370,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_whole_restore_in_time_meets_its_objective() {
-        let (out, state) = drill(&plan(Scope::All), Trouble::None, 3);
+        let (out, state) = drill(&plan(Files::All), Trouble::None, 3);
         assert_eq!((out.verdict, out.rto.met), (Verdict::Pass, RtoMet::Yes), "{:?}", out.reasons);
         assert_eq!(out.rto.measured_seconds, Some(18.0));
         assert_eq!(out.cleanup, Some(Cleanup::Deleted));
@@ -384,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_whole_restore_that_takes_too_long_is_a_finding() {
-        let (out, _state) = drill(&plan(Scope::All), Trouble::None, 30);
+        let (out, _state) = drill(&plan(Files::All), Trouble::None, 30);
         assert_eq!((out.verdict, out.rto.met), (Verdict::PassWithFindings, RtoMet::No));
         assert!(out.reasons[0].contains("recovery time objective"));
     }
@@ -400,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_away_fails_the_drill() {
-        let (out, state) = drill(&plan(Scope::All), Trouble::TargetAway, 1);
+        let (out, state) = drill(&plan(Files::All), Trouble::TargetAway, 1);
         assert_eq!(out.verdict, Verdict::Fail);
         assert!(out.reasons[0].contains("no route to host"));
         assert_eq!(out.error_code, Some("E0707"));
@@ -409,9 +411,9 @@ mod tests {
 
     #[test]
     fn a_sandbox_that_breaks_shows_nothing_about_the_copy() {
-        let (out, _state) = drill(&plan(Scope::All), Trouble::SandboxFull, 1);
+        let (out, _state) = drill(&plan(Files::All), Trouble::SandboxFull, 1);
         assert_eq!(out.verdict, Verdict::Inconclusive);
-        let mut odd = plan(Scope::All);
+        let mut odd = plan(Files::All);
         odd.id = "../D-1".to_owned();
         let (out, _state) = drill(&odd, Trouble::None, 1);
         assert_eq!((out.verdict, out.cleanup), (Verdict::Inconclusive, None));
@@ -419,7 +421,7 @@ mod tests {
 
     #[test]
     fn damage_fails_the_drill_and_the_files_are_kept() {
-        let (out, state) = drill(&plan(Scope::All), Trouble::FirstFileDamaged, 1);
+        let (out, state) = drill(&plan(Files::All), Trouble::FirstFileDamaged, 1);
         assert_eq!((out.verdict, &out.restore), (Verdict::Fail, &RestoreOutcome::Incomplete(1)));
         assert_eq!(out.rto.met, RtoMet::NotClaimed);
         assert!(matches!(out.cleanup, Some(Cleanup::KeptUntil(_))));
@@ -429,7 +431,7 @@ mod tests {
 
     #[test]
     fn a_drill_over_its_limit_stops_and_has_failed() {
-        let limited = DrillPlan { time_limit: Duration::from_secs(5), ..plan(Scope::All) };
+        let limited = DrillPlan { time_limit: Duration::from_secs(5), ..plan(Files::All) };
         let (out, _state) = drill(&limited, Trouble::None, 3);
         assert_eq!((out.verdict, out.ended), (Verdict::Fail, Ended::OverLimit), "{:?}", out.reasons);
         assert_eq!(out.restore, RestoreOutcome::Stopped);
@@ -439,7 +441,7 @@ mod tests {
     #[test]
     fn a_check_after_the_limit_is_not_made() {
         // Six entries of one second: the limit passes during the last one.
-        let limited = DrillPlan { time_limit: Duration::from_millis(5500), ..plan(Scope::All) };
+        let limited = DrillPlan { time_limit: Duration::from_millis(5500), ..plan(Files::All) };
         let (out, _state) = drill(&limited, Trouble::None, 1);
         assert_eq!(out.restore, RestoreOutcome::Complete);
         assert_eq!((out.verdict, out.checks[0].result), (Verdict::Fail, CheckResult::Error));
@@ -458,7 +460,7 @@ mod tests {
         let state = tempfile::tempdir().expect("a temporary folder");
         let (clock, cancel) = (ManualClock::new(Timestamp::default()), Cancel::new());
         let out = run(
-            &plan(Scope::All),
+            &plan(Files::All),
             Stage {
                 restorer: &mut Fake::new(),
                 state_dir: state.path(),
@@ -472,7 +474,7 @@ mod tests {
 
     #[test]
     fn commands_cannot_spoil_what_the_manifest_check_sees() {
-        let mut plan = plan(Scope::All);
+        let mut plan = plan(Files::All);
         let argv = ["/bin/sh", "-c", "rm data/a.txt"].map(str::to_owned).to_vec();
         plan.checks.insert(0, spec("rm", Command::new(argv, Duration::from_secs(9), 0).expect("a program")));
         let (out, _state) = drill(&plan, Trouble::None, 1);
@@ -482,7 +484,7 @@ mod tests {
 
     #[test]
     fn without_a_manifest_check_nothing_passes() {
-        let bare = DrillPlan { checks: Vec::new(), ..plan(Scope::All) };
+        let bare = DrillPlan { checks: Vec::new(), ..plan(Files::All) };
         assert_eq!(drill(&bare, Trouble::None, 1).0.verdict, Verdict::Inconclusive);
     }
 }

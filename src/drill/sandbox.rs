@@ -10,7 +10,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -19,20 +18,12 @@ use super::remove::remove_tree;
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, Lock};
 use crate::base::error::Chain;
+use crate::policy::model::Leftover;
 
 /// Free space beyond the bytes to restore: metadata, and room for everybody else.
 const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
 /// Longest drill id.
 const ID_BYTES_MAX: usize = 64;
-
-/// Whether restored files stay for somebody to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    /// They are removed at once.
-    Delete,
-    /// They are removed at the first start after that long.
-    For(Duration),
-}
 
 /// What became of the restored files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,10 +88,10 @@ impl Sandbox {
     }
 
     /// Ends the use of the folder: removes it, or notes until when it stays.
-    pub fn clean_up(self, keep: Keep, now: Timestamp) -> Cleanup {
+    pub fn clean_up(self, keep: Leftover, now: Timestamp) -> Cleanup {
         let done = match keep {
-            Keep::Delete => remove(&self.base, &self.id).map(|()| Cleanup::Deleted),
-            Keep::For(time) => {
+            Leftover::Delete => remove(&self.base, &self.id).map(|()| Cleanup::Deleted),
+            Leftover::Keep(time) => {
                 let until = now.plus(time);
                 let path = beside(&self.base, &self.id, "keep");
                 durable::replace(&path, until.rfc3339().as_bytes())
@@ -193,6 +184,7 @@ fn check_id(id: &str) -> Result<(), DrillError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
 
     fn now() -> Timestamp {
         Timestamp::from_unix_ms(1_795_485_182_123)
@@ -206,7 +198,7 @@ mod tests {
         assert_eq!(mode & 0o7777, 0o700);
         std::fs::write(sandbox.root().join("f"), "x").expect("written");
         assert!(matches!(Sandbox::create(state.path(), "D-2026-000001"), Err(DrillError::SandboxExists(_))));
-        assert_eq!(sandbox.clean_up(Keep::Delete, now()), Cleanup::Deleted);
+        assert_eq!(sandbox.clean_up(Leftover::Delete, now()), Cleanup::Deleted);
         assert_eq!(std::fs::read_dir(state.path().join("sandbox")).expect("readable").count(), 0);
     }
 
@@ -228,7 +220,10 @@ mod tests {
         let sandbox = Sandbox::create(state.path(), "D-1").expect("made");
         let root = sandbox.root().to_owned();
         let until = now().plus(Duration::from_secs(3600));
-        assert_eq!(sandbox.clean_up(Keep::For(Duration::from_secs(3600)), now()), Cleanup::KeptUntil(until));
+        assert_eq!(
+            sandbox.clean_up(Leftover::Keep(Duration::from_secs(3600)), now()),
+            Cleanup::KeptUntil(until)
+        );
         let kept = sweep(state.path(), now()).expect("swept");
         assert_eq!(kept, [("D-1".to_owned(), Cleanup::KeptUntil(until))]);
         assert!(root.exists());

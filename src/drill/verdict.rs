@@ -7,9 +7,9 @@
 //! inconclusive and resets no clock. Without a passed manifest check there is no pass.
 
 use super::checks::{CheckOutcome, CheckResult};
-use super::plan::OnFail;
 use super::runner::RtoMet;
 use super::sandbox::Cleanup;
+use crate::policy::model::OnFail;
 
 /// The judgement in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@
 use maud::{Markup, html};
 
 use super::drill::Phase;
-use super::text::{seconds, visible};
+use super::text::seconds;
+use crate::base::display::text as visible;
 
 /// Width of the drawing in its own units; the page scales it.
 const WIDTH: f64 = 1000.0;

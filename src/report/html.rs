@@ -10,9 +10,10 @@ use super::bar;
 use super::drill::{Check, CheckResult, CleanupOutcome, DrillReport, Met, OnFail, Verdict};
 use super::labels::Labels;
 use super::style::CSS;
-use super::text::{grouped, seconds, visible, visible_lines};
+use super::text::{seconds, visible_lines};
 use crate::base::clock::Timestamp;
-use crate::base::size::{format_bytes, format_duration};
+use crate::base::display::text as visible;
+use crate::base::size::{format_bytes, format_count, format_duration};
 
 /// What binds the page to the signed data.
 #[derive(Clone, Copy, Debug)]
@@ -140,8 +141,8 @@ impl Page<'_> {
         fill(
             sentence,
             &[
-                ("files", grouped(r.restore.files)),
-                ("population", grouped(r.pick.as_ref().map_or(0, |pick| pick.population))),
+                ("files", format_count(r.restore.files)),
+                ("population", format_count(r.pick.as_ref().map_or(0, |pick| pick.population))),
                 ("snapshot", snapshot.map(|s| visible(&s.id)).unwrap_or_default()),
                 ("captured", snapshot.map(|s| s.captured_at.readable()).unwrap_or_default()),
                 ("target", visible(&r.subject.copy.target)),
@@ -189,10 +190,10 @@ impl Page<'_> {
             _ => fill(
                 self.l.sentences.integrity,
                 &[
-                    ("files", grouped(r.files)),
-                    ("mismatched", grouped(r.mismatched)),
-                    ("missing", grouped(r.missing)),
-                    ("metadata", grouped(r.metadata_differences)),
+                    ("files", format_count(r.files)),
+                    ("mismatched", format_count(r.mismatched)),
+                    ("missing", format_count(r.missing)),
+                    ("metadata", format_count(r.metadata_differences)),
                 ],
             ),
         }
@@ -244,7 +245,7 @@ impl Page<'_> {
                     @if let Some(snapshot) = &s.snapshot {
                         (fact(f.snapshot, &format!("{} ({})", snapshot.id, snapshot.kind)))
                         (fact(f.captured, &snapshot.captured_at.readable()))
-                        (fact(f.contents, &format!("{} {}, {}", grouped(snapshot.files), f.files, format_bytes(snapshot.bytes))))
+                        (fact(f.contents, &format!("{} {}, {}", format_count(snapshot.files), f.files, format_bytes(snapshot.bytes))))
                         @if !snapshot.chain.is_empty() { (fact(f.chain, &snapshot.chain.join(", "))) }
                         (hash(f.root, Some(&snapshot.manifest_root)))
                     } @else {
@@ -270,10 +271,10 @@ impl Page<'_> {
             html! {
                 dl.facts {
                     (fact(f.method, if is_all { f.method_all } else { f.method_sample }))
-                    (fact(f.population, &grouped(pick.population)))
+                    (fact(f.population, &format_count(pick.population)))
                     @if !is_all {
-                        (fact(f.sample, &grouped(pick.sample)))
-                        @if pick.always > 0 { (fact(f.always, &grouped(pick.always))) }
+                        (fact(f.sample, &format_count(pick.sample)))
+                        @if pick.always > 0 { (fact(f.always, &format_count(pick.always))) }
                     }
                     (fact(f.detects, &pick.detects))
                     (hash(f.seed, pick.seed.as_deref()))
@@ -370,7 +371,7 @@ impl Page<'_> {
             self.l.sections.files,
             html! {
                 div.counts {
-                    div { b { (grouped(r.files)) } span { (f.restored) ", " (format_bytes(r.bytes)) } }
+                    div { b { (format_count(r.files)) } span { (f.restored) ", " (format_bytes(r.bytes)) } }
                     div { b { (format_bytes(r.bytes_read_from_target)) } span { (f.from_target) } }
                     @if is_compared {
                         (count(f.mismatched, r.mismatched)) (count(f.missing, r.missing)) (count(f.metadata, r.metadata_differences))
@@ -382,7 +383,7 @@ impl Page<'_> {
                         thead { tr { th { (c.path) } th { (c.problem) } } }
                         tbody { @for item in &r.worst { tr { td.mono { (visible(&item.path)) } td { (visible(&item.problem)) } } } }
                     }
-                    @if all > listed { p.note { (fill(self.l.sentences.more_problems, &[("count", grouped(all - listed))])) } }
+                    @if all > listed { p.note { (fill(self.l.sentences.more_problems, &[("count", format_count(all - listed))])) } }
                 } @else if self.integrity_met() == Met::Yes { p.note { (self.l.sentences.no_problems) } }
             },
         )
@@ -517,7 +518,7 @@ fn hash(name: &str, value: Option<&str>) -> Markup {
 }
 
 fn count(name: &str, number: u64) -> Markup {
-    html! { div.bad[number > 0] { b { (grouped(number)) } span { (name) } } }
+    html! { div.bad[number > 0] { b { (format_count(number)) } span { (name) } } }
 }
 
 /// Replaces each `{name}` once over; values are not looked at again.

@@ -1,8 +1,8 @@
 //! What a drill did not show, from what it did: specific sentences, never none.
 
 use super::drill::{DrillReport, Verdict};
-use super::text::{grouped, percent_left};
-use crate::base::size::format_duration;
+use super::text::percent_left;
+use crate::base::size::{format_count, format_duration};
 
 /// The limits of a drill, the weightiest first.
 pub fn of(report: &DrillReport) -> Vec<String> {
@@ -37,8 +37,8 @@ fn scope_limits(report: &DrillReport, limits: &mut Vec<String>) {
         if left > 0 {
             limits.push(format!(
                 "{} of {} files ({}) were not restored. {}.",
-                grouped(left),
-                grouped(pick.population),
+                format_count(left),
+                format_count(pick.population),
                 percent_left(left, pick.population),
                 capitalised(&pick.detects)
             ));

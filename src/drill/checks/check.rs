@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::super::plan::{CheckSpec, OnFail};
+use super::super::plan::CheckSpec;
 use super::scene::Scene;
+use crate::policy::model::OnFail;
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -242,9 +242,9 @@ impl Collector {
 mod tests {
     use super::*;
     use crate::drill::checks::{CheckOutcome, CheckResult};
-    use crate::drill::digest::sha256;
     use crate::drill::fake::{made, says};
     use crate::drill::pick::Picked;
+    use crate::evidence::sha256;
 
     fn run(argv: &[&str], timeout: Duration) -> CheckOutcome {
         let argv = argv.iter().map(|&argument| argument.to_owned()).collect();
@@ -261,7 +261,7 @@ mod tests {
         says(&outcome, CheckResult::Fail, "it exited with 1");
         let output = outcome.output.expect("it printed");
         assert_eq!(output.text, "alpha0\n");
-        assert_eq!(output.sha256, hex::encode(sha256(&[b"alpha0\n"])));
+        assert_eq!(output.sha256, sha256::hex(b"alpha0\n"));
         says(&shell("exit 0"), CheckResult::Pass, "exited with 0");
     }
 
@@ -308,7 +308,7 @@ mod tests {
         let output = outcome.output.expect("it printed");
         let mut all: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
         all.push_str("password=hunter2\nthe end\n");
-        assert_eq!(output.sha256, hex::encode(sha256(&[all.as_bytes()])));
+        assert_eq!(output.sha256, sha256::hex(all.as_bytes()));
         assert_eq!(output.bytes, u64::try_from(all.len()).expect("small"));
         assert!(output.text.len() <= OUTPUT_KEPT_BYTES_MAX + 64);
         assert!(output.text.starts_with("[the beginning was cut]\n"));

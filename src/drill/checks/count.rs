@@ -3,12 +3,11 @@
 //! Picked files are counted where they were restored, the others in the manifest: with a sample
 //! this speaks about the snapshot, with the scope `all` about what came back.
 
-use super::bound::Bound;
 use super::check::{Check, Observation, Unobserved};
 use super::scene::{Scene, Where};
-use crate::base::size::format_bytes;
+use crate::base::size::{format_bytes, format_count};
 use crate::drill::error::DrillError;
-use crate::drill::power::grouped;
+use crate::policy::model::Bound;
 
 /// Compares the number of regular files, their bytes, or both.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +36,8 @@ impl Check for Count {
     }
 
     fn expected(&self) -> String {
-        let files = self.files.map(|bound| format!("{} files", bound.describe(grouped)));
-        let bytes = self.bytes.map(|bound| bound.describe(format_bytes));
+        let files = self.files.map(|bound| format!("{} files", describe(bound, format_count)));
+        let bytes = self.bytes.map(|bound| describe(bound, format_bytes));
         files.into_iter().chain(bytes).collect::<Vec<_>>().join(", ")
     }
 
@@ -54,9 +53,23 @@ impl Check for Count {
         let source = if restored == files {
             "all counted in the restored tree".to_owned()
         } else {
-            format!("{} of them counted in the restored tree, the others in the manifest", grouped(restored))
+            format!(
+                "{} of them counted in the restored tree, the others in the manifest",
+                format_count(restored)
+            )
         };
-        Ok(Observation::new(passed, format!("{} files, {}; {source}", grouped(files), format_bytes(bytes))))
+        Ok(Observation::new(
+            passed,
+            format!("{} files, {}; {source}", format_count(files), format_bytes(bytes)),
+        ))
+    }
+}
+
+fn describe(bound: Bound, print: fn(u64) -> String) -> String {
+    match bound {
+        Bound::AtLeast(limit) => format!("at least {}", print(limit)),
+        Bound::AtMost(limit) => format!("at most {}", print(limit)),
+        Bound::Exactly(limit) => format!("exactly {}", print(limit)),
     }
 }
 
@@ -67,30 +80,50 @@ mod tests {
     use crate::drill::fake::{Fake, made, made_on, says};
     use crate::drill::pick::Picked;
 
-    fn count(files: &str, bytes: &str) -> Count {
-        Count::new(Bound::parse(files).ok(), Bound::parse(bytes).ok()).expect("a bound")
+    fn files(bound: Bound) -> Count {
+        Count::new(Some(bound), None).expect("a bound")
     }
 
     #[test]
     fn what_was_restored_is_counted_on_disk() {
-        says(&made(count(">= 3", ">= 5005"), &Picked::All, |_| {}), CheckResult::Pass, "3 files");
-        let lost = made(count(">= 3", ""), &Picked::All, |root| {
+        says(
+            &made(
+                Count::new(Some(Bound::AtLeast(3)), Some(Bound::AtLeast(5005))).expect("bounds"),
+                &Picked::All,
+                |_| {},
+            ),
+            CheckResult::Pass,
+            "3 files",
+        );
+        let lost = made(files(Bound::AtLeast(3)), &Picked::All, |root| {
             std::fs::remove_file(root.join("data/a.txt")).expect("removed");
         });
         says(&lost, CheckResult::Fail, "2 files, 4.88 KiB; all counted in the restored tree");
-        says(&made(count("", "> 5005"), &Picked::All, |_| {}), CheckResult::Fail, "4.89 KiB");
+        says(
+            &made(Count::new(None, Some(Bound::AtLeast(5006))).expect("a bound"), &Picked::All, |_| {}),
+            CheckResult::Fail,
+            "4.89 KiB",
+        );
     }
 
     #[test]
     fn what_was_not_picked_is_counted_in_the_manifest_and_said_so() {
         let some = Picked::Paths([b"data/a.txt".to_vec()].into());
-        says(&made(count("= 3", ""), &some, |_| {}), CheckResult::Pass, "1 of them counted in the restored");
+        says(
+            &made(files(Bound::Exactly(3)), &some, |_| {}),
+            CheckResult::Pass,
+            "1 of them counted in the restored",
+        );
     }
 
     #[test]
     fn a_manifest_that_cannot_be_read_is_an_error() {
         let fake = Fake { manifest_reads: 0, ..Fake::new() };
-        says(&made_on(fake, count(">= 0", ""), &Picked::All, |_| {}), CheckResult::Error, "no route to host");
+        says(
+            &made_on(fake, files(Bound::AtLeast(0)), &Picked::All, |_| {}),
+            CheckResult::Error,
+            "no route to host",
+        );
     }
 
     #[test]

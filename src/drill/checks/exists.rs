@@ -4,9 +4,8 @@ use globset::GlobMatcher;
 
 use super::check::{Check, Observation, Unobserved};
 use super::scene::{Scene, Where, glob, path_of};
-use crate::base::size::format_bytes;
+use crate::base::size::{format_bytes, format_count};
 use crate::drill::error::DrillError;
-use crate::drill::power::grouped;
 
 /// Each pattern must match a regular file of at least a size.
 #[derive(Clone, Debug)]
@@ -56,9 +55,13 @@ impl Check for Exists {
         let tell = |((text, _), (all, restored)): (&(String, GlobMatcher), &(u64, u64))| match (all, restored)
         {
             (0, _) => format!("{text}: none"),
-            (all, restored) if all == restored => format!("{text}: {} restored", grouped(*all)),
+            (all, restored) if all == restored => format!("{text}: {} restored", format_count(*all)),
             (all, restored) => {
-                format!("{text}: {} in the manifest, {} of them restored", grouped(*all), grouped(*restored))
+                format!(
+                    "{text}: {} in the manifest, {} of them restored",
+                    format_count(*all),
+                    format_count(*restored)
+                )
             }
         };
         let told: Vec<String> = self.patterns.iter().zip(&found).map(tell).collect();

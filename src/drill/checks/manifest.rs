@@ -13,9 +13,10 @@ use rustix::io::Errno;
 
 use super::check::{Check, Observation, Unobserved};
 use super::scene::{Scene, mtime_of};
+use crate::base::display;
 use crate::base::metadata::FileKind;
-use crate::drill::path::{open_beneath, readable};
-use crate::drill::power::grouped;
+use crate::base::size::format_count;
+use crate::drill::path::open_beneath;
 use crate::drill::restorer::{Entry, EntryFact, PROBLEMS_MAX, Problem};
 
 /// Compares everything that was picked.
@@ -65,7 +66,7 @@ impl Comparison {
             }
         };
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { path: readable(path), problem });
+            self.problems.push(Problem { path: display::path(path), problem });
         }
     }
 
@@ -116,19 +117,19 @@ impl Check for Manifest {
         }
         let mut observed = format!(
             "{} entries compared: {} with other content, {} missing, {} with other metadata",
-            grouped(counts.compared),
-            grouped(counts.mismatched),
-            grouped(counts.missing),
-            grouped(counts.metadata_differences)
+            format_count(counts.compared),
+            format_count(counts.mismatched),
+            format_count(counts.missing),
+            format_count(counts.metadata_differences)
         );
         if let Some(extra @ 1..) = counts.extra {
-            observed.push_str(&format!(", {} that nobody asked for", grouped(extra)));
+            observed.push_str(&format!(", {} that nobody asked for", format_count(extra)));
         }
         let mut seen = Observation::new(counts.is_clean(), observed);
         let owners = if is_root { "owners compared" } else { "owners not compared: not run as root" };
         seen.message = Some(match counts.skipped {
             0 => owners.to_owned(),
-            skipped => format!("{owners}; {} sockets or devices not compared", grouped(skipped)),
+            skipped => format!("{owners}; {} sockets or devices not compared", format_count(skipped)),
         });
         scene.comparison = Some(counts);
         Ok(seen)
@@ -138,7 +139,7 @@ impl Check for Manifest {
 fn compare(folder: &OwnedFd, entry: &dyn Entry, is_root: bool) -> Result<Option<Difference>, Unobserved> {
     let fact = entry.fact();
     let unreadable =
-        |errno: Errno| Unobserved(format!("cannot read {} again: {errno}", readable(&fact.path)));
+        |errno: Errno| Unobserved(format!("cannot read {} again: {errno}", display::path(&fact.path)));
     let handle = match open_beneath(folder, &fact.path, OFlags::PATH) {
         Ok(handle) => handle,
         // A link in place of a folder above it, or a path that could leave the root.
@@ -160,7 +161,7 @@ fn compare(folder: &OwnedFd, entry: &dyn Entry, is_root: bool) -> Result<Option<
             }
             let restored = open_beneath(folder, &fact.path, OFlags::RDONLY).map_err(unreadable)?;
             let same = entry.content_matches(&mut File::from(restored)).map_err(|error| {
-                Unobserved(format!("cannot read {} again: {error}", readable(&fact.path)))
+                Unobserved(format!("cannot read {} again: {error}", display::path(&fact.path)))
             })?;
             if !same {
                 return Ok(Some(Difference::Content("other bytes of the same length".to_owned())));
@@ -169,7 +170,7 @@ fn compare(folder: &OwnedFd, entry: &dyn Entry, is_root: bool) -> Result<Option<
         FileKind::Symlink => {
             let target = rustix::fs::readlinkat(&handle, c"", Vec::new()).map_err(unreadable)?;
             if target.to_bytes() != fact.link_target {
-                let problem = format!("points to {}", readable(target.to_bytes()));
+                let problem = format!("points to {}", display::path(target.to_bytes()));
                 return Ok(Some(Difference::Content(problem)));
             }
         }

@@ -3,7 +3,7 @@
 //! A check answers pass or fail with what it expected and what it observed; one that could not
 //! look answers neither, which is an `error` and leaves the drill inconclusive.
 
-mod bound;
+mod build;
 mod check;
 mod command;
 mod count;
@@ -13,7 +13,7 @@ mod manifest;
 mod redact;
 mod scene;
 
-pub use bound::Bound;
+pub use build::build;
 pub(super) use check::make;
 pub use check::{Check, CheckOutcome, CheckResult, Observation, Output, Unobserved};
 pub use command::Command;
