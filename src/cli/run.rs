@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use super::args::{Cli, Command};
 use super::commands;
 use super::output::{Output, Style};
-use crate::app::places::Environment;
+use crate::app::places::{Environment, state_dir};
 use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::engine::context::Context;
@@ -23,6 +23,13 @@ pub(super) struct Session {
     pub(super) place: Where,
 }
 
+impl Session {
+    /// The state folder as flags and environment name it, without a configuration.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        state_dir(self.place.state_dir.clone(), self.place.environment.clone())
+    }
+}
+
 /// Runs one command line. The answer is the process's exit code. A defect of ours ends it with one
 /// line and exit code 1, never with a backtrace.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
@@ -31,7 +38,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         let place = defect.location().map(ToString::to_string).unwrap_or_default();
         let what = defect.payload_as_str().unwrap_or("no message");
         let output = Output { style: Style::Text, quiet: true };
-        output.talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
+        output
+            .talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
         output.talk("  next: please report this line; what was stored so far is kept");
     }));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_guarded(arguments))).unwrap_or(1)
@@ -73,7 +81,11 @@ fn run_guarded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Verify(args) => commands::policy::verify(&session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Repo(command) => commands::repo::run(&session, command),
-        _ => Ok(9),
+        Command::Demo(args) => commands::demo::run(&session, &args),
+        Command::Drill(command) => commands::proof::drill(&session, &command),
+        Command::Evidence(command) => commands::proof::evidence(&session, &command),
+        Command::Report(args) => commands::proof::report(&session, &args),
+        Command::Daemon(_) | Command::Explain(_) => Ok(9),
     };
     match result {
         Ok(code) => code,
