@@ -12,7 +12,7 @@ pub(super) use decode::End;
 pub use view::{ContentView, EntryView, Leaf};
 pub(super) use write::{LeafWriter, Owner, Record};
 
-/// Entries of a leaf at most (format section 4).
+/// Entries of a leaf at most (docs/format.md, "Where blobs are cut").
 pub(super) const LEAF_ENTRIES_MAX: usize = 8192;
 /// A leaf is closed after the entry with which its weight reaches this.
 pub(super) const LEAF_WEIGHT_BYTES: usize = 1024 * 1024;
