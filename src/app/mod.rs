@@ -4,4 +4,10 @@
 pub mod error;
 pub mod places;
 pub mod plumbing;
+pub mod run;
 pub mod secrets;
+pub mod site;
+pub mod status;
+pub mod verify;
+pub mod plan;
+pub mod restore;

@@ -12,6 +12,7 @@ use super::args::{Cli, Command};
 use super::commands;
 use super::output::{Output, Style};
 use crate::app::places::Environment;
+use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::engine::context::Context;
 
@@ -19,13 +20,24 @@ use crate::engine::context::Context;
 pub(super) struct Session {
     pub(super) output: Output,
     pub(super) cx: Context,
-    pub(super) environment: Environment,
-    pub(super) config: Option<PathBuf>,
-    pub(super) state_dir: Option<PathBuf>,
+    pub(super) place: Where,
 }
 
-/// Runs one command line. The answer is the process's exit code.
+/// Runs one command line. The answer is the process's exit code. A defect of ours ends it with one
+/// line and exit code 1, never with a backtrace.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    std::panic::set_hook(Box::new(|defect| {
+        let place = defect.location().map(ToString::to_string).unwrap_or_default();
+        let what = defect.payload_as_str().unwrap_or("no message");
+        let output = Output { style: Style::Text, quiet: true };
+        output.talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
+        output.talk("  next: please report this line; what was stored so far is kept");
+    }));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_guarded(arguments))).unwrap_or(1)
+}
+
+fn run_guarded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,12 +57,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let session = Session {
         output,
         cx,
-        environment: environment(),
-        config: cli.global.config,
-        state_dir: cli.global.state_dir,
+        place: Where {
+            config: cli.global.config,
+            state_dir: cli.global.state_dir,
+            environment: environment(),
+        },
     };
     let result = match cli.command {
+        Command::Check => commands::policy::check(&session),
+        Command::Plan(args) => commands::policy::show_plan(&session, &args),
+        Command::Run(args) => commands::policy::run(&session, &args),
+        Command::Status(args) => commands::policy::status(&session, &args),
+        Command::Snapshots(args) => commands::policy::list_snapshots(&session, &args),
+        Command::Restore(args) => commands::policy::restore(&session, &args),
+        Command::Verify(args) => commands::policy::verify(&session, &args),
+        Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Repo(command) => commands::repo::run(&session, command),
+        _ => Ok(9),
     };
     match result {
         Ok(code) => code,

@@ -19,7 +19,7 @@ use super::format::pack::{BlobRow, PackBuilder, PackIdentity};
 use super::index::{Index, Location};
 use crate::base::cancel::Cancel;
 use crate::base::entropy;
-use crate::base::id::{BlobId, ObjectHash};
+use crate::base::id::BlobId;
 use crate::codec::compress::Compressor;
 use crate::codec::sign::Signer;
 
@@ -268,8 +268,6 @@ pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
     run
 }
 
-/// The names of finished packs by their number in the session.
-pub(crate) type OwnNames = HashMap<u32, (PackClass, ObjectHash)>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

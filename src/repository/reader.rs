@@ -141,8 +141,8 @@ impl<'r> BlobReader<'r> {
     }
 
     fn fetch_directory(&self, number: u32, pack: &IndexedPack) -> Result<PackDirectory, RepositoryError> {
-        let footer_bytes = pack.bytes.saturating_sub(pack.foot_offset);
-        let tail_bytes = footer_bytes.max(TAIL_BYTES_FIRST).min(pack.bytes);
+        let tail_bytes =
+            pack.bytes.saturating_sub(pack.foot_offset).max(TAIL_BYTES_FIRST).min(pack.bytes);
         let mut last = None;
         for _ in 0..READS_MAX {
             let tail = self.fetch(number, Span::Last { len: tail_bytes })?;

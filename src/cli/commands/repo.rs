@@ -62,7 +62,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
 
 /// The plumbing of a command line.
 pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
-    let state = state_dir(session.state_dir.clone(), session.environment.clone());
+    let state = state_dir(session.place.state_dir.clone(), session.place.environment.clone());
     Plumbing { cx: session.cx.clone(), places: place_options(access), cache: Some(state.join("cache")) }
 }
 

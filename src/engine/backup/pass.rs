@@ -386,6 +386,7 @@ impl Pass<'_> {
         let Collected { stats, unread, changed, vanished } = gathered.collected;
         Ok(BackupOutcome {
             snapshot: id,
+            manifest_root: body.roots.first().map(|root| root.node).unwrap_or_default(),
             kind: body.kind,
             asked: body.asked,
             parent: body.parent,
