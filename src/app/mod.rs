@@ -2,12 +2,13 @@
 //! faces share.
 
 pub mod error;
+pub mod explain;
 pub mod places;
+pub mod plan;
 pub mod plumbing;
+pub mod restore;
 pub mod run;
 pub mod secrets;
 pub mod site;
 pub mod status;
 pub mod verify;
-pub mod plan;
-pub mod restore;

@@ -1,5 +1,6 @@
 //! One file a command, or a family of them.
 
+pub(super) mod explain;
 pub(super) mod policy;
 pub(super) mod repo;
 mod repo_ls;
