@@ -5,6 +5,7 @@ pub mod demo;
 pub mod drill;
 pub mod error;
 pub mod evidence;
+pub mod explain;
 pub mod places;
 pub mod plan;
 pub mod plumbing;

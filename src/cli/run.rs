@@ -80,12 +80,13 @@ fn run_guarded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Restore(args) => commands::policy::restore(&session, &args),
         Command::Verify(args) => commands::policy::verify(&session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
+        Command::Explain(args) => commands::explain::run(&session, &args),
         Command::Repo(command) => commands::repo::run(&session, command),
         Command::Demo(args) => commands::demo::run(&session, &args),
         Command::Drill(command) => commands::proof::drill(&session, &command),
         Command::Evidence(command) => commands::proof::evidence(&session, &command),
         Command::Report(args) => commands::proof::report(&session, &args),
-        Command::Daemon(_) | Command::Explain(_) => Ok(9),
+        Command::Daemon(_) => Ok(9),
     };
     match result {
         Ok(code) => code,

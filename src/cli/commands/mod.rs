@@ -1,6 +1,7 @@
 //! One file a command, or a family of them.
 
 pub(super) mod demo;
+pub(super) mod explain;
 pub(super) mod policy;
 pub(super) mod proof;
 pub(super) mod repo;
