@@ -3,11 +3,11 @@
 
 pub mod error;
 pub mod places;
+pub mod plan;
 pub mod plumbing;
+pub mod restore;
 pub mod run;
 pub mod secrets;
 pub mod site;
 pub mod status;
 pub mod verify;
-pub mod plan;
-pub mod restore;

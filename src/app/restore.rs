@@ -96,7 +96,9 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
             None => {
                 let known: Vec<&str> = site.configuration.policies.iter().map(|p| p.id.as_str()).collect();
                 let name = digits.clone();
-                return Err(AppError::Unknown { what: "policy or snapshot", name, known: known.join(", ") }.into());
+                return Err(
+                    AppError::Unknown { what: "policy or snapshot", name, known: known.join(", ") }.into()
+                );
             }
         },
     };
@@ -105,7 +107,9 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
         targets.retain(|target| target.name.as_str() == from);
         if targets.is_empty() {
             let known: Vec<&str> = policy.targets.iter().map(|t| t.name.as_str()).collect();
-            return Err(AppError::Unknown { what: "target", name: from.to_owned(), known: known.join(", ") }.into());
+            return Err(
+                AppError::Unknown { what: "target", name: from.to_owned(), known: known.join(", ") }.into()
+            );
         }
     }
     targets.sort_by_key(|target| !matches!(target.place, Place::Folder(_)));
@@ -139,7 +143,11 @@ fn newest_verified(site: &Site, policy: &Policy, at: Option<Timestamp>) -> Resul
             }
             return Ok(Some(snapshot.clone()));
         }
-        passed_over.push(format!("{} of {}", &snapshot.id[..8.min(snapshot.id.len())], snapshot.captured_at.readable()));
+        passed_over.push(format!(
+            "{} of {}",
+            &snapshot.id[..8.min(snapshot.id.len())],
+            snapshot.captured_at.readable()
+        ));
     }
     if at.is_some() && recorded.is_empty() {
         return Err(AppError::Nothing {

@@ -234,30 +234,36 @@ fn record_end(
         "complete": outcome.complete(),
         "targets": outcome.targets.len(),
     });
-    catalogue.end_run(&done.run, &RunEnd {
-        state,
-        at: site.cx.clock.now(),
-        job_done: Some(Job::Backup(backup_kind(outcome.kind))),
-        snapshot: Some(outcome.snapshot.to_hex()),
-        stats: stats.clone(),
-        failure: None,
-    })?;
-    log.append("run.ended", json!({
-        "policy": policy.id.as_str(),
-        "policy_sha256": policy.version.sha256,
-        "run": done.run.as_str(),
-        "state": state.as_str(),
-        "kind": outcome.kind,
-        "asked": outcome.asked,
-        "snapshot": outcome.snapshot,
-        "captured_at": outcome.captured_at,
-        "targets": targets_json(outcome),
-        "read_back": done.read_back,
-        "damaged": done.damaged.len(),
-        "files": outcome.stats.files,
-        "bytes": outcome.stats.source_bytes,
-        "unread": outcome.unread.count,
-    }))?;
+    catalogue.end_run(
+        &done.run,
+        &RunEnd {
+            state,
+            at: site.cx.clock.now(),
+            job_done: Some(Job::Backup(backup_kind(outcome.kind))),
+            snapshot: Some(outcome.snapshot.to_hex()),
+            stats: stats.clone(),
+            failure: None,
+        },
+    )?;
+    log.append(
+        "run.ended",
+        json!({
+            "policy": policy.id.as_str(),
+            "policy_sha256": policy.version.sha256,
+            "run": done.run.as_str(),
+            "state": state.as_str(),
+            "kind": outcome.kind,
+            "asked": outcome.asked,
+            "snapshot": outcome.snapshot,
+            "captured_at": outcome.captured_at,
+            "targets": targets_json(outcome),
+            "read_back": done.read_back,
+            "damaged": done.damaged.len(),
+            "files": outcome.stats.files,
+            "bytes": outcome.stats.source_bytes,
+            "unread": outcome.unread.count,
+        }),
+    )?;
     Ok(())
 }
 
@@ -278,20 +284,26 @@ fn record_failure(
         _ => RunState::Failed,
     };
     let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
-    catalogue.end_run(run, &RunEnd {
-        state,
-        at: site.cx.clock.now(),
-        job_done: None,
-        snapshot: None,
-        stats: json!({}),
-        failure: Some(reason),
-    })?;
-    log.append("run.ended", json!({
-        "policy": policy.id.as_str(),
-        "run": run.as_str(),
-        "state": state.as_str(),
-        "error_code": failure.code(),
-    }))?;
+    catalogue.end_run(
+        run,
+        &RunEnd {
+            state,
+            at: site.cx.clock.now(),
+            job_done: None,
+            snapshot: None,
+            stats: json!({}),
+            failure: Some(reason),
+        },
+    )?;
+    log.append(
+        "run.ended",
+        json!({
+            "policy": policy.id.as_str(),
+            "run": run.as_str(),
+            "state": state.as_str(),
+            "error_code": failure.code(),
+        }),
+    )?;
     Ok(())
 }
 

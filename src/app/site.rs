@@ -188,7 +188,9 @@ impl Site {
                 Ok((target, false)) => empty.push(target),
                 Err(failure) => {
                     let reason = failure.message();
-                    self.cx.progress.warn(format!("{} takes no part in this run: {reason}", planned.name.as_str()));
+                    self.cx
+                        .progress
+                        .warn(format!("{} takes no part in this run: {reason}", planned.name.as_str()));
                     unreached.push(Unreached { target: planned.name.as_str().to_owned(), reason, failure });
                 }
             }
@@ -211,10 +213,13 @@ impl Site {
             }
             (None, true) => match unreached.into_iter().next() {
                 Some(first) => return Err(first.failure),
-                None => return Err(AppError::Nothing {
-                    what: format!("policy {} has no target", policy.id.as_str()),
-                    hint: "add a [targets.NAME] section".to_owned(),
-                }.into()),
+                None => {
+                    return Err(AppError::Nothing {
+                        what: format!("policy {} has no target", policy.id.as_str()),
+                        hint: "add a [targets.NAME] section".to_owned(),
+                    }
+                    .into());
+                }
             },
         };
         Ok((repository.with_cache(Some(self.state.cache())), unreached))
@@ -288,4 +293,3 @@ fn make_key(path: &Path) -> Result<(), AppError> {
     }
     Ok(())
 }
-

@@ -116,7 +116,13 @@ pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failu
     let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
     let state = state(&StateFacts {
         verdict: &verdict,
-        rpo_met: if exposed.is_none() { Answer::Unknown } else if rpo_met { Answer::Yes } else { Answer::No },
+        rpo_met: if exposed.is_none() {
+            Answer::Unknown
+        } else if rpo_met {
+            Answer::Yes
+        } else {
+            Answer::No
+        },
         evidence_intact: evidence_intact(site),
         // Kits come with a later version: none exists, and none is claimed.
         recovery_kit: Answer::Unknown,
@@ -167,7 +173,9 @@ impl Gathered {
         let mut recorded = catalogue.snapshots(id)?;
         recorded.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.captured_at));
         let mut gathered = Self {
-            source: recorded.first().map(|s| SourceFacts { read_at: s.captured_at, media: "disk".to_owned() }),
+            source: recorded
+                .first()
+                .map(|s| SourceFacts { read_at: s.captured_at, media: "disk".to_owned() }),
             snapshots: Vec::new(),
             copies: Vec::new(),
             drills: drill_facts(site, policy, catalogue)?,
@@ -293,8 +301,7 @@ fn drill_facts(site: &Site, policy: &Policy, catalogue: &Catalog) -> Result<Vec<
 
 /// What is declared of the targets, and what can be found out about them here and now.
 fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
-    let source_devices: Vec<u64> =
-        policy.source.paths.iter().filter_map(|path| device_of(path)).collect();
+    let source_devices: Vec<u64> = policy.source.paths.iter().filter_map(|path| device_of(path)).collect();
     policy
         .targets
         .iter()
@@ -303,7 +310,8 @@ fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
             match &target.place {
                 Place::Folder(path) => {
                     facts.device = device_of(path);
-                    facts.on_source_device = facts.device.is_some_and(|device| source_devices.contains(&device));
+                    facts.on_source_device =
+                        facts.device.is_some_and(|device| source_devices.contains(&device));
                 }
                 Place::Bucket { .. } => {
                     if let Some(endpoint) = &target.endpoint {

@@ -75,10 +75,10 @@ pub fn verify_policy(
             Err(failure) => result.unreached.push((planned.name.as_str().to_owned(), failure)),
         }
     }
-    let failure = result.unreached.first().map(|(_, failure)| RunFailure {
-        code: failure.code().to_owned(),
-        message: failure.message(),
-    });
+    let failure = result
+        .unreached
+        .first()
+        .map(|(_, failure)| RunFailure { code: failure.code().to_owned(), message: failure.message() });
     let state = match (&failure, result.outcomes.is_empty()) {
         (Some(_), true) => RunState::Failed,
         _ if result.is_clean() => RunState::Succeeded,

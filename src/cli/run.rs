@@ -31,7 +31,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         let place = defect.location().map(ToString::to_string).unwrap_or_default();
         let what = defect.payload_as_str().unwrap_or("no message");
         let output = Output { style: Style::Text, quiet: true };
-        output.talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
+        output
+            .talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
         output.talk("  next: please report this line; what was stored so far is kept");
     }));
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_guarded(arguments))).unwrap_or(1)

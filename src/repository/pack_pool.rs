@@ -268,7 +268,6 @@ pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
     run
 }
 
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
