@@ -1,0 +1,14 @@
+//! The binary's promises, as a person or a script meets them: real processes, real files, a real
+//! S3 server.
+
+#[path = "../support/odd_tree.rs"]
+mod odd_tree;
+#[path = "../support/s3.rs"]
+mod s3;
+
+mod damage;
+mod demo;
+mod refusals;
+mod round_trip;
+mod run;
+mod trouble;

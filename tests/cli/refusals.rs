@@ -1,0 +1,67 @@
+//! Bad input: the right exit code, a clear word, nothing lost.
+
+use crate::run::{Bench, objects, same};
+
+#[test]
+fn every_refusal_has_its_exit_code() {
+    let bench = Bench::new();
+    let (repo, tree) = (bench.path("repo"), bench.tree("tree", 9));
+    let text = tree.to_str().expect("text");
+    bench.repo("snapshots", &[&repo], &[]).exits(10);
+    bench.repo("init", &[&repo], &["--pack-size", "1 KiB"]).exits(2);
+    bench.repo("init", &[&repo], &[]).exits(0);
+    bench.repo("init", &[&repo], &[]).exits(1);
+    bench.repo("backup", &[&repo], &["/nowhere/at/all"]).exits(1);
+    std::fs::create_dir(bench.path("empty")).expect("made");
+    bench.repo("backup", &[&repo], &[bench.path("empty").to_str().expect("text")]).exits(1);
+    assert!(objects(&repo, "s").is_empty(), "no failed run leaves a snapshot");
+    bench.repo("backup", &[&repo], &[text, "--exclude", "a[b"]).exits(2);
+    bench.repo("backup", &[&repo], &[text]).exits(0);
+    bench.repo("restore", &[&repo], &["deadbeef", "--to", "/dev/null/x"]).exits(1);
+    bench.repo("restore", &[&repo], &["latest", "--to", "out", "--path", "no/such"]).exits(1);
+    bench.private("pw", b"another passphrase\n");
+    bench.repo("snapshots", &[&repo], &[]).exits(12);
+    bench.private("pw", b"\n");
+    bench.repo("snapshots", &[&repo], &[]).exits(2);
+    bench.run(["no-such-command"]).exits(2);
+    bench.run(["--help"]).exits(0);
+}
+
+#[test]
+fn a_restore_overwrites_only_when_told_to() {
+    let bench = Bench::new();
+    let (repo, tree, out) = (bench.path("repo"), bench.tree("tree", 10), bench.path("out"));
+    bench.repo("init", &[&repo], &[]).exits(0);
+    bench.repo("backup", &[&repo], &[tree.to_str().expect("text")]).exits(0);
+    std::fs::create_dir_all(out.join("d1")).expect("made");
+    std::fs::write(out.join("d1/f1"), b"mine").expect("written");
+    std::fs::write(out.join("d1/stray"), b"mine too").expect("written");
+    let to = out.to_str().expect("text");
+    bench.repo("restore", &[&repo], &["latest", "--to", to]).exits(14);
+    assert_eq!(std::fs::read(out.join("d1/f1")).expect("there"), b"mine", "it was not touched");
+    bench.repo("restore", &[&repo], &["latest", "--to", to, "--overwrite"]).exits(0);
+    assert!(out.join("d1/stray").exists());
+    bench.repo("restore", &[&repo], &["latest", "--to", to, "--overwrite", "--delete", "--verify"]).exits(0);
+    same(&tree, &out);
+    let dry = bench.path("dry");
+    bench.repo("restore", &[&repo], &["latest", "--to", dry.to_str().expect("text"), "--dry-run"]).exits(0);
+    assert!(!dry.exists(), "a dry run writes nothing");
+}
+
+#[test]
+fn an_unreachable_target_lags_and_the_next_run_completes_it() {
+    let bench = Bench::new();
+    let (one, two, tree) = (bench.path("one"), bench.path("two"), bench.tree("tree", 11));
+    let text = tree.to_str().expect("text");
+    bench.repo("init", &[&one, &two], &[]).exits(0);
+    let aside = bench.path("aside");
+    std::fs::rename(&two, &aside).expect("moved away");
+    let ran = bench.repo("backup", &[&one, &two], &[text, "--json"]);
+    assert_ne!(ran.code, 0, "a missing target is never a success: {}", ran.out);
+    std::fs::rename(&aside, &two).expect("moved back");
+    bench.repo("backup", &[&one, &two], &[text]).exits(0);
+    std::fs::remove_dir_all(&one).expect("lost");
+    let out = bench.path("out");
+    bench.repo("restore", &[&two], &["latest", "--to", out.to_str().expect("text")]).exits(0);
+    same(&tree, &out);
+}
