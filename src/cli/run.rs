@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use super::args::{Cli, Command};
 use super::commands;
 use super::output::{Output, Style};
-use crate::app::places::Environment;
+use crate::app::places::{Environment, state_dir};
 use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::engine::context::Context;
@@ -21,6 +21,13 @@ pub(super) struct Session {
     pub(super) output: Output,
     pub(super) cx: Context,
     pub(super) place: Where,
+}
+
+impl Session {
+    /// The state folder as flags and environment name it, without a configuration.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        state_dir(self.place.state_dir.clone(), self.place.environment.clone())
+    }
 }
 
 /// Runs one command line. The answer is the process's exit code. A defect of ours ends it with one
@@ -75,7 +82,11 @@ fn run_guarded(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Explain(args) => commands::explain::run(&session, &args),
         Command::Repo(command) => commands::repo::run(&session, command),
-        _ => Ok(9),
+        Command::Demo(args) => commands::demo::run(&session, &args),
+        Command::Drill(command) => commands::proof::drill(&session, &command),
+        Command::Evidence(command) => commands::proof::evidence(&session, &command),
+        Command::Report(args) => commands::proof::report(&session, &args),
+        Command::Daemon(_) => Ok(9),
     };
     match result {
         Ok(code) => code,
