@@ -5,4 +5,4 @@ mod rehearsal;
 mod report;
 mod run;
 
-pub use run::{DrillDone, list, run_drill, show};
+pub use run::{DrillDone, DrillView, list, run_drill, show};

@@ -91,7 +91,7 @@ fn one(
     })?;
     let mut rehearsal = Rehearsal::new(site, target);
     let outcome = drill::run(
-        &settled(site, policy, plan, id.as_str(), seed)?,
+        &settled(policy, plan, id.as_str(), seed)?,
         Stage {
             restorer: &mut rehearsal,
             state_dir: site.state.root(),
@@ -161,13 +161,7 @@ fn start_data(policy: &Policy, plan: &Plan, target: &Target, seed: Seed) -> Map<
 
 /// The plan with its checks made. Paths of the configuration are absolute on the source; those
 /// of a manifest with one root are below it.
-fn settled(
-    site: &Site,
-    policy: &Policy,
-    plan: &Plan,
-    id: &str,
-    seed: Seed,
-) -> Result<drill::DrillPlan, Failure> {
+fn settled(policy: &Policy, plan: &Plan, id: &str, seed: Seed) -> Result<drill::DrillPlan, Failure> {
     let root = match policy.source.paths.as_slice() {
         [only] => only.to_string_lossy().into_owned(),
         _ => String::new(),
@@ -180,7 +174,6 @@ fn settled(
     for check in &plan.checks {
         checks.push(drill::checks::build(check, &below_root)?);
     }
-    let _ = site;
     Ok(drill::DrillPlan {
         id: id.to_owned(),
         scope: plan.scope.files,
@@ -201,11 +194,24 @@ fn class_word(class: CopyClass) -> &'static str {
     }
 }
 
-/// The drills of the configuration with what came out last on each target.
+/// A drill of the configuration, with what came out last on each target.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct DrillView {
+    /// Its id.
+    pub drill: String,
+    /// Its policy.
+    pub policy: String,
+    /// Its schedule.
+    pub when: String,
+    /// The newest on each target.
+    pub last: Vec<Drill>,
+}
+
+/// The drills of the configuration.
 ///
 /// # Errors
 /// When the catalogue cannot be read.
-pub fn list(site: &Site) -> Result<Vec<(String, String, String, Vec<Drill>)>, Failure> {
+pub fn list(site: &Site) -> Result<Vec<DrillView>, Failure> {
     let catalogue = site.catalogue()?;
     let mut views = Vec::new();
     for plan in &site.configuration.drills {
@@ -216,12 +222,12 @@ pub fn list(site: &Site) -> Result<Vec<(String, String, String, Vec<Drill>)>, Fa
                 newest.push(drill);
             }
         }
-        views.push((
-            plan.id.as_str().to_owned(),
-            plan.policy.as_str().to_owned(),
-            plan.when.spec().to_owned(),
-            newest,
-        ));
+        views.push(DrillView {
+            drill: plan.id.as_str().to_owned(),
+            policy: plan.policy.as_str().to_owned(),
+            when: plan.when.spec().to_owned(),
+            last: newest,
+        });
     }
     Ok(views)
 }

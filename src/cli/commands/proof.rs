@@ -88,21 +88,17 @@ fn list_drills(session: &Session) -> Result<u8, Failure> {
     let out = session.output;
     let views = list(&site)?;
     if out.is_json() {
-        let views: Vec<serde_json::Value> = views
-            .iter()
-            .map(|(id, policy, when, last)| json!({ "drill": id, "policy": policy, "when": when, "last": last }))
-            .collect();
         out.json(&json!({ "version": JSON_VERSION, "drills": views }));
         return Ok(0);
     }
-    for (id, policy, when, last) in &views {
-        out.line(&format!("{id:<20} policy {policy:<16} {when}"));
-        for drill in last {
+    for view in &views {
+        out.line(&format!("{:<20} policy {:<16} {}", view.drill, view.policy, view.when));
+        for drill in &view.last {
             let verdict = drill.verdict.map_or("never ended", |verdict| verdict.as_str());
             let at = drill.ended_at.unwrap_or(drill.started_at).readable();
             out.line(&format!("  {:<10} {} {verdict} {at}", drill.target, drill.id));
         }
-        if last.is_empty() {
+        if view.last.is_empty() {
             out.line("  never ran");
         }
     }
