@@ -1,5 +1,6 @@
 //! One file a command, or a family of them.
 
+pub(super) mod daemon;
 pub(super) mod demo;
 pub(super) mod explain;
 pub(super) mod policy;

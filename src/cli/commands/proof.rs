@@ -19,7 +19,7 @@ pub(in crate::cli) fn drill(session: &Session, command: &DrillCommand) -> Result
     match command {
         DrillCommand::Run { drill, occurrence } => {
             let site = site(session)?;
-            let done = run_drill(&site, drill, occasion(occurrence.as_deref())?)?;
+            let done = run_drill(&site, drill, occasion(session, occurrence.as_deref())?)?;
             Ok(print_drills(session.output, &done))
         }
         DrillCommand::List => list_drills(session),
