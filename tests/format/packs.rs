@@ -90,6 +90,8 @@ fn a_footer_opens_from_the_last_bytes_alone() {
     assert!(PackDirectory::open(&pack.bytes, total + 4096, &identity, &repo.keys).is_err());
     let meta = PackIdentity { class: PackClass::Meta, ..identity };
     assert!(PackDirectory::open(&pack.bytes, total, &meta, &repo.keys).is_err());
+    let foreign = PackIdentity { writer: repo.writer(b"web2").id(), ..identity };
+    assert!(PackDirectory::open(&pack.bytes, total, &foreign, &repo.keys).is_err());
 }
 
 #[test]
