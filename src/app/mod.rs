@@ -1,7 +1,12 @@
 //! Use cases: one function for each thing a person or the daemon asks for, and the views that all
 //! faces share.
 
+pub mod daemon;
+pub mod demo;
+pub mod drill;
 pub mod error;
+pub mod evidence;
+pub mod explain;
 pub mod places;
 pub mod plan;
 pub mod plumbing;

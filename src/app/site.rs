@@ -1,5 +1,6 @@
 //! One site: its configuration, its state folder, its keys and its targets.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -182,8 +183,9 @@ impl Site {
         let mut holding = Vec::new();
         let mut empty = Vec::new();
         let mut unreached = Vec::new();
+        let held = self.targets_that_held(policy)?;
         for planned in &policy.targets {
-            match self.look(planned) {
+            match self.look(planned, held.contains(planned.name.as_str())) {
                 Ok((target, true)) => holding.push(target),
                 Ok((target, false)) => empty.push(target),
                 Err(failure) => {
@@ -225,13 +227,37 @@ impl Site {
         Ok((repository.with_cache(Some(self.state.cache())), unreached))
     }
 
-    fn look(&self, planned: &Planned) -> Result<(Target, bool), Failure> {
-        let target = self.target(planned, Access::Create)?;
-        match target.storage.head(&REPO_FMT) {
-            Ok(stat) => Ok((target, stat.is_some())),
-            Err(StorageError::NoPlace { what: "folder", .. }) => Ok((target, false)),
-            Err(error) => Err(error.into()),
+    /// Targets on which a copy of this policy was recorded.
+    fn targets_that_held(&self, policy: &Policy) -> Result<HashSet<String>, Failure> {
+        let catalogue = self.catalogue()?;
+        let mut held = HashSet::new();
+        for snapshot in catalogue.snapshots(policy.id.as_str())? {
+            held.extend(catalogue.copies(&snapshot.id)?.into_iter().map(|copy| copy.target));
+            if held.len() >= policy.targets.len() {
+                break;
+            }
         }
+        Ok(held)
+    }
+
+    /// Opens a target for a backup and says whether it holds a repository. One that held copies
+    /// before and is empty now is not begun anew: its disk is not mounted, or it was emptied.
+    fn look(&self, planned: &Planned, held: bool) -> Result<(Target, bool), Failure> {
+        let access = if held { Access::Write } else { Access::Create };
+        let target = self.target(planned, access)?;
+        let found = match target.storage.head(&REPO_FMT) {
+            Ok(stat) => stat.is_some(),
+            Err(StorageError::NoPlace { what: "folder", .. }) if !held => false,
+            Err(error) => return Err(error.into()),
+        };
+        if held && !found {
+            return Err(AppError::Nothing {
+                what: format!("{} held copies before and holds no repository now", target.storage.label()),
+                hint: "mount it; if it was emptied, `lifeboat repo sync` fills it again".to_owned(),
+            }
+            .into());
+        }
+        Ok((target, found))
     }
 
     /// Signs a head over the evidence log, with where the repositories stand.

@@ -300,7 +300,7 @@ fn drill_facts(site: &Site, policy: &Policy, catalogue: &Catalog) -> Result<Vec<
 }
 
 /// What is declared of the targets, and what can be found out about them here and now.
-fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
+pub(super) fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
     let source_devices: Vec<u64> = policy.source.paths.iter().filter_map(|path| device_of(path)).collect();
     policy
         .targets

@@ -264,7 +264,7 @@ pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         run.entries.extend(own.entries.iter().map(|entry| RunEntry { pack: number, ..*entry }));
     }
-    run.entries.sort_unstable_by(|a, b| (a.id, a.pack, a.ordinal).cmp(&(b.id, b.pack, b.ordinal)));
+    run.entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.ordinal));
     run
 }
 

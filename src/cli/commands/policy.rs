@@ -1,5 +1,7 @@
 //! Commands that work from a configuration: check, plan, run, status, snapshots, restore, verify.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::repo::{kind_of, print_backup, print_verify};
@@ -13,6 +15,7 @@ use crate::app::status::{PolicyStatus, age, policy_status};
 use crate::app::verify::{rebuild_catalogue, verify_policy};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
+use crate::base::lifeline;
 use crate::base::size::format_bytes;
 use crate::catalog::words::Cause;
 use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
@@ -26,12 +29,19 @@ pub(super) fn site(session: &Session) -> Result<Site, Failure> {
     Site::open(&session.place, session.cx.clone())
 }
 
-/// When and why a run starts, from the hidden flag that the daemon sets.
-pub(super) fn occasion(occurrence: Option<&str>) -> Result<Occasion, Failure> {
+/// When and why a run starts, from the hidden flag that the daemon sets. Who has it is a child of
+/// the daemon and ends with it.
+pub(super) fn occasion(session: &Session, occurrence: Option<&str>) -> Result<Occasion, Failure> {
     let Some(text) = occurrence else {
         return Ok(Occasion { scheduled_at: None, cause: Cause::Person });
     };
     let at = parse_time(text)?;
+    let held = lifeline::hold(session.cx.cancel.clone(), Arc::clone(&session.cx.clock));
+    held.map_err(|source| AppError::Unreadable {
+        what: "the daemon's lifeline",
+        path: "stdin".into(),
+        source,
+    })?;
     Ok(Occasion { scheduled_at: Some(at), cause: Cause::Schedule })
 }
 
@@ -90,7 +100,7 @@ pub(in crate::cli) fn show_plan(session: &Session, args: &PlanArgs) -> Result<u8
 pub(in crate::cli) fn run(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
     let site = site(session)?;
     let policy = site.policy(&args.policy)?;
-    let done = run_policy(&site, policy, kind_of(args.kind), occasion(args.occurrence.as_deref())?)?;
+    let done = run_policy(&site, policy, kind_of(args.kind), occasion(session, args.occurrence.as_deref())?)?;
     let code = print_backup(session.output, &done.outcome);
     let out = session.output;
     for problem in &done.damaged {
@@ -227,8 +237,8 @@ pub(in crate::cli) fn verify(session: &Session, args: &VerifyArgs) -> Result<u8,
     let site = site(session)?;
     let depth = if args.deep { Depth::Blobs } else { Depth::Objects };
     let mut code = 0;
+    let occasion = occasion(session, args.occurrence.as_deref())?;
     for policy in site.policies(args.policy.as_deref())? {
-        let occasion = occasion(args.occurrence.as_deref())?;
         let done = verify_policy(&site, policy, args.target.as_deref(), depth, occasion)?;
         for outcome in &done.outcomes {
             code = code.max(print_verify(session.output, outcome));

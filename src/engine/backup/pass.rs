@@ -60,9 +60,6 @@ pub(super) struct Pass<'a> {
 struct Gathered {
     collected: Collected,
     roots: Vec<SnapshotRoot>,
-    used: Used,
-    /// Own packs by their number in the session.
-    own: HashMap<u32, RunPack>,
     /// The runs made in this pass, with their packs.
     runs: HashMap<ObjectHash, Vec<RunPack>>,
     lanes: Vec<LaneOutcome>,
@@ -327,7 +324,7 @@ impl Pass<'_> {
             self.publish(last, fan_out, &mut own, &mut runs)?;
             PackSetRef::Blob(id)
         };
-        Ok(Gathered { collected, roots, used, own, runs, lanes: Vec::new(), pack_set, needed })
+        Ok(Gathered { collected, roots, runs, lanes: Vec::new(), pack_set, needed })
     }
 
     /// The packs of the snapshot, sorted.

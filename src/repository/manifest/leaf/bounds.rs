@@ -1,6 +1,6 @@
 //! How large a leaf may be (docs/format.md, "Leaves").
 
-/// Entries of a leaf at most (format section 4).
+/// Entries of a leaf at most (docs/format.md, "Where blobs are cut").
 pub(in super::super) const LEAF_ENTRIES_MAX: usize = 8192;
 /// A leaf is closed after the entry with which its weight reaches this.
 pub(in super::super) const LEAF_WEIGHT_BYTES: usize = 1024 * 1024;
