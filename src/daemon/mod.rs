@@ -11,7 +11,7 @@ mod starter;
 mod tick;
 
 #[cfg(test)]
-mod simulation;
+mod tests;
 
 pub use error::DaemonError;
 pub use lifecycle::{DaemonOptions, Life, run};

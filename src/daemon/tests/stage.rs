@@ -1,0 +1,349 @@
+//! What the plays need: a clock that brings events, and processes that live in its time.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+
+use crate::base::cancel::Cancel;
+use crate::base::clock::{Clock, ManualClock, Timestamp};
+use crate::base::progress::Silent;
+use crate::catalog::Catalog;
+use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
+use crate::catalog::process::Holder;
+use crate::catalog::runs::{NewRun, Run, RunEnd, RunId};
+use crate::catalog::state::StateFolder;
+use crate::catalog::words::{Cause, RunState};
+use crate::daemon::error::DaemonError;
+use crate::daemon::lifecycle::{DaemonOptions, Life, run_with};
+use crate::daemon::starter::{Child, Exit, Starter};
+use crate::evidence::line::Line;
+use crate::policy::load::{Machine, Observed, load};
+use crate::policy::model::Configuration;
+
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(super) fn at(text: &str) -> Timestamp {
+    Timestamp::parse_rfc3339(text).expect("a time")
+}
+
+/// What happens at a moment of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    /// SIGTERM.
+    Stop,
+    /// Somebody sets the wall clock.
+    StepTo(Timestamp),
+}
+
+/// How a played process behaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// How long it works.
+    pub(super) lasts: Duration,
+    /// How its end looks.
+    pub(super) end: Finale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finale {
+    /// Its run succeeds.
+    Success,
+    /// It dies in the middle of its run.
+    Crash,
+    /// It ends with this code and records nothing.
+    Mute(i32),
+    /// It never ends and doesn't listen.
+    Deaf,
+    /// It can't be started.
+    Absent,
+}
+
+/// One state folder, one clock, any number of daemons one after the other.
+pub(super) struct Stage {
+    dir: tempfile::TempDir,
+    pub(super) catalogue: Arc<Catalog>,
+    pub(super) clock: Arc<EventClock>,
+    pub(super) play: Arc<Mutex<Play>>,
+    pub(super) concurrency: usize,
+}
+
+/// What the processes do and did.
+#[derive(Debug)]
+pub(super) struct Play {
+    pub(super) manner: Manner,
+    /// Manners of the next processes, before `manner` holds.
+    pub(super) next: VecDeque<Manner>,
+    pub(super) started: Vec<OccurrenceKey>,
+    pub(super) alive: Vec<OccurrenceKey>,
+    pub(super) most_alive: usize,
+}
+
+impl Stage {
+    pub(super) fn new(now: &str, zone: Tz, schedule: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let files = [
+            ("lifeboat.toml", format!("site = \"hq\"\ntimezone = \"{zone}\"\n")),
+            (
+                "policies/web.toml",
+                format!(
+                    "source = [\"/srv/web\"]\n[schedule]\n{schedule}\n[targets.disk]\nurl = \"file:///mnt/b\"\n"
+                ),
+            ),
+        ];
+        for (name, text) in files {
+            let path = dir.path().join("config").join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        }
+        let state = StateFolder::new(dir.path().join("state"));
+        state.create().expect("made");
+        let catalogue = Arc::new(Catalog::open(&state.catalogue()).expect("opened"));
+        let clock = Arc::new(EventClock {
+            clock: ManualClock::new(at(now)),
+            events: Mutex::new(VecDeque::new()),
+            cancel: Mutex::new(Cancel::new()),
+        });
+        let manner = Manner { lasts: 5 * MINUTE, end: Finale::Success };
+        let play =
+            Play { manner, next: VecDeque::new(), started: Vec::new(), alive: Vec::new(), most_alive: 0 };
+        Self { dir, catalogue, clock, play: Arc::new(Mutex::new(play)), concurrency: 2 }
+    }
+
+    pub(super) fn state(&self) -> StateFolder {
+        StateFolder::new(self.dir.path().join("state"))
+    }
+
+    pub(super) fn add_file(&self, name: &str, text: &str) {
+        let path = self.dir.path().join("config").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, text).expect("written");
+    }
+
+    pub(super) fn configuration(&self) -> Configuration {
+        let machine = Machine { host: "hq".to_owned(), timezone: Tz::UTC };
+        load(&self.dir.path().join("config"), &machine, &Observed::default()).expect("a good configuration")
+    }
+
+    /// A daemon's life, until it is stopped after so much time.
+    pub(super) fn live(&self, time: Duration) {
+        self.live_with(&[(time, Event::Stop)]).expect("an orderly life");
+    }
+
+    /// A daemon's life with events, each so long after its start.
+    pub(super) fn live_with(&self, events: &[(Duration, Event)]) -> Result<(), DaemonError> {
+        let start = self.clock.monotonic();
+        let mut events: Vec<_> = events.iter().map(|(after, event)| (start + *after, *event)).collect();
+        events.sort_by_key(|(at, _)| *at);
+        *lock(&self.clock.events) = events.into();
+        self.start(Life::UntilStopped)
+    }
+
+    pub(super) fn start(&self, life: Life) -> Result<(), DaemonError> {
+        let cancel = Cancel::new();
+        *lock(&self.clock.cancel) = cancel.clone();
+        let options = DaemonOptions {
+            configuration: self.configuration(),
+            state: self.state(),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            progress: Arc::new(Silent),
+            cancel,
+            tick: Duration::from_secs(20),
+            life,
+            concurrency: self.concurrency,
+            executable: "unused".into(),
+        };
+        let starter = PlayedStarter {
+            play: Arc::clone(&self.play),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock),
+        };
+        run_with(options, Box::new(starter))
+    }
+
+    pub(super) fn play(&self) -> MutexGuard<'_, Play> {
+        lock(&self.play)
+    }
+
+    pub(super) fn occurrences(&self) -> Vec<Occurrence> {
+        self.catalogue.occurrences_in(always()).expect("read")
+    }
+
+    pub(super) fn runs(&self) -> Vec<Run> {
+        self.catalogue.runs_in(always()).expect("read")
+    }
+
+    /// The kinds of the evidence lines, and their data.
+    pub(super) fn evidence(&self) -> Vec<(String, serde_json::Value)> {
+        let folder = std::fs::read_dir(self.state().evidence().join("log")).expect("a log");
+        let mut files: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        let texts = files.iter().map(|path| std::fs::read_to_string(path).expect("text")).collect::<String>();
+        let lines = texts.lines().map(|line| Line::decode(line.as_bytes()).expect("a line"));
+        lines.map(|line| (line.kind, line.data)).collect()
+    }
+}
+
+fn always() -> Period {
+    Period { from: at("1990-01-01T00:00:00Z"), to: at("2200-01-01T00:00:00Z") }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A manual clock whose sleeps bring the events of the play.
+pub(super) struct EventClock {
+    pub(super) clock: ManualClock,
+    events: Mutex<VecDeque<(Duration, Event)>>,
+    cancel: Mutex<Cancel>,
+}
+
+impl Clock for EventClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.clock.advance(duration);
+        let mut events = lock(&self.events);
+        while events.front().is_some_and(|(at, _)| *at <= self.clock.monotonic()) {
+            match events.pop_front() {
+                Some((_, Event::Stop)) => lock(&self.cancel).cancel(),
+                Some((_, Event::StepTo(now))) => self.clock.step_to(now),
+                None => {}
+            }
+        }
+    }
+}
+
+struct PlayedStarter {
+    play: Arc<Mutex<Play>>,
+    catalogue: Arc<Catalog>,
+    clock: Arc<EventClock>,
+}
+
+impl Starter for PlayedStarter {
+    fn start(&mut self, key: &OccurrenceKey) -> io::Result<Box<dyn Child>> {
+        let mut play = lock(&self.play);
+        let manner = play.next.pop_front().unwrap_or(play.manner);
+        assert!(
+            !play.alive.iter().any(|other| other.policy == key.policy && other.job.lane() == key.job.lane()),
+            "{key:?} starts beside {:?}",
+            play.alive
+        );
+        play.started.push(key.clone());
+        if manner.end == Finale::Absent {
+            return Err(io::Error::from(io::ErrorKind::NotFound));
+        }
+        play.alive.push(key.clone());
+        play.most_alive = play.most_alive.max(play.alive.len());
+        let run = match manner.end {
+            Finale::Mute(_) => None,
+            end => Some(begin(&self.catalogue, key, end, self.clock.now())),
+        };
+        Ok(Box::new(PlayedChild {
+            key: key.clone(),
+            run,
+            ends_at: self.clock.monotonic() + manner.lasts,
+            end: manner.end,
+            ended: None,
+            play: Arc::clone(&self.play),
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock),
+        }))
+    }
+}
+
+/// What `lifeboat run --occurrence` does first.
+fn begin(catalogue: &Catalog, key: &OccurrenceKey, end: Finale, now: Timestamp) -> RunId {
+    let this = Holder::this_process();
+    // A process that will have died: nobody has this start time.
+    let holder = match end {
+        Finale::Crash => Holder { started_ticks: this.started_ticks + 1, ..this },
+        _ => this,
+    };
+    catalogue.mark_interrupted(now).expect("marked");
+    let last = catalogue.last_run(&key.policy, &key.job).expect("read");
+    let again = last.filter(|run| {
+        run.state == RunState::Interrupted && run.scheduled_at == Some(key.scheduled_at) && run.job == key.job
+    });
+    if let Some(run) = again {
+        catalogue.next_attempt(&run.id, None, &holder, now).expect("the next attempt");
+        return run.id;
+    }
+    let new = NewRun {
+        policy: key.policy.clone(),
+        job: key.job.clone(),
+        scheduled_at: Some(key.scheduled_at),
+        cause: Cause::Schedule,
+        holder,
+    };
+    catalogue.start_run(&new, now).expect("no other run of the lane")
+}
+
+struct PlayedChild {
+    key: OccurrenceKey,
+    run: Option<RunId>,
+    ends_at: Duration,
+    end: Finale,
+    ended: Option<Exit>,
+    play: Arc<Mutex<Play>>,
+    catalogue: Arc<Catalog>,
+    clock: Arc<EventClock>,
+}
+
+impl PlayedChild {
+    fn end(&mut self, exit: Exit, state: Option<RunState>) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(exit);
+        lock(&self.play).alive.retain(|key| *key != self.key);
+        if let (Some(id), Some(state)) = (&self.run, state) {
+            let end = RunEnd {
+                state,
+                at: self.clock.now(),
+                job_done: None,
+                snapshot: None,
+                stats: serde_json::json!({}),
+                failure: None,
+            };
+            // Refused when the daemon had the first word.
+            self.catalogue.end_run(id, &end).ok();
+        }
+    }
+}
+
+impl Child for PlayedChild {
+    fn poll(&mut self) -> io::Result<Option<Exit>> {
+        if self.clock.monotonic() >= self.ends_at {
+            match self.end {
+                Finale::Success => self.end(Exit::Code(0), Some(RunState::Succeeded)),
+                Finale::Crash => self.end(Exit::Signal(11), None),
+                Finale::Mute(code) => self.end(Exit::Code(code), None),
+                Finale::Deaf | Finale::Absent => {}
+            }
+        }
+        Ok(self.ended)
+    }
+
+    fn terminate(&mut self) -> io::Result<()> {
+        if self.end != Finale::Deaf {
+            self.end(Exit::Code(130), Some(RunState::Cancelled));
+        }
+        Ok(())
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        self.end(Exit::Signal(9), None);
+        Ok(())
+    }
+}
