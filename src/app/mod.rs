@@ -1,7 +1,18 @@
 //! Use cases: one function for each thing a person or the daemon asks for, and the views that all
 //! faces share.
 
+pub mod daemon;
+pub mod demo;
+pub mod drill;
 pub mod error;
+pub mod evidence;
+pub mod explain;
 pub mod places;
+pub mod plan;
 pub mod plumbing;
+pub mod restore;
+pub mod run;
 pub mod secrets;
+pub mod site;
+pub mod status;
+pub mod verify;

@@ -9,6 +9,7 @@ pub mod durable;
 pub mod entropy;
 pub mod error;
 pub mod id;
+pub mod lifeline;
 pub mod limits;
 pub mod metadata;
 pub mod progress;

@@ -29,6 +29,19 @@ pub fn format_bytes(bytes: u64) -> String {
     }
 }
 
+/// `412309` as `412,309`.
+pub fn format_count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Parses `4096`, `64 MiB`, `5GB`. `K M G T` with `iB` are powers of 1024, with `B` of 1000.
 ///
 /// # Errors
@@ -109,6 +122,12 @@ mod tests {
         assert_eq!(format_bytes(1536), "1.50 KiB");
         assert_eq!(format_bytes(64 << 20), "64.0 MiB");
         assert_eq!(format_bytes(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn counts_are_grouped() {
+        let shown = [0, 999, 1000, 1_234_567].map(format_count);
+        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -170,6 +170,22 @@ impl Catalog {
         })
     }
 
+    /// Occurrences that are neither over nor given up: `due` and `running`, oldest first.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn open_occurrences(&self) -> Result<Vec<Occurrence>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list open occurrences",
+                "SELECT policy, job, scheduled_at, state, reason, changed_at FROM occurrences
+                 WHERE state IN ('due', 'running') ORDER BY scheduled_at, policy, job",
+                args![],
+                read,
+            )
+        })
+    }
+
     /// All occurrences scheduled in a period, missed and skipped ones among them, oldest first.
     ///
     /// # Errors

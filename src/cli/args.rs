@@ -46,6 +46,36 @@ pub struct Global {
 /// Everything `lifeboat` does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The whole main job on a folder of yours: back up twice, verify, drill, judge 3-2-1, report
+    Demo(DemoArgs),
+    /// Read the configuration and print every problem at once; changes nothing
+    Check,
+    /// What will run next, and what would be removed; changes nothing
+    Plan(PlanArgs),
+    /// Back a policy up now, to all its targets in one pass
+    Run(RunArgs),
+    /// Every policy: proven or not, why, and until when
+    Status(StatusArgs),
+    /// The snapshots of the policies, and which copies of them stand
+    Snapshots(SnapshotsArgs),
+    /// Restore a policy's newest verified snapshot, or the one you name
+    Restore(RestoreArgs),
+    /// Read copies back and compare every object with its name
+    Verify(VerifyArgs),
+    /// Restore drills: run, list, show
+    #[command(subcommand)]
+    Drill(DrillCommand),
+    /// The evidence log: check it offline
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
+    /// Print where a drill's signed report is, or its JSON
+    Report(ReportArgs),
+    /// Fill the catalogue again from the policies' targets after it was lost
+    RebuildCatalogue(PolicyArg),
+    /// Run the schedule until told to stop
+    Daemon(DaemonArgs),
+    /// What an error code means and what to do about it
+    Explain(ExplainArgs),
     /// Bare repositories, without configuration: for scripts, tests and emergencies
     #[command(subcommand)]
     Repo(RepoCommand),
@@ -197,6 +227,9 @@ pub struct VerifyArgs {
     /// Open and hash every blob, too
     #[arg(long)]
     pub deep: bool,
+    /// The occurrence this belongs to; set by the daemon
+    #[arg(long, hide = true)]
+    pub occurrence: Option<String>,
 }
 
 /// `lifeboat drill`.
@@ -229,6 +262,9 @@ pub enum EvidenceCommand {
         /// The public key that you trust (PEM; default: the one in the folder, which proves less)
         #[arg(long, value_name = "FILE")]
         pub_key: Option<PathBuf>,
+        /// A head that you kept elsewhere: shows whether the log was cut or rewritten since (repeatable)
+        #[arg(long = "head", value_name = "FILE")]
+        heads: Vec<PathBuf>,
     },
 }
 

@@ -16,7 +16,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_secs(1);
 
 /// The printer that fits the streams and the flags.
-pub fn printer(output: Output) -> Box<dyn Progress> {
+pub(super) fn printer(output: Output) -> Box<dyn Progress> {
     if output.is_json() {
         Box::new(Lines::new(output, JSON_EVERY))
     } else if stderr_is_terminal() && !output.quiet {

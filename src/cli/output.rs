@@ -10,11 +10,11 @@ use serde::Serialize;
 use crate::base::error::Failure;
 
 /// The version of every `--json` view; raised when a field changes its meaning or goes away.
-pub const JSON_VERSION: u32 = 1;
+pub(super) const JSON_VERSION: u32 = 1;
 
 /// How the person or script wants to be spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(super) enum Style {
     /// Text for people.
     Text,
     /// JSON for scripts.
@@ -23,27 +23,27 @@ pub enum Style {
 
 /// The two streams.
 #[derive(Clone, Copy, Debug)]
-pub struct Output {
+pub(super) struct Output {
     /// Text or JSON.
-    pub style: Style,
+    pub(super) style: Style,
     /// Whether progress is wanted.
-    pub quiet: bool,
+    pub(super) quiet: bool,
 }
 
 impl Output {
     /// Whether results are wanted as JSON.
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.style == Style::Json
     }
 
     /// One line of data.
-    pub fn line(&self, text: &str) {
+    pub(super) fn line(&self, text: &str) {
         let mut out = io::stdout().lock();
         finish(writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 
     /// One JSON value on a line of its own.
-    pub fn json<T: Serialize>(&self, value: &T) {
+    pub(super) fn json<T: Serialize>(&self, value: &T) {
         match serde_json::to_string(value) {
             Ok(text) => self.line(&text),
             Err(error) => self.talk(&format!("this result cannot be written as JSON: {error}")),
@@ -51,13 +51,13 @@ impl Output {
     }
 
     /// One line of talk.
-    pub fn talk(&self, text: &str) {
+    pub(super) fn talk(&self, text: &str) {
         let mut err = io::stderr().lock();
         finish(writeln!(err, "{text}"));
     }
 
     /// Prints a failure the way its reader wants it and gives the exit code.
-    pub fn failure(&self, failure: &Failure) -> u8 {
+    pub(super) fn failure(&self, failure: &Failure) -> u8 {
         let code = failure.class().exit_code();
         if self.is_json() {
             self.json(&serde_json::json!({
@@ -79,12 +79,12 @@ impl Output {
 }
 
 /// Whether a person watches the progress.
-pub fn stderr_is_terminal() -> bool {
+pub(super) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
 /// Text with its control characters made visible, so that no name can move the cursor or hide a line.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     crate::base::display::text(text)
 }
 

@@ -11,7 +11,9 @@ use clap::error::ErrorKind;
 use super::args::{Cli, Command};
 use super::commands;
 use super::output::{Output, Style};
-use crate::app::places::Environment;
+use crate::app::daemon::RunDaemon;
+use crate::app::places::{Environment, state_dir};
+use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::engine::context::Context;
 
@@ -19,13 +21,32 @@ use crate::engine::context::Context;
 pub(super) struct Session {
     pub(super) output: Output,
     pub(super) cx: Context,
-    pub(super) environment: Environment,
-    pub(super) config: Option<PathBuf>,
-    pub(super) state_dir: Option<PathBuf>,
+    pub(super) place: Where,
 }
 
-/// Runs one command line. The answer is the process's exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+impl Session {
+    /// The state folder as flags and environment name it, without a configuration.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        state_dir(self.place.state_dir.clone(), self.place.environment.clone())
+    }
+}
+
+/// Runs one command line. The answer is the process's exit code. A defect of ours ends it with one
+/// line and exit code 1, never with a backtrace.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, daemon: RunDaemon) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    std::panic::set_hook(Box::new(|defect| {
+        let place = defect.location().map(ToString::to_string).unwrap_or_default();
+        let what = defect.payload_as_str().unwrap_or("no message");
+        let output = Output { style: Style::Text, quiet: true };
+        output
+            .talk(&format!("error[E9999]: a defect of lifeboat at {place}: {}", super::output::escape(what)));
+        output.talk("  next: please report this line; what was stored so far is kept");
+    }));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_guarded(arguments, daemon))).unwrap_or(1)
+}
+
+fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,12 +66,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let session = Session {
         output,
         cx,
-        environment: environment(),
-        config: cli.global.config,
-        state_dir: cli.global.state_dir,
+        place: Where {
+            config: cli.global.config,
+            state_dir: cli.global.state_dir,
+            environment: environment(),
+        },
     };
     let result = match cli.command {
+        Command::Check => commands::policy::check(&session),
+        Command::Plan(args) => commands::policy::show_plan(&session, &args),
+        Command::Run(args) => commands::policy::run(&session, &args),
+        Command::Status(args) => commands::policy::status(&session, &args),
+        Command::Snapshots(args) => commands::policy::list_snapshots(&session, &args),
+        Command::Restore(args) => commands::policy::restore(&session, &args),
+        Command::Verify(args) => commands::policy::verify(&session, &args),
+        Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
+        Command::Explain(args) => commands::explain::run(&session, &args),
         Command::Repo(command) => commands::repo::run(&session, command),
+        Command::Demo(args) => commands::demo::run(&session, &args),
+        Command::Drill(command) => commands::proof::drill(&session, &command),
+        Command::Evidence(command) => commands::proof::evidence(&session, &command),
+        Command::Report(args) => commands::proof::report(&session, &args),
+        Command::Daemon(args) => commands::daemon::run(&session, &args, daemon),
     };
     match result {
         Ok(code) => code,

@@ -1,1 +1,17 @@
-//! The scheduler's life: ticks, queue, child processes, orderly stop.
+//! The scheduler's life: look at the clock, queue what is due, start each job as a child of the
+//! same binary, record what became of it, stop in order. The contract with the child is in
+//! `docs/daemon.md`.
+
+mod error;
+mod lane;
+mod ledger;
+mod lifecycle;
+mod runner;
+mod starter;
+mod tick;
+
+#[cfg(test)]
+mod simulation;
+
+pub use error::DaemonError;
+pub use lifecycle::{DaemonOptions, Life, run};

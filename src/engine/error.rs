@@ -127,9 +127,6 @@ impl Classified for EngineError {
             }
             Self::NoPath { .. } => "`ls` prints the paths that can be restored".to_owned(),
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
-            Self::TooFewFiles { .. } => {
-                "check that its file system is mounted; min_files in the policy sets the bound".to_owned()
-            }
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
             Self::RestoredDiffers { .. } => {
                 "the medium restored to may be failing; restore to another one".to_owned()

@@ -23,7 +23,7 @@ const PATHS_NAMED_MAX: usize = 100;
 ///
 /// # Errors
 /// When the target stops answering.
-pub fn paths(
+pub(super) fn paths(
     repository: &Repository,
     target: &Target,
     index: &Index,

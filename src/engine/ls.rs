@@ -3,6 +3,8 @@
 //! With one root, paths are relative to it; with several, each root's absolute path without its
 //! leading slash comes first, which is also how they are restored.
 
+use std::ops::ControlFlow;
+
 use super::context::Context;
 use super::error::EngineError;
 use super::manifest_source::Nodes;
@@ -48,6 +50,29 @@ pub fn trimmed(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(start, |last| last + 1);
     let path = &path[start..end.max(start)];
     if path == b"." { b"" } else { path.strip_prefix(b"./").unwrap_or(path) }
+}
+
+/// Visits every entry of a snapshot below its roots in order, with its path as `ls` prints it,
+/// until the visitor breaks off.
+///
+/// # Errors
+/// Whatever the repository says.
+pub fn entries(
+    blobs: &BlobReader<'_>,
+    snapshot: &Snapshot,
+    visit: &mut dyn FnMut(&[u8], &Entry) -> ControlFlow<()>,
+) -> Result<(), EngineError> {
+    for root in &snapshot.body.roots {
+        let prefix = prefix(snapshot, &root.path);
+        for entry in ManifestReader::open(&root.node, Nodes(blobs))? {
+            let entry = entry?;
+            let path = full_path(&prefix, &entry.path());
+            if !path.is_empty() && visit(&path, &entry).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Visits the entries of a snapshot in order, those below `wanted` when it is given.

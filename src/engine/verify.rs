@@ -5,7 +5,7 @@
 //! paths are hurt. Deep: every blob is opened and its id computed again. Reads go past the caches
 //! of this machine, because a page cache proves nothing about a disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -125,9 +125,8 @@ impl Findings {
 
     fn add(&self, object: String, what: String) {
         let mut problems = lock(&self.problems);
-        if problems.len() >= PROBLEMS_NAMED_MAX {
-            self.count.fetch_add(1, Ordering::Relaxed);
-        } else if problems.insert(Problem { object, what }) {
+        let is_full = problems.len() >= PROBLEMS_NAMED_MAX;
+        if is_full || problems.insert(Problem { object, what }) {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -363,10 +362,6 @@ fn find_missing(
         findings.add(format!("index run {id}"), Chain(error).to_string());
     }
     let mut lost: HashSet<ObjectHash> = HashSet::new();
-    let mut sizes: HashMap<ObjectName, u64> = HashMap::new();
-    for pack in loaded.index.packs() {
-        sizes.insert(pack_name(pack.class, &pack.hash), pack.bytes);
-    }
     for pack in loaded.index.packs() {
         let name = pack_name(pack.class, &pack.hash);
         if !lock(&findings.seen).contains(&name) {

@@ -42,11 +42,6 @@ impl Buffers {
         }
     }
 
-    /// Gives back a buffer that was taken and not shared.
-    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        drop(self.back.try_send(buffer));
-    }
-
     /// Shares a filled buffer; it returns to the pool when the last reader drops it.
     pub(crate) fn share(&self, buffer: Vec<u8>) -> Bytes {
         Bytes::from_owner(Shared { buffer, back: self.back.clone() })

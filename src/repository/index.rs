@@ -88,7 +88,7 @@ impl Index {
 
     /// Must be called once after the last [`Index::add`] and before the first look-up.
     pub fn sort(&mut self) {
-        self.entries.sort_unstable_by(|a, b| (a.id, a.at.pack).cmp(&(b.id, b.at.pack)));
+        self.entries.sort_unstable_by_key(|entry| (entry.id, entry.at.pack));
         self.sorted = true;
     }
 

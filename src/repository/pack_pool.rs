@@ -19,7 +19,7 @@ use super::format::pack::{BlobRow, PackBuilder, PackIdentity};
 use super::index::{Index, Location};
 use crate::base::cancel::Cancel;
 use crate::base::entropy;
-use crate::base::id::{BlobId, ObjectHash};
+use crate::base::id::BlobId;
 use crate::codec::compress::Compressor;
 use crate::codec::sign::Signer;
 
@@ -264,12 +264,9 @@ pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         run.entries.extend(own.entries.iter().map(|entry| RunEntry { pack: number, ..*entry }));
     }
-    run.entries.sort_unstable_by(|a, b| (a.id, a.pack, a.ordinal).cmp(&(b.id, b.pack, b.ordinal)));
+    run.entries.sort_unstable_by_key(|entry| (entry.id, entry.pack, entry.ordinal));
     run
 }
-
-/// The names of finished packs by their number in the session.
-pub(crate) type OwnNames = HashMap<u32, (PackClass, ObjectHash)>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -141,8 +141,7 @@ impl<'r> BlobReader<'r> {
     }
 
     fn fetch_directory(&self, number: u32, pack: &IndexedPack) -> Result<PackDirectory, RepositoryError> {
-        let tail_bytes =
-            pack.bytes.saturating_sub(pack.foot_offset).clamp(TAIL_BYTES_FIRST, pack.bytes.max(1));
+        let tail_bytes = pack.bytes.saturating_sub(pack.foot_offset).max(TAIL_BYTES_FIRST).min(pack.bytes);
         let mut last = None;
         for _ in 0..READS_MAX {
             let tail = self.fetch(number, Span::Last { len: tail_bytes })?;

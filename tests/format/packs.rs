@@ -220,6 +220,43 @@ fn shard_sums_point_at_the_hurt_shards_without_a_key() {
     assert_eq!(hurt_shards(&bytes), Ok(vec![0, 3]));
 }
 
+fn with_sound_checksum(pack: &mut [u8]) {
+    let end = pack.len() - 4;
+    let crc = crc32c::crc32c(&pack[pack.len() - TRAIL_BYTES..end]);
+    pack[end..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
+fn a_pack_is_known_from_its_last_bytes_alone() {
+    let repo = repo();
+    let pack = pack_of(&repo, &plains());
+    let total = u64::try_from(pack.bytes.len()).expect("small");
+    let tail = &pack.bytes[usize::try_from(pack.foot_offset).expect("small")..];
+    let found = PackIdentity::of_tail(tail, total, &repo.id).expect("the trailer repeats the header");
+    assert_eq!((found.class, found.writer), (PackClass::Data, repo.writer(b"web1").id()));
+    let opened = PackDirectory::open(tail, total, &found, &repo.keys).expect("opens");
+    opened.verify(&found, repo.writer(b"web1").public()).expect("its writer signed it");
+    assert!(PackIdentity::of_tail(tail, total, &Repo::numbered(2).id).is_err());
+}
+
+#[test]
+fn a_trailer_that_repeats_another_header_is_refused() {
+    let repo = repo();
+    let pack = pack_of(&repo, &plains()).bytes;
+    let trail = pack.len() - TRAIL_BYTES;
+    // The class, and the first byte of the writer.
+    for at in [10, 32] {
+        let mut exchanged = pack.clone();
+        exchanged[trail + 48 + at] ^= 3;
+        with_sound_checksum(&mut exchanged);
+        let total = u64::try_from(pack.len()).expect("small");
+        let from_tail =
+            PackIdentity::of_tail(&exchanged, total, &repo.id).expect("a header of its own right");
+        assert!(PackDirectory::open(&exchanged, total, &from_tail, &repo.keys).is_err(), "byte {at}");
+        assert!(directory(&repo, &exchanged).is_err(), "byte {at}");
+    }
+}
+
 #[test]
 fn reserved_bytes_of_a_pack_are_zero() {
     let repo = repo();
@@ -233,10 +270,8 @@ fn reserved_bytes_of_a_pack_are_zero() {
     assert!(directory(&repo, &before_trailer).is_err());
     let mut in_trailer = pack.clone();
     let trail = pack.len() - TRAIL_BYTES;
-    in_trailer[trail + 100] = 1;
-    let crc = crc32c::crc32c(&in_trailer[trail..pack.len() - 4]);
-    let end = pack.len() - 4;
-    in_trailer[end..].copy_from_slice(&crc.to_le_bytes());
+    in_trailer[trail + 112] = 1;
+    with_sound_checksum(&mut in_trailer);
     assert!(directory(&repo, &in_trailer).is_err());
 }
 
@@ -275,6 +310,7 @@ fn forged(repo: &Repo, rows: &[[u8; 48]], foot_fill: usize, boxes: &[(u8, u8)]) 
     for offset in [total, 4096, 4096, wrap, sums] {
         trail.extend_from_slice(&u64::try_from(offset).expect("small").to_le_bytes());
     }
+    trail.extend_from_slice(&header);
     trail.resize(188, 0);
     trail.extend_from_slice(&writer.sign("lifeboat v1 pack", &digest));
     trail.extend_from_slice(&crc32c::crc32c(&trail).to_le_bytes());
@@ -373,9 +409,7 @@ proptest! {
         for (n, offset) in offsets.iter().enumerate() {
             bytes[trail + 8 + 8 * n..trail + 16 + 8 * n].copy_from_slice(&offset.to_le_bytes());
         }
-        let end = bytes.len() - 4;
-        let crc = crc32c::crc32c(&bytes[trail..end]);
-        bytes[end..].copy_from_slice(&crc.to_le_bytes());
+        with_sound_checksum(&mut bytes);
         prop_assume!(bytes[trail + 8..trail + 48] != original);
         prop_assert!(directory(&repo, &bytes).is_err());
         drop(hurt_shards(&bytes));

@@ -478,16 +478,13 @@ impl Entry<'_> {
     }
 }
 
-/// Shows every entry. Folders are opened name by name from the root: depth and length know no bound.
+/// Shows every entry. Folders are opened in steps from the root: depth and length know no bound.
 fn visit(root: &Path, look: &mut dyn FnMut(&Entry<'_>)) {
     let root = open_dir(CWD, root.as_os_str().as_bytes());
     show(&root, b"", Vec::new(), look);
     let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
     while let Some(path) = waiting.pop() {
-        let mut fd = root.try_clone().expect("cloned");
-        for name in path.split(|b| *b == b'/').filter(|n| !n.is_empty()) {
-            fd = open_dir(&fd, name);
-        }
+        let fd = open_below(&root, &path);
         for entry in Dir::read_from(&fd).expect("listed") {
             let entry = entry.expect("listed");
             let name = entry.file_name().to_bytes();
@@ -521,4 +518,19 @@ fn show(dir: &OwnedFd, name: &[u8], path: Vec<u8>, look: &mut dyn FnMut(&Entry<'
 fn open_dir(dir: impl AsFd, name: &[u8]) -> OwnedFd {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(dir, name, flags, Mode::empty()).expect("opened")
+}
+
+fn open_below(root: &OwnedFd, path: &[u8]) -> OwnedFd {
+    let mut fd = open_dir(root, b".");
+    let mut rest = path;
+    while !rest.is_empty() {
+        let cut = if rest.len() < 4000 {
+            rest.len()
+        } else {
+            rest[..4000].iter().rposition(|b| *b == b'/').expect("a slash")
+        };
+        fd = open_dir(&fd, &rest[..cut]);
+        rest = rest.get(cut + 1..).unwrap_or_default();
+    }
+    fd
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::app::error::AppError;
-use crate::app::places::state_dir;
 use crate::app::plumbing::{Plumbing, absolute};
 use crate::app::secrets::read_password;
 use crate::base::display;
@@ -62,8 +61,8 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
 
 /// The plumbing of a command line.
 pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
-    let state = state_dir(session.state_dir.clone(), session.environment.clone());
-    Plumbing { cx: session.cx.clone(), places: place_options(access), cache: Some(state.join("cache")) }
+    let cache = Some(session.state_folder().join("cache"));
+    Plumbing { cx: session.cx.clone(), places: place_options(access), cache }
 }
 
 /// The options of S3 places.

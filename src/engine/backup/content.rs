@@ -88,7 +88,7 @@ impl FileResult {
 }
 
 /// The hash that compares chunked files: over the length, the data extents and the chunks
-/// (docs/format.md, "Small files and chunk lists"). Holes are never hashed.
+/// (docs/format.md, "Manifest"). Holes are never hashed.
 pub(crate) fn list_hash(
     ids: &IdKeys,
     size: u64,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::base::clock::Timestamp;
 use crate::base::error::Class;
-use crate::base::id::ObjectHash;
+use crate::base::id::{BlobId, ObjectHash};
 use crate::repository::format::snapshot::SnapshotKind;
 
 /// At most this many items are named; the count is always whole.
@@ -90,6 +90,8 @@ pub struct TargetOutcome {
 pub struct BackupOutcome {
     /// The snapshot's id.
     pub snapshot: ObjectHash,
+    /// The root of its first manifest: what random picks are drawn over.
+    pub manifest_root: BlobId,
     /// What the run was: full when it had no parent, whatever was asked for.
     pub kind: SnapshotKind,
     /// What was asked for.

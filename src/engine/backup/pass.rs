@@ -60,9 +60,6 @@ pub(super) struct Pass<'a> {
 struct Gathered {
     collected: Collected,
     roots: Vec<SnapshotRoot>,
-    used: Used,
-    /// Own packs by their number in the session.
-    own: HashMap<u32, RunPack>,
     /// The runs made in this pass, with their packs.
     runs: HashMap<ObjectHash, Vec<RunPack>>,
     lanes: Vec<LaneOutcome>,
@@ -327,7 +324,7 @@ impl Pass<'_> {
             self.publish(last, fan_out, &mut own, &mut runs)?;
             PackSetRef::Blob(id)
         };
-        Ok(Gathered { collected, roots, used, own, runs, lanes: Vec::new(), pack_set, needed })
+        Ok(Gathered { collected, roots, runs, lanes: Vec::new(), pack_set, needed })
     }
 
     /// The packs of the snapshot, sorted.
@@ -386,6 +383,7 @@ impl Pass<'_> {
         let Collected { stats, unread, changed, vanished } = gathered.collected;
         Ok(BackupOutcome {
             snapshot: id,
+            manifest_root: body.roots.first().map(|root| root.node).unwrap_or_default(),
             kind: body.kind,
             asked: body.asked,
             parent: body.parent,

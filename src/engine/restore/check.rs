@@ -1,7 +1,7 @@
 //! Reads back what was restored and compares it with the manifest.
 
-use std::io::Read as _;
-use std::io::{self, Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Read as _, Seek, SeekFrom};
 
 use super::outcome::RestoreOutcome;
 use super::select::{Selection, Wanted, chunks};
@@ -11,7 +11,7 @@ use crate::base::metadata::FileKind;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::format::keys::{BlobKind, IdKeys};
-use crate::repository::manifest::{Content, State};
+use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::source::files::{Destination, SafePath};
 
@@ -55,28 +55,43 @@ fn compare(
         Ok(file) => file,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let entry = &wanted.entry;
     let len = file.metadata().map_or(0, |meta| meta.len());
-    if len != entry.meta.size {
-        return Ok(Err(format!("it has {len} bytes instead of {}", entry.meta.size)));
+    if len != wanted.entry.meta.size {
+        return Ok(Err(format!("it has {len} bytes instead of {}", wanted.entry.meta.size)));
     }
+    Ok(match content_matches(&wanted.entry, blobs, &mut file)? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("its bytes differ".to_owned()),
+        Err(error) => Err(format!("it cannot be read back: {error}")),
+    })
+}
+
+/// Whether the bytes of a file are those that the manifest recorded: its keyed hash for a small
+/// file, the id of every chunk for a large one. The inner result is the file's.
+///
+/// # Errors
+/// When a list of chunks cannot be read.
+pub fn content_matches(
+    entry: &Entry,
+    blobs: &BlobReader<'_>,
+    file: &mut File,
+) -> Result<io::Result<bool>, EngineError> {
     let ids: &IdKeys = blobs.ids();
-    let differs = |_: io::Error| "it cannot be read back".to_owned();
     match &entry.content {
-        Content::None => Ok(Ok(())),
+        Content::None => Ok(Ok(true)),
         Content::Group { .. } => {
             let mut bytes = Vec::new();
-            if let Err(error) = file.take(entry.meta.size.saturating_add(1)).read_to_end(&mut bytes) {
-                return Ok(Err(differs(error)));
-            }
-            let same = ids.file_hash(&bytes)[..16] == entry.hash16;
-            Ok(if same { Ok(()) } else { Err("its bytes differ".to_owned()) })
+            let read = file.take(entry.meta.size.saturating_add(1)).read_to_end(&mut bytes);
+            Ok(read.map(|_| ids.file_hash(&bytes)[..16] == entry.hash16))
         }
         content => {
             let mut layout = Layout::new(entry.extents.as_deref(), entry.meta.size);
-            let mut result = Ok(());
+            let mut result = Ok(true);
             let mut buffer = Vec::new();
             chunks(blobs, content.into(), &mut |chunk| {
+                if !matches!(result, Ok(true)) {
+                    return Ok(());
+                }
                 buffer.clear();
                 for part in layout.place(chunk.len).unwrap_or_default() {
                     let Part::OfChunk { len, to, .. } = part else { continue };
@@ -85,11 +100,12 @@ fn compare(
                     let read =
                         file.seek(SeekFrom::Start(to)).and_then(|_| file.read_exact(&mut buffer[start..]));
                     if let Err(error) = read {
-                        result = Err(differs(error));
+                        result = Err(error);
+                        return Ok(());
                     }
                 }
-                if result.is_ok() && ids.id(BlobKind::Chunk, &buffer) != chunk.id {
-                    result = Err("its bytes differ".to_owned());
+                if ids.id(BlobKind::Chunk, &buffer) != chunk.id {
+                    result = Ok(false);
                 }
                 Ok(())
             })?;

@@ -12,4 +12,5 @@ mod select;
 mod window;
 mod write;
 
+pub use check::content_matches;
 pub use run::restore;

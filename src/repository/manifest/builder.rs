@@ -14,7 +14,7 @@ use crate::base::limits::{BLOB_PLAIN_BYTES_MAX, NAME_BYTES_MAX};
 use crate::base::metadata::{FileKind, FileTime};
 use crate::codec::hash;
 
-/// Entries of a leaf, and rows of a node, before a cut by content (format section 4).
+/// Entries of a leaf, and rows of a node, before a cut by content (docs/format.md, "Where blobs are cut").
 const LEAF_CUT_MIN: usize = 256;
 const LEAF_CUT_MASK: u64 = 1023;
 const NODE_CUT_MIN: usize = 64;

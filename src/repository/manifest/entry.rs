@@ -60,7 +60,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// More chunks than this go to lists of their own (format section 4).
+    /// More chunks than this go to lists of their own (docs/format.md, "Chunk list").
     pub const CHUNKS_MAX: usize = 4096;
 }
 

@@ -141,6 +141,10 @@ impl<'a> Target<'a> {
         if !is_owned && lent != 0 && metadata.kind == FileKind::File {
             self.issues.add(self.path, Aspect::Mode, "set-uid and set-gid left out: the owner is another");
         }
+        self.set_mode_bits(mode);
+    }
+
+    pub(super) fn set_mode_bits(&self, mode: u32) {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         let set = match &self.via {
             None => rustix::fs::fchmod(self.fd, mode),

@@ -4,7 +4,7 @@
 //!   leaves out what the operator doesn't want.
 //! - [`metadata`]: what costs more than a look, for new and changed entries.
 //! - [`read`]: the bytes of a regular file, and whether it held still.
-//! - [`write`]: a folder that is restored into, and [`writer`] a file in it.
+//! - [`mod@write`]: a folder that is restored into, and [`writer`] a file in it.
 //!
 //! Names are bytes. Nothing here follows a symbolic link but the root that a person names, and
 //! nothing opens a pipe, a socket or a device.

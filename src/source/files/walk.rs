@@ -94,9 +94,9 @@ impl Found {
 /// Something that can't be looked at.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// The directory it is in, or the directory itself when its contents are concerned.
+    /// The directory it is in.
     pub dir: Arc<Dir>,
-    /// The entry's name.
+    /// Its name; empty for the root.
     pub name: Box<[u8]>,
     /// How much is missing.
     pub scope: Scope,
@@ -109,7 +109,7 @@ pub struct Unreadable {
 pub enum Scope {
     /// The entry itself: it has not been yielded.
     Entry,
-    /// Some or all of what a directory holds; the directory's own entry has been yielded.
+    /// Some or all of what this directory holds; its own entry has been yielded before.
     Contents,
 }
 
@@ -154,15 +154,18 @@ impl Walk {
             root_dev: stat.dev,
             buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
         };
+        let found = Found { dir: Arc::clone(&dir), name: Box::default(), stat };
+        walk.first.push_back(Item::Found(found));
         if stat.kind == FileKind::Directory {
             // A root that cannot be listed is an error at once, not an empty backup.
-            walk.list(&dir).map_err(|source| FilesError::OpenRoot {
+            let incomplete = walk.list(&dir).map_err(|source| FilesError::OpenRoot {
                 path: shown(root.as_os_str().as_bytes()),
                 source,
             })?;
+            walk.first.extend(incomplete.map(|error| {
+                Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Contents, error })
+            }));
         }
-        let found = Found { dir: Arc::clone(&dir), name: Box::default(), stat };
-        walk.first.push_front(Item::Found(found));
         Ok(walk)
     }
 

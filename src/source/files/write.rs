@@ -128,6 +128,7 @@ impl Destination {
         if stat.kind == FileKind::Directory {
             if self.options.existing != Existing::Refuse {
                 self.issues.note(path.as_bytes(), Aspect::Flags, unlock(&parent, name, &stat));
+                self.let_ourselves_in(path, &parent, &stat)?;
             }
             return Ok(Made::Existing);
         }
@@ -284,6 +285,20 @@ impl Destination {
             reached = beneath::open(reached.as_fd(), name, FOLDER)?;
         }
         Ok(reached)
+    }
+
+    /// A folder of our own may forbid us to write in it, as it does when it is restored a second
+    /// time; its metadata comes last anyway. Root needs no such leave.
+    fn let_ourselves_in(&self, path: &SafePath, parent: &OwnedFd, stat: &Stat) -> Result<(), FilesError> {
+        let us = rustix::process::geteuid();
+        if us.is_root() || stat.uid != us.as_raw() || stat.mode & 0o700 == 0o700 {
+            return Ok(());
+        }
+        let (_, name) = path.split().unwrap_or_default();
+        let fd = rustix::fs::openat(parent, name, NAMED | OFlags::DIRECTORY, Mode::empty())
+            .map_err(|errno| FilesError::write("open the folder", path.as_bytes(), errno))?;
+        Target::named(fd.as_fd(), path.as_bytes(), &self.issues).set_mode_bits(0o700);
+        Ok(())
     }
 
     /// Makes an entry at its name; where something stands that may be replaced, beside it first

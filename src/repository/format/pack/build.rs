@@ -131,7 +131,7 @@ impl PackBuilder {
         let digest = hash::plain(&[&header, &self.bytes[foot_offset..sums_offset]]);
         let trail =
             Trail { pack: total, ec: ec_offset, foot: foot_offset, wrap: wrap_offset, sums: sums_offset };
-        self.bytes.extend_from_slice(&trail.encode(&signer.sign(DOMAIN, &digest)));
+        self.bytes.extend_from_slice(&trail.encode(&header, &signer.sign(DOMAIN, &digest)));
         let name = hash::object(&self.bytes);
         let foot_offset = u64::try_from(foot_offset).unwrap_or(u64::MAX);
         Ok(FinishedPack { name, bytes: self.bytes, rows: self.rows, foot_offset })

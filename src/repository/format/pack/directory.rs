@@ -10,7 +10,7 @@ use super::super::keys::{BlobKind, EpochKeys, IdKeys};
 use super::super::tlv::Reader;
 use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, ROLE_DATA, ROLE_FOOT, box_header};
 use super::row::{ROW_BYTES, Row, foot_bytes};
-use super::trail::{TRAIL_BYTES, Trail};
+use super::trail::{TRAIL_BYTES, Trail, Trailer};
 use crate::base::secret::{Key, Secret};
 use crate::codec::compress::Decompressor;
 use crate::codec::hash;
@@ -41,12 +41,14 @@ impl PackDirectory {
         keys: &EpochKeys,
     ) -> Result<Self, FormatError> {
         let wrong = |why| FormatError::Malformed { what: "a pack's footer", why };
-        let (trail, signature) = Trail::decode(tail, total)?;
+        let Trailer { offsets: trail, header, signature } = Trail::decode(tail, total)?;
+        if header != identity.header() {
+            return Err(wrong("its trailer repeats another header"));
+        }
         let skipped = trail.pack.checked_sub(tail.len()).ok_or(wrong("more bytes came than the pack has"))?;
         let at = |offset: usize| offset.checked_sub(skipped).ok_or(wrong("it lies before the bytes given"));
         let (foot, wrap, sums) = (at(trail.foot)?, at(trail.wrap)?, at(trail.sums)?);
         let (foot_key, pack_keys) = open_boxes(&tail[wrap..sums], identity, keys)?;
-        let header = identity.header();
         let foot_bytes = seal::open(foot_key.expose(), &identity.repo, "foot", &header, &tail[foot..wrap])
             .map_err(|_| FormatError::NotOpened { what: "a pack's footer" })?;
         let (rows, offsets) = read_rows(&foot_bytes, trail.ec)?;

@@ -3,6 +3,7 @@
 use super::super::error::FormatError;
 use super::super::names::PackClass;
 use super::super::tlv::Reader;
+use super::trail::Trail;
 use crate::base::id::{RepoId, WriterId};
 
 const MAGIC: &[u8; 8] = b"LBPACK\0\x01";
@@ -44,6 +45,15 @@ impl PackIdentity {
         out[16..32].copy_from_slice(self.repo.as_bytes());
         out[32..48].copy_from_slice(self.writer.as_bytes());
         out
+    }
+
+    /// From the last bytes of a pack of this length, whose trailer repeats the header: with one read
+    /// of a pack's end its blobs can be listed again.
+    ///
+    /// # Errors
+    /// When they are not those of a pack of this repository.
+    pub fn of_tail(tail: &[u8], total: u64, repo: &RepoId) -> Result<Self, FormatError> {
+        Self::of_header(&Trail::decode(tail, total)?.header, repo)
     }
 
     /// From the first bytes of a pack.

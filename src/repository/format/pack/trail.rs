@@ -6,6 +6,8 @@ use super::head::{HEADER_BYTES, PAGE};
 use crate::codec::sign::SIGNATURE_BYTES;
 
 const TRAIL_MAGIC: &[u8; 8] = b"LBTRAIL\x01";
+/// Where the trailer repeats the pack's header: behind the magic and five offsets.
+const HEADER_AT: usize = 8 + 5 * 8;
 /// Length of the trailer at the end.
 pub const TRAIL_BYTES: usize = 256;
 /// Length of a shard, for sums and parity.
@@ -28,8 +30,21 @@ pub(super) struct Trail {
     pub(super) sums: usize,
 }
 
+/// What a trailer says.
+#[derive(Debug)]
+pub(super) struct Trailer {
+    pub(super) offsets: Trail,
+    /// The pack's first bytes again, so that its last ones alone say what it is.
+    pub(super) header: [u8; HEADER_BYTES],
+    pub(super) signature: [u8; SIGNATURE_BYTES],
+}
+
 impl Trail {
-    pub(super) fn encode(&self, signature: &[u8; SIGNATURE_BYTES]) -> [u8; TRAIL_BYTES] {
+    pub(super) fn encode(
+        &self,
+        header: &[u8; HEADER_BYTES],
+        signature: &[u8; SIGNATURE_BYTES],
+    ) -> [u8; TRAIL_BYTES] {
         let mut out = [0u8; TRAIL_BYTES];
         out[..8].copy_from_slice(TRAIL_MAGIC);
         for (number, offset) in [self.pack, self.ec, self.foot, self.wrap, self.sums].into_iter().enumerate()
@@ -37,6 +52,7 @@ impl Trail {
             let at = 8 + 8 * number;
             out[at..at + 8].copy_from_slice(&u64::try_from(offset).unwrap_or(u64::MAX).to_le_bytes());
         }
+        out[HEADER_AT..HEADER_AT + HEADER_BYTES].copy_from_slice(header);
         let sig_at = TRAIL_BYTES - 4 - SIGNATURE_BYTES;
         out[sig_at..TRAIL_BYTES - 4].copy_from_slice(signature);
         let crc = crc32c::crc32c(&out[..TRAIL_BYTES - 4]);
@@ -44,7 +60,8 @@ impl Trail {
         out
     }
 
-    pub(super) fn decode(tail: &[u8], total: u64) -> Result<(Self, [u8; SIGNATURE_BYTES]), FormatError> {
+    /// The trailer at the end of these bytes, of a pack of this length.
+    pub(super) fn decode(tail: &[u8], total: u64) -> Result<Trailer, FormatError> {
         let wrong = |why| FormatError::Malformed { what: "a pack's trailer", why };
         let start = tail.len().checked_sub(TRAIL_BYTES).ok_or(wrong("it is cut off"))?;
         let trail = &tail[start..];
@@ -61,13 +78,14 @@ impl Trail {
             *offset = usize::try_from(reader.u64()?).map_err(|_| wrong("an offset is too large"))?;
         }
         let [pack, ec, foot, wrap, sums] = offsets;
-        let zeros = reader.slice(body.len() - 8 - 40 - SIGNATURE_BYTES)?;
+        let header = reader.array()?;
+        let zeros = reader.slice(body.len() - HEADER_AT - HEADER_BYTES - SIGNATURE_BYTES)?;
         let signature = reader.array()?;
-        let trail = Self { pack, ec, foot, wrap, sums };
-        if u64::try_from(pack) != Ok(total) || !trail.is_laid_out() || zeros.iter().any(|b| *b != 0) {
+        let offsets = Self { pack, ec, foot, wrap, sums };
+        if u64::try_from(pack) != Ok(total) || !offsets.is_laid_out() || zeros.iter().any(|b| *b != 0) {
             return Err(wrong("its offsets are not those of a pack"));
         }
-        Ok((trail, signature))
+        Ok(Trailer { offsets, header, signature })
     }
 
     /// Whether a writer lays the parts out like this: in order, in whole pages, without slack.
@@ -91,7 +109,7 @@ impl Trail {
 /// # Errors
 /// When the trailer cannot be read.
 pub fn hurt_shards(pack: &[u8]) -> Result<Vec<usize>, FormatError> {
-    let (trail, _) = Trail::decode(pack, u64::try_from(pack.len()).unwrap_or(u64::MAX))?;
+    let trail = Trail::decode(pack, u64::try_from(pack.len()).unwrap_or(u64::MAX))?.offsets;
     let sums = &pack[trail.sums..trail.sums_end()];
     let shards = pack[..trail.foot].chunks(SHARD_BYTES).zip(sums.chunks(8)).enumerate();
     Ok(shards.filter(|(_, (shard, sum))| shard_sum(shard) != **sum).map(|(number, _)| number).collect())

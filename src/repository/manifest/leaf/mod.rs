@@ -3,23 +3,15 @@
 //! A table of columns, each with its own encoding, over dictionaries of directories, owners and
 //! blob ids. [`LeafWriter`] makes one from records in order, [`Leaf`] reads it back.
 
+mod bounds;
 mod columns;
 mod decode;
 mod view;
 mod write;
 
+pub(super) use bounds::{
+    LEAF_BYTES_MAX, LEAF_CHUNKS_MAX, LEAF_ENTRIES_MAX, LEAF_WEIGHT_BYTES, LINK_TARGET_BYTES_MAX,
+};
 pub(super) use decode::End;
 pub use view::{ContentView, EntryView, Leaf};
 pub(super) use write::{LeafWriter, Owner, Record};
-
-/// Entries of a leaf at most (format section 4).
-pub(super) const LEAF_ENTRIES_MAX: usize = 8192;
-/// A leaf is closed after the entry with which its weight reaches this.
-pub(super) const LEAF_WEIGHT_BYTES: usize = 1024 * 1024;
-/// A leaf is never longer: the directory it starts in, rows up to the weight, each at most four
-/// times its weight, and one last row with a path and a chunk list of the longest.
-pub(super) const LEAF_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Chunk references in one leaf at most: a full weight of them and one more file.
-pub(super) const LEAF_CHUNKS_MAX: usize = 65_536;
-/// Longest target of a symbolic link; Linux allows 4,095.
-pub(super) const LINK_TARGET_BYTES_MAX: usize = 65_535;

@@ -1,0 +1,263 @@
+//! Commands that work from a configuration: check, plan, run, status, snapshots, restore, verify.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::repo::{kind_of, print_backup, print_verify};
+use super::repo_restore::{print_restore, request};
+use crate::app::error::AppError;
+use crate::app::plan::plan;
+use crate::app::restore::{restore_policy, what};
+use crate::app::run::{Occasion, run_policy};
+use crate::app::site::{Site, configuration};
+use crate::app::status::{PolicyStatus, age, policy_status};
+use crate::app::verify::{rebuild_catalogue, verify_policy};
+use crate::base::clock::Timestamp;
+use crate::base::error::{Class, Failure};
+use crate::base::lifeline;
+use crate::base::size::format_bytes;
+use crate::catalog::words::Cause;
+use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
+use crate::cli::output::{JSON_VERSION, escape};
+use crate::cli::run::Session;
+use crate::engine::verify::Depth;
+use crate::policy::problem::Severity;
+
+/// Opens the site of a session.
+pub(super) fn site(session: &Session) -> Result<Site, Failure> {
+    Site::open(&session.place, session.cx.clone())
+}
+
+/// When and why a run starts, from the hidden flag that the daemon sets. Who has it is a child of
+/// the daemon and ends with it.
+pub(super) fn occasion(session: &Session, occurrence: Option<&str>) -> Result<Occasion, Failure> {
+    let Some(text) = occurrence else {
+        return Ok(Occasion { scheduled_at: None, cause: Cause::Person });
+    };
+    let at = parse_time(text)?;
+    let held = lifeline::hold(session.cx.cancel.clone(), Arc::clone(&session.cx.clock));
+    held.map_err(|source| AppError::Unreadable {
+        what: "the daemon's lifeline",
+        path: "stdin".into(),
+        source,
+    })?;
+    Ok(Occasion { scheduled_at: Some(at), cause: Cause::Schedule })
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+    Timestamp::parse_rfc3339(text).ok_or_else(|| {
+        AppError::Usage {
+            what: format!("`{text}` is no time"),
+            hint: "write it as 2026-11-24T01:00:00Z".to_owned(),
+        }
+        .into()
+    })
+}
+
+/// `check`: every problem at once.
+pub(in crate::cli) fn check(session: &Session) -> Result<u8, Failure> {
+    let out = session.output;
+    let (problems, policies, drills) = match configuration(&session.place) {
+        Ok(found) => (found.warnings.clone(), found.policies.len(), found.drills.len()),
+        Err(problems) => (problems.0, 0, 0),
+    };
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let code = if errors > 0 { Class::Usage.exit_code() } else { 0 };
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "exit": code, "problems": problems }));
+        return Ok(code);
+    }
+    for problem in &problems {
+        out.talk(&problem.to_string());
+    }
+    let warnings = problems.len() - errors;
+    if errors == 0 {
+        out.line(&format!("{policies} policies and {drills} drills are good; {warnings} warnings"));
+    } else {
+        out.line(&format!("{errors} errors, {warnings} warnings"));
+    }
+    Ok(code)
+}
+
+/// `plan`: what will run.
+pub(in crate::cli) fn show_plan(session: &Session, args: &PlanArgs) -> Result<u8, Failure> {
+    let configuration = configuration(&session.place)?;
+    let view = plan(&configuration, session.cx.clock.now(), args.days);
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "plan": view }));
+        return Ok(0);
+    }
+    for run in &view.runs {
+        out.line(&format!("{}  {:<28} {:<16} {}", run.at.rfc3339(), run.local, run.policy, run.what));
+    }
+    out.line(&view.retention);
+    Ok(0)
+}
+
+/// `run`: a backup now.
+pub(in crate::cli) fn run(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let policy = site.policy(&args.policy)?;
+    let done = run_policy(&site, policy, kind_of(args.kind), occasion(session, args.occurrence.as_deref())?)?;
+    let code = print_backup(session.output, &done.outcome);
+    let out = session.output;
+    for problem in &done.damaged {
+        out.talk(&format!("damaged: {}", escape(problem)));
+    }
+    if !out.is_json() && !done.read_back.is_empty() {
+        out.line(&format!("read back from {}", done.read_back.join(", ")));
+    }
+    Ok(if done.damaged.is_empty() { code } else { Class::Damage.exit_code() })
+}
+
+/// `status`: every policy's state.
+pub(in crate::cli) fn status(session: &Session, args: &StatusArgs) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let mut views = Vec::new();
+    for policy in site.policies(args.policy.as_deref())? {
+        views.push(policy_status(&site, policy)?);
+    }
+    let met = views.iter().all(PolicyStatus::is_met);
+    let code = if met { 0 } else { Class::RuleNotMet.exit_code() };
+    let out = session.output;
+    if args.nagios {
+        return Ok(nagios(session, &views));
+    }
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "exit": code, "policies": views }));
+        return Ok(code);
+    }
+    for view in &views {
+        print_status(session, view);
+    }
+    Ok(code)
+}
+
+fn print_status(session: &Session, view: &PolicyStatus) {
+    let out = session.output;
+    let until = view.until.map_or_else(String::new, |until| format!(" until {}", until.readable()));
+    out.line(&format!("{}: {}{until}", view.policy, view.state));
+    for reason in &view.reasons {
+        out.line(&format!("  - {} ({})", escape(&reason.text), reason.code));
+    }
+    out.line(&format!("  rule   {}", escape(&view.rule)));
+    let exposure = view.exposure_seconds.map_or_else(
+        || "nothing usable yet".to_owned(),
+        |seconds| format!("newest usable snapshot {} old", age(seconds)),
+    );
+    let kept = if view.rpo_met { "kept" } else { "NOT KEPT" };
+    out.line(&format!("  rpo    {kept}: {exposure}, promised {}", age(view.rpo_seconds)));
+    for target in &view.targets {
+        let text = match (&target.snapshot, &target.level) {
+            (Some(snapshot), Some(level)) => format!(
+                "snapshot {} {level} {}{}",
+                &snapshot[..8.min(snapshot.len())],
+                target.level_at.map_or_else(String::new, Timestamp::readable),
+                target.problem.as_deref().map_or_else(String::new, |p| format!("; PROBLEM: {}", escape(p))),
+            ),
+            _ => "no copy".to_owned(),
+        };
+        out.line(&format!("  {:<6} {text}", target.target));
+    }
+    for finding in &view.open_findings {
+        out.line(&format!("  open finding {}", escape(finding)));
+    }
+    if view.missed_last_week > 0 {
+        out.line(&format!("  {} occurrences missed in the last 7 days", view.missed_last_week));
+    }
+}
+
+fn nagios(session: &Session, views: &[PolicyStatus]) -> u8 {
+    let worst = views.iter().map(|view| match view.state.as_str() {
+        "PROVEN" => 0,
+        "BROKEN" => 2,
+        "AT RISK" | "FROZEN" => 1,
+        _ if view.is_met() => 1,
+        _ => 2,
+    });
+    let code = worst.max().unwrap_or(3);
+    let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][usize::from(code)];
+    let text: Vec<String> = views.iter().map(|view| format!("{} {}", view.policy, view.state)).collect();
+    session.output.line(&format!("LIFEBOAT {word}: {}", text.join(", ")));
+    code
+}
+
+/// `snapshots`: what the catalogue knows.
+pub(in crate::cli) fn list_snapshots(session: &Session, args: &SnapshotsArgs) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let catalogue = site.catalogue()?;
+    let out = session.output;
+    let mut views = Vec::new();
+    for policy in site.policies(args.policy.as_deref())? {
+        let mut recorded = catalogue.snapshots(policy.id.as_str())?;
+        recorded.sort_by_key(|snapshot| snapshot.captured_at);
+        for snapshot in recorded {
+            let copies = catalogue.copies(&snapshot.id)?;
+            if out.is_json() {
+                views.push(json!({ "snapshot": snapshot, "copies": copies }));
+                continue;
+            }
+            let stand: Vec<String> = copies
+                .iter()
+                .map(|copy| {
+                    let bad = if copy.problem.is_some() { " DAMAGED" } else { "" };
+                    format!("{} {}{bad}", copy.target, copy.level().as_str().replace('_', "-"))
+                })
+                .collect();
+            out.line(&format!(
+                "{}  {}  {:<12} {:<12} {:>10}  {}",
+                &snapshot.id[..8.min(snapshot.id.len())],
+                snapshot.captured_at.readable(),
+                snapshot.policy,
+                snapshot.kind.as_str(),
+                format_bytes(snapshot.bytes),
+                stand.join(", "),
+            ));
+        }
+    }
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "snapshots": views }));
+    }
+    Ok(0)
+}
+
+/// `restore`: a policy or a snapshot.
+pub(in crate::cli) fn restore(session: &Session, args: &RestoreArgs) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let at = args.at.as_deref().map(parse_time).transpose()?;
+    let what = what(&site, &args.what, at);
+    let outcome = restore_policy(&site, &what, args.from.as_deref(), &request(&args.to))?;
+    Ok(print_restore(session.output, &args.to, &outcome))
+}
+
+/// `verify`: read targets back.
+pub(in crate::cli) fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let depth = if args.deep { Depth::Blobs } else { Depth::Objects };
+    let mut code = 0;
+    let occasion = occasion(session, args.occurrence.as_deref())?;
+    for policy in site.policies(args.policy.as_deref())? {
+        let done = verify_policy(&site, policy, args.target.as_deref(), depth, occasion)?;
+        for outcome in &done.outcomes {
+            code = code.max(print_verify(session.output, outcome));
+        }
+        for (target, failure) in &done.unreached {
+            session.output.talk(&format!("{}: ", escape(target)));
+            code = code.max(session.output.failure(failure));
+        }
+    }
+    Ok(code)
+}
+
+/// `rebuild-catalogue`: from the targets.
+pub(in crate::cli) fn rebuild(session: &Session, policy: Option<&str>) -> Result<u8, Failure> {
+    let site = site(session)?;
+    for policy in site.policies(policy)? {
+        let (snapshots, copies) = rebuild_catalogue(&site, policy)?;
+        session.output.line(&format!("{}: {snapshots} snapshots, {copies} copies", policy.id.as_str()));
+    }
+    session.output.talk("copies count as written; `lifeboat verify` shows what they are worth");
+    Ok(0)
+}

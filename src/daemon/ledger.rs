@@ -1,0 +1,236 @@
+//! What became of occurrences and runs, written to the catalogue and the evidence log.
+//!
+//! A child records its own run. Where it ended without a word, this room says so in its place.
+//! The first word about a run stands: the catalogue refuses a second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::error::DaemonError;
+use super::starter::Exit;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::error::Class;
+use crate::catalog::Catalog;
+use crate::catalog::CatalogError;
+use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
+use crate::catalog::process::Holder;
+use crate::catalog::runs::{NewRun, Run, RunEnd};
+use crate::catalog::words::{Cause, OccurrenceState, RunState};
+use crate::evidence::EvidenceLog;
+
+/// An occurrence whose process keeps dying is given up after so many attempts.
+const ATTEMPTS_MAX: u64 = 3;
+/// A clock that was set back makes a run look older than its occurrence.
+const CLOCK_SLACK: Duration = Duration::from_secs(24 * 3600);
+
+/// Where facts are kept, and the clock that dates them.
+pub(super) struct Records {
+    pub(super) catalogue: Catalog,
+    pub(super) evidence: EvidenceLog,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// An occurrence that is queued or going on, or a run that a person started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Going {
+    pub(super) key: OccurrenceKey,
+    pub(super) since: Timestamp,
+}
+
+impl Going {
+    /// Whether an occurrence has to wait for this one.
+    pub(super) fn blocks(&self, key: &OccurrenceKey) -> bool {
+        self.key.policy == key.policy && self.key.job.lane() == key.job.lane()
+    }
+}
+
+/// Why a process is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// For its own reasons.
+    Own(Exit),
+    /// Its daemon stopped or was lost: what it did not finish is done again.
+    WithDaemon,
+}
+
+/// What becomes of an occurrence whose process is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is not gone yet.
+    Alive,
+    /// It has its final record.
+    Settled,
+    /// It is due again.
+    Again,
+}
+
+/// An occurrence, for people.
+pub(super) fn name(key: &OccurrenceKey) -> String {
+    format!("{} of {} at {}", key.job, key.policy, key.scheduled_at)
+}
+
+impl Records {
+    /// Moves an occurrence on.
+    pub(super) fn settle(
+        &self,
+        key: &OccurrenceKey,
+        state: OccurrenceState,
+        reason: &str,
+    ) -> Result<(), DaemonError> {
+        let (key, reason) = (key.clone(), reason.to_owned());
+        let changed_at = self.clock.now();
+        Ok(self.catalogue.settle_occurrence(&Occurrence { key, state, reason, changed_at })?)
+    }
+
+    /// The runs that go on, whoever started them. Those of dead processes are marked first.
+    pub(super) fn running(&self) -> Result<Vec<Going>, DaemonError> {
+        self.catalogue.mark_interrupted(self.clock.now())?;
+        let going = |run: Run| Going {
+            key: OccurrenceKey {
+                scheduled_at: run.scheduled_at.unwrap_or(run.started_at),
+                policy: run.policy,
+                job: run.job,
+            },
+            since: run.started_at,
+        };
+        Ok(self.catalogue.running_runs()?.into_iter().map(going).collect())
+    }
+
+    /// Settles an occurrence whose process is gone.
+    pub(super) fn close(&self, key: &OccurrenceKey, ending: Ending) -> Result<Fate, DaemonError> {
+        self.catalogue.mark_interrupted(self.clock.now())?;
+        let Some(run) = self.run_of(key)? else {
+            return self.close_without_run(key, ending);
+        };
+        match (run.state, ending) {
+            (RunState::Running, _) => Ok(Fate::Alive),
+            (RunState::Interrupted, _) => self.close_interrupted(key, &run),
+            (RunState::Cancelled, Ending::WithDaemon) => {
+                self.settle(key, OccurrenceState::Due, "ended with the daemon before it was done")?;
+                Ok(Fate::Again)
+            }
+            (state, _) => {
+                self.settle(key, OccurrenceState::Done, state.as_str())?;
+                Ok(Fate::Settled)
+            }
+        }
+    }
+
+    fn close_without_run(&self, key: &OccurrenceKey, ending: Ending) -> Result<Fate, DaemonError> {
+        match ending {
+            Ending::WithDaemon => {
+                self.settle(key, OccurrenceState::Due, "ended with the daemon before it began")?;
+                return Ok(Fate::Again);
+            }
+            Ending::Own(exit) if is_result(exit) => {
+                self.settle(key, OccurrenceState::Done, &exit.to_string())?
+            }
+            Ending::Own(exit) => {
+                self.fail(key, &DaemonError::NoRun { what: name(key), how: exit.to_string() })?;
+            }
+        }
+        Ok(Fate::Settled)
+    }
+
+    fn close_interrupted(&self, key: &OccurrenceKey, run: &Run) -> Result<Fate, DaemonError> {
+        let (state, fate) = if run.attempt < ATTEMPTS_MAX {
+            (OccurrenceState::Due, Fate::Again)
+        } else {
+            (OccurrenceState::Done, Fate::Settled)
+        };
+        self.settle(key, state, &format!("attempt {} was interrupted", run.attempt))?;
+        self.evidence.append(
+            "run.interrupted",
+            json!({
+                "policy": run.policy, "run": run.id, "job": run.job, "scheduled_at": key.scheduled_at,
+                "attempt": run.attempt, "again": fate == Fate::Again,
+            }),
+        )?;
+        Ok(fate)
+    }
+
+    /// Records a run that failed before its process could record one itself.
+    pub(super) fn fail(&self, key: &OccurrenceKey, error: &DaemonError) -> Result<(), DaemonError> {
+        let now = self.clock.now();
+        let new = NewRun {
+            policy: key.policy.clone(),
+            job: key.job.clone(),
+            scheduled_at: Some(key.scheduled_at),
+            cause: Cause::Schedule,
+            holder: Holder::this_process(),
+        };
+        match self.catalogue.start_run(&new, now) {
+            Ok(id) => {
+                let run = self.catalogue.run(&id)?;
+                self.end(&run, RunState::Failed, error)?;
+                self.settle(key, OccurrenceState::Done, "failed")
+            }
+            // A person was quicker, and the child found the lane taken.
+            Err(CatalogError::Overlap { .. }) => {
+                self.settle(key, OccurrenceState::Skipped, "overlap: another run was going on")
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ends the run of a child that takes too long, before the child can call it cancelled.
+    pub(super) fn time_out(&self, key: &OccurrenceKey, limit: Duration) -> Result<(), DaemonError> {
+        match self.run_of(key)? {
+            Some(run) if run.state == RunState::Running => {
+                self.end(&run, RunState::TimedOut, &DaemonError::TimedOut { what: name(key), limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn end(&self, run: &Run, state: RunState, error: &DaemonError) -> Result<(), DaemonError> {
+        let failure = error.as_failure();
+        let code = failure.code.clone();
+        let end = RunEnd {
+            state,
+            at: self.clock.now(),
+            job_done: None,
+            snapshot: None,
+            stats: json!({}),
+            failure: Some(failure),
+        };
+        match self.catalogue.end_run(&run.id, &end) {
+            Ok(()) => {}
+            // The child was quicker: its own word stands.
+            Err(error @ CatalogError::State { .. }) => {
+                return if self.catalogue.run(&run.id)?.state.is_final() {
+                    Ok(())
+                } else {
+                    Err(error.into())
+                };
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let data = json!({
+            "policy": run.policy, "run": run.id, "job": run.job, "state": state, "error_code": code,
+        });
+        self.evidence.append("run.ended", data)?;
+        Ok(())
+    }
+
+    /// The newest run of an occurrence.
+    fn run_of(&self, key: &OccurrenceKey) -> Result<Option<Run>, DaemonError> {
+        let now = self.clock.now();
+        let period = Period {
+            from: key.scheduled_at.min(now).minus(CLOCK_SLACK),
+            to: now.max(key.scheduled_at).plus(CLOCK_SLACK),
+        };
+        let is_of = |run: &Run| {
+            run.scheduled_at == Some(key.scheduled_at) && run.policy == key.policy && run.job == key.job
+        };
+        Ok(self.catalogue.runs_in(period)?.into_iter().rfind(is_of))
+    }
+}
+
+/// Whether an exit code says that the job took place: done, partial, or a drill that did not pass.
+fn is_result(exit: Exit) -> bool {
+    let codes = [0, Class::Partial.exit_code(), Class::DrillNotPassed.exit_code()];
+    matches!(exit, Exit::Code(code) if codes.iter().any(|known| i32::from(*known) == code))
+}

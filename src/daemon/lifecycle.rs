@@ -1,0 +1,219 @@
+//! From the claim on the state folder to the last line: start, turn after turn, orderly stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::error::DaemonError;
+use super::lane::Lane;
+use super::ledger::Records;
+use super::runner::Runner;
+use super::starter::{SameBinary, Starter};
+use super::tick::Watch;
+use crate::base::cancel::Cancel;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::error::Chain;
+use crate::base::progress::Progress;
+use crate::catalog::Catalog;
+use crate::catalog::state::StateFolder;
+use crate::evidence::EvidenceLog;
+use crate::policy::model::Configuration;
+
+/// The clock is looked at this often at least, whatever was asked for.
+const TICK_MAX: Duration = Duration::from_secs(30);
+/// Between looks at children and at the wish to stop.
+const STEP: Duration = Duration::from_millis(500);
+/// Children get this long to end in order when the daemon stops.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+/// And this long to be gone once killed.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the daemon lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until it is asked to stop.
+    UntilStopped,
+    /// Until what is due at its start is done.
+    Once,
+}
+
+/// What the daemon is given.
+pub struct DaemonOptions {
+    /// What was promised; read once, at the start. Children read it again from its folder.
+    pub configuration: Configuration,
+    /// Where catalogue and evidence are.
+    pub state: StateFolder,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Hears what a person should know.
+    pub progress: Arc<dyn Progress>,
+    /// Raised by SIGTERM and SIGINT.
+    pub cancel: Cancel,
+    /// How often the clock is looked at; 30 s at most.
+    pub tick: Duration,
+    /// How long it lives.
+    pub life: Life,
+    /// Children at a time. With two or more, one place is kept for backups.
+    pub concurrency: usize,
+    /// This program, for the children.
+    pub executable: PathBuf,
+}
+
+/// Lives until asked to stop.
+///
+/// # Errors
+/// State in use, when the folder has a daemon; a catalogue or an evidence log that cannot be
+/// used; usage, when there is no policy. Later failures of these are told to `progress` and tried
+/// again at the next tick; with [`Life::Once`] they are returned.
+pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
+    let starter = SameBinary {
+        executable: options.executable.clone(),
+        config_dir: options.configuration.dir.clone(),
+        state_dir: options.state.root().to_owned(),
+    };
+    run_with(options, Box::new(starter))
+}
+
+/// As [`run`], with another way to start processes.
+pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Result<(), DaemonError> {
+    if options.configuration.policies.is_empty() {
+        return Err(DaemonError::NoPolicy { dir: options.configuration.dir });
+    }
+    options.state.create()?;
+    let claim = options.state.claim_daemon()?;
+    let sign_key = options.configuration.site.sign_key_file.as_deref();
+    let records = Records {
+        catalogue: Catalog::open(&options.state.catalogue())?,
+        evidence: EvidenceLog::open(&options.state.evidence(), sign_key, Arc::clone(&options.clock))?,
+        clock: Arc::clone(&options.clock),
+    };
+    let lanes = Lane::all(&options.configuration);
+    records.evidence.append(
+        "daemon.started",
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "policies": options.configuration.policies.len(),
+            "drills": options.configuration.drills.len(),
+        }),
+    )?;
+    let runner = Runner::resume(starter, options.concurrency, &lanes, &records)?;
+    let watches = lanes.into_iter().map(|lane| Watch::resume(lane, &records)).collect::<Result<_, _>>()?;
+    let daemon = Daemon {
+        records,
+        watches,
+        runner,
+        progress: options.progress,
+        cancel: options.cancel,
+        tick: options.tick.min(TICK_MAX),
+        life: options.life,
+        trouble: None,
+    };
+    let result = daemon.live();
+    drop(claim);
+    result
+}
+
+struct Daemon {
+    records: Records,
+    watches: Vec<Watch>,
+    runner: Runner,
+    progress: Arc<dyn Progress>,
+    cancel: Cancel,
+    tick: Duration,
+    life: Life,
+    /// What failed at the last turn, so that a failure that lasts is told once.
+    trouble: Option<String>,
+}
+
+impl Daemon {
+    fn live(mut self) -> Result<(), DaemonError> {
+        let mut last_look: Option<Timestamp> = None;
+        let mut result = Ok(());
+        while !self.cancel.is_cancelled() {
+            let now = self.records.clock.now();
+            // The wall clock: it goes on while the machine sleeps, and may be set back.
+            let is_time = last_look.is_none_or(|last| now < last || now.since(last) >= self.tick);
+            let turn = self.turn(is_time, last_look.is_none());
+            if is_time {
+                last_look = Some(now);
+            }
+            if self.life == Life::Once && (turn.is_err() || self.runner.is_idle()) {
+                result = turn;
+                break;
+            }
+            self.tell(turn, is_time);
+            self.records.clock.sleep(STEP);
+        }
+        result.and(self.stop())
+    }
+
+    /// Looks after the children and, when it is time, at the clock.
+    fn turn(&mut self, is_time: bool, is_first: bool) -> Result<(), DaemonError> {
+        let has_ended = self.runner.reap(&self.records)?;
+        if !is_time && !has_ended {
+            return Ok(());
+        }
+        self.runner.settle(&self.records)?;
+        if is_time && (is_first || self.life == Life::UntilStopped) {
+            self.look()?;
+        }
+        self.runner.dispatch(&self.records)
+    }
+
+    fn look(&mut self) -> Result<(), DaemonError> {
+        let now = self.records.clock.now();
+        for watch in &mut self.watches {
+            if watch.is_due(now) {
+                let going = self.runner.going(&self.records)?;
+                if let Some(key) = watch.look(&self.records, now, &going)? {
+                    self.runner.enqueue(key, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, turn: Result<(), DaemonError>, is_time: bool) {
+        match turn {
+            Ok(()) if is_time => self.trouble = None,
+            Ok(()) => {}
+            Err(error) => {
+                let text = Chain(&error).to_string();
+                if self.trouble.as_ref() != Some(&text) {
+                    self.progress.warn(text.clone());
+                    self.trouble = Some(text);
+                }
+            }
+        }
+    }
+
+    /// No new children; those there are get their time to end in order.
+    fn stop(mut self) -> Result<(), DaemonError> {
+        let ended_early = self.runner.running();
+        self.runner.terminate_all();
+        if !self.wait_for_children(STOP_GRACE) {
+            self.runner.kill_all();
+            self.wait_for_children(KILL_GRACE);
+        }
+        let settled = self.runner.settle(&self.records);
+        let data = json!({ "version": env!("CARGO_PKG_VERSION"), "ended_early": ended_early });
+        let proven = self.records.evidence.append("daemon.stopped", data);
+        settled.and(proven.map(drop).map_err(DaemonError::from))
+    }
+
+    /// Answers whether all are gone in time.
+    fn wait_for_children(&mut self, grace: Duration) -> bool {
+        let clock = Arc::clone(&self.records.clock);
+        let until = clock.monotonic().saturating_add(grace);
+        while self.runner.await_end() {
+            if clock.monotonic() >= until {
+                return false;
+            }
+            clock.sleep(STEP);
+        }
+        true
+    }
+}
