@@ -101,12 +101,13 @@ impl Records {
     /// Settles an occurrence whose process is gone.
     pub(super) fn close(&self, key: &OccurrenceKey, ending: Ending) -> Result<Fate, DaemonError> {
         self.catalogue.mark_interrupted(self.clock.now())?;
-        let Some(run) = self.run_of(key)? else {
+        let runs = self.runs_of(key)?;
+        let Some(run) = runs.last() else {
             return self.close_without_run(key, ending);
         };
         match (run.state, ending) {
             (RunState::Running, _) => Ok(Fate::Alive),
-            (RunState::Interrupted, _) => self.close_interrupted(key, &run),
+            (RunState::Interrupted, _) => self.close_interrupted(key, &runs),
             (RunState::Cancelled, Ending::WithDaemon) => {
                 self.settle(key, OccurrenceState::Due, "ended with the daemon before it was done")?;
                 Ok(Fate::Again)
@@ -134,18 +135,22 @@ impl Records {
         Ok(Fate::Settled)
     }
 
-    fn close_interrupted(&self, key: &OccurrenceKey, run: &Run) -> Result<Fate, DaemonError> {
-        let (state, fate) = if run.attempt < ATTEMPTS_MAX {
+    fn close_interrupted(&self, key: &OccurrenceKey, runs: &[Run]) -> Result<Fate, DaemonError> {
+        let Some(run) = runs.last() else { return Ok(Fate::Settled) };
+        // Over all its runs: the bound must hold also when an attempt was begun as a new run.
+        let interrupted = runs.iter().filter(|run| run.state == RunState::Interrupted);
+        let attempts: u64 = interrupted.map(|run| run.attempt).sum();
+        let (state, fate) = if attempts < ATTEMPTS_MAX {
             (OccurrenceState::Due, Fate::Again)
         } else {
             (OccurrenceState::Done, Fate::Settled)
         };
-        self.settle(key, state, &format!("attempt {} was interrupted", run.attempt))?;
+        self.settle(key, state, &format!("attempt {attempts} was interrupted"))?;
         self.evidence.append(
             "run.interrupted",
             json!({
                 "policy": run.policy, "run": run.id, "job": run.job, "scheduled_at": key.scheduled_at,
-                "attempt": run.attempt, "again": fate == Fate::Again,
+                "attempt": attempts, "again": fate == Fate::Again,
             }),
         )?;
         Ok(fate)
@@ -177,9 +182,9 @@ impl Records {
 
     /// Ends the run of a child that takes too long, before the child can call it cancelled.
     pub(super) fn time_out(&self, key: &OccurrenceKey, limit: Duration) -> Result<(), DaemonError> {
-        match self.run_of(key)? {
+        match self.runs_of(key)?.last() {
             Some(run) if run.state == RunState::Running => {
-                self.end(&run, RunState::TimedOut, &DaemonError::TimedOut { what: name(key), limit })
+                self.end(run, RunState::TimedOut, &DaemonError::TimedOut { what: name(key), limit })
             }
             _ => Ok(()),
         }
@@ -215,8 +220,8 @@ impl Records {
         Ok(())
     }
 
-    /// The newest run of an occurrence.
-    fn run_of(&self, key: &OccurrenceKey) -> Result<Option<Run>, DaemonError> {
+    /// The runs of an occurrence, oldest first.
+    fn runs_of(&self, key: &OccurrenceKey) -> Result<Vec<Run>, DaemonError> {
         let now = self.clock.now();
         let period = Period {
             from: key.scheduled_at.min(now).minus(CLOCK_SLACK),
@@ -225,7 +230,7 @@ impl Records {
         let is_of = |run: &Run| {
             run.scheduled_at == Some(key.scheduled_at) && run.policy == key.policy && run.job == key.job
         };
-        Ok(self.catalogue.runs_in(period)?.into_iter().rfind(is_of))
+        Ok(self.catalogue.runs_in(period)?.into_iter().filter(is_of).collect())
     }
 }
 

@@ -54,6 +54,15 @@ fn a_run_whose_process_dies_is_tried_again_and_given_up_after_three_attempts() {
 }
 
 #[test]
+fn three_attempts_are_all_also_when_each_is_a_run_of_its_own() {
+    let stage = stage();
+    stage.play().manner = Manner { lasts: MINUTE, end: Finale::CrashAnew };
+    stage.live(20 * MINUTE);
+    assert_eq!(stage.play().started, vec![eleven(); 3]);
+    assert_eq!(state_of(&stage), OccurrenceState::Done);
+}
+
+#[test]
 fn what_a_lost_daemon_left_running_is_interrupted_and_done_again() {
     let stage = stage();
     stage.live(Duration::from_secs(10));

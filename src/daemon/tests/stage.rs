@@ -54,6 +54,8 @@ pub(super) enum Finale {
     Success,
     /// It dies in the middle of its run.
     Crash,
+    /// The same, and it begins every attempt as a new run.
+    CrashAnew,
     /// It ends with this code and records nothing.
     Mute(i32),
     /// It never ends and doesn't listen.
@@ -267,7 +269,7 @@ fn begin(catalogue: &Catalog, key: &OccurrenceKey, end: Finale, now: Timestamp) 
     let this = Holder::this_process();
     // A process that will have died: nobody has this start time.
     let holder = match end {
-        Finale::Crash => Holder { started_ticks: this.started_ticks + 1, ..this },
+        Finale::Crash | Finale::CrashAnew => Holder { started_ticks: this.started_ticks + 1, ..this },
         _ => this,
     };
     catalogue.mark_interrupted(now).expect("marked");
@@ -327,7 +329,7 @@ impl Child for PlayedChild {
         if self.clock.monotonic() >= self.ends_at {
             match self.end {
                 Finale::Success => self.end(Exit::Code(0), Some(RunState::Succeeded)),
-                Finale::Crash => self.end(Exit::Signal(11), None),
+                Finale::Crash | Finale::CrashAnew => self.end(Exit::Signal(11), None),
                 Finale::Mute(code) => self.end(Exit::Code(code), None),
                 Finale::Deaf | Finale::Absent => {}
             }
