@@ -173,13 +173,24 @@ fn a_frozen_snapshot_lists_every_kind_of_entry() {
     assert!(entries.iter().any(|entry| entry["path_hex"] == as_bytes.as_str()), "{listed}");
 }
 
+/// Makes the fixture in a folder of its own; with `LIFEBOAT_FREEZE=format-v1`, for good (see
+/// tests/fixtures/README.md).
 #[test]
-#[ignore = "makes tests/fixtures/format-v1 anew, see tests/fixtures/README.md"]
-fn freeze() {
-    let fixture = fixtures().join("format-v1");
-    fs::create_dir(&fixture).expect("a frozen fixture is never replaced; remove the folder first");
-    let source = PathBuf::from("/tmp/lifeboat-fixture");
-    fs::create_dir(&source).expect("the folder of the source is new");
+fn the_fixture_can_be_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    match std::env::var_os("LIFEBOAT_FREEZE") {
+        Some(name) => freeze(&fixtures().join(name), &std::env::temp_dir().join("lifeboat-fixture")),
+        None => {
+            let fixture = folder.path().join("fixture");
+            freeze(&fixture, &folder.path().join("source"));
+            assert_eq!(Lifeboat::at(fixture.join("repository")).snapshots().len(), 5);
+        }
+    }
+}
+
+fn freeze(fixture: &Path, source: &Path) {
+    fs::create_dir(fixture).expect("a frozen fixture is never replaced; remove the folder first");
+    fs::create_dir(source).expect("the folder of the source is new");
     let lifeboat = Lifeboat::at(fixture.join("repository"));
     lifeboat.ok("init", &[]);
     let (site, notes, crowd) = (source.join("site"), source.join("notes"), source.join("crowd"));

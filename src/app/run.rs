@@ -59,14 +59,7 @@ pub fn run_policy(
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
-    let new = NewRun {
-        policy: policy.id.as_str().to_owned(),
-        job: Job::Backup(backup_kind(kind)),
-        scheduled_at: occasion.scheduled_at,
-        cause: occasion.cause,
-        holder: Holder::this_process(),
-    };
-    let run = catalogue.start_run(&new, now)?;
+    let run = begin(&catalogue, policy, Job::Backup(backup_kind(kind)), occasion, now)?;
     let result = carry_out(site, policy, kind, occasion, &catalogue, &run);
     match result {
         Ok((done, anchors)) => {
@@ -79,6 +72,37 @@ pub fn run_policy(
             Err(failure)
         }
     }
+}
+
+/// Begins a run, or the next attempt of the one that was interrupted at the same occurrence.
+///
+/// # Errors
+/// Refused while another run of the policy's lane goes on.
+pub(super) fn begin(
+    catalogue: &Catalog,
+    policy: &Policy,
+    job: Job,
+    occasion: Occasion,
+    now: Timestamp,
+) -> Result<RunId, Failure> {
+    let last = catalogue.last_run(policy.id.as_str(), &job)?;
+    let interrupted = last.filter(|run| {
+        run.state == RunState::Interrupted
+            && run.scheduled_at.is_some()
+            && run.scheduled_at == occasion.scheduled_at
+    });
+    if let Some(run) = interrupted {
+        catalogue.next_attempt(&run.id, None, &Holder::this_process(), now)?;
+        return Ok(run.id);
+    }
+    let new = NewRun {
+        policy: policy.id.as_str().to_owned(),
+        job,
+        scheduled_at: occasion.scheduled_at,
+        cause: occasion.cause,
+        holder: Holder::this_process(),
+    };
+    Ok(catalogue.start_run(&new, now)?)
 }
 
 fn carry_out(

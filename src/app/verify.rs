@@ -8,8 +8,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
-use crate::catalog::process::Holder;
-use crate::catalog::runs::{Failure as RunFailure, NewRun, RunEnd};
+use crate::catalog::runs::{Failure as RunFailure, RunEnd};
 use crate::catalog::targets::Verification;
 use crate::catalog::words::{Job, Level, RunState, VerifyScope};
 use crate::engine::verify::{Depth, VerifyOutcome, verify};
@@ -17,7 +16,7 @@ use crate::policy::model::Policy;
 use crate::repository::access::Repository;
 use crate::repository::snapshots::{self, Snapshot};
 
-use super::run::{Occasion, backup_kind};
+use super::run::{Occasion, backup_kind, begin};
 
 /// What verifying a policy found, target by target.
 pub struct PolicyVerify {
@@ -54,16 +53,7 @@ pub fn verify_policy(
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
-    let run = catalogue.start_run(
-        &NewRun {
-            policy: policy.id.as_str().to_owned(),
-            job: Job::Verify,
-            scheduled_at: occasion.scheduled_at,
-            cause: occasion.cause,
-            holder: Holder::this_process(),
-        },
-        now,
-    )?;
+    let run = begin(&catalogue, policy, Job::Verify, occasion, now)?;
     let mut result = PolicyVerify { outcomes: Vec::new(), unreached: Vec::new() };
     for planned in policy.targets.iter().filter(|t| only.is_none_or(|name| t.name.as_str() == name)) {
         let one = site.repository_at(planned).and_then(|repository| {

@@ -143,7 +143,7 @@ impl Page<'_> {
             &[
                 ("files", format_count(r.restore.files)),
                 ("population", format_count(r.pick.as_ref().map_or(0, |pick| pick.population))),
-                ("snapshot", snapshot.map(|s| visible(&s.id)).unwrap_or_default()),
+                ("snapshot", snapshot.map(|s| visible(s.id.get(..8).unwrap_or(&s.id))).unwrap_or_default()),
                 ("captured", snapshot.map(|s| s.captured_at.readable()).unwrap_or_default()),
                 ("target", visible(&r.subject.copy.target)),
                 ("reason", r.verdict_reasons.first().map(|reason| visible(reason)).unwrap_or_default()),

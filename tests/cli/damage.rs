@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::run::{Bench, objects, same};
+use crate::run::{Bench, moved, objects, same};
+
+/// A way to hurt an object.
+type Hurt = (&'static str, fn(&Path));
 
 fn flip(path: &Path) {
     let mut bytes = std::fs::read(path).expect("readable");
@@ -22,7 +25,7 @@ fn remove(path: &Path) {
 
 #[test]
 fn each_hurt_object_is_named_and_the_other_target_restores_whole() {
-    let hurts: [(&str, fn(&Path)); 3] = [("flip", flip), ("cut", cut), ("remove", remove)];
+    let hurts: [Hurt; 3] = [("flip", flip), ("cut", cut), ("remove", remove)];
     let bench = Bench::new();
     let (good, tree) = (bench.path("good"), bench.tree("tree", 6));
     let text = tree.to_str().expect("text");
@@ -55,7 +58,11 @@ fn each_hurt_object_is_named_and_the_other_target_restores_whole() {
             assert_ne!(restored.code, 0, "{below} {word}: {}", restored.out);
             for file in objects(&out, "") {
                 let original = tree.join(file.strip_prefix(&out).expect("below"));
-                assert!(std::fs::read(&file).ok() == std::fs::read(&original).ok(), "{} is wrong", file.display());
+                assert!(
+                    std::fs::read(&file).ok() == std::fs::read(&original).ok(),
+                    "{} is wrong",
+                    file.display()
+                );
             }
         }
     }
@@ -85,9 +92,9 @@ fn exchanged_packs_are_found() {
     let packs = objects(&repo, "p");
     assert!(packs.len() >= 2, "two packs are open at once");
     let aside = bench.path("aside");
-    std::fs::rename(&packs[0], &aside).expect("moved");
-    std::fs::rename(&packs[1], &packs[0]).expect("moved");
-    std::fs::rename(&aside, &packs[1]).expect("moved");
+    moved(&packs[0], &aside);
+    moved(&packs[1], &packs[0]);
+    moved(&aside, &packs[1]);
     let verified = bench.repo("verify", &[&repo], &[]).exits(13);
     assert!(verified.out.contains("hurt: snapshot"), "{}", verified.out);
 }

@@ -1,8 +1,10 @@
 //! The binary's promises, as a person or a script meets them: real processes, real files, a real
 //! S3 server.
 
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/s3.rs"]
 mod s3;
 

@@ -1,6 +1,6 @@
 //! Bad input: the right exit code, a clear word, nothing lost.
 
-use crate::run::{Bench, objects, same};
+use crate::run::{Bench, moved, objects, same};
 
 #[test]
 fn every_refusal_has_its_exit_code() {
@@ -55,10 +55,10 @@ fn an_unreachable_target_lags_and_the_next_run_completes_it() {
     let text = tree.to_str().expect("text");
     bench.repo("init", &[&one, &two], &[]).exits(0);
     let aside = bench.path("aside");
-    std::fs::rename(&two, &aside).expect("moved away");
+    moved(&two, &aside);
     let ran = bench.repo("backup", &[&one, &two], &[text, "--json"]);
     assert_ne!(ran.code, 0, "a missing target is never a success: {}", ran.out);
-    std::fs::rename(&aside, &two).expect("moved back");
+    moved(&aside, &two);
     bench.repo("backup", &[&one, &two], &[text]).exits(0);
     std::fs::remove_dir_all(&one).expect("lost");
     let out = bench.path("out");

@@ -128,3 +128,9 @@ pub(crate) fn objects(repo: &Path, below: &str) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// Gives a file or folder another name.
+#[expect(clippy::disallowed_methods, reason = "a test plays the person who moves things")]
+pub(crate) fn moved(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    std::fs::rename(from, to).expect("moved");
+}

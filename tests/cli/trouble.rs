@@ -35,7 +35,9 @@ fn after_a_kill_the_next_run_just_works_and_older_snapshots_are_whole() {
         bench.repo("verify", &[&repo], &["--deep"]).exits(0);
         bench.repo("backup", &[&repo], &[text]).exits(0);
         let out = bench.path(&format!("out{more}"));
-        bench.repo("restore", &[&repo], &["latest", "--to", out.to_str().expect("text"), "--verify"]).exits(0);
+        bench
+            .repo("restore", &[&repo], &["latest", "--to", out.to_str().expect("text"), "--verify"])
+            .exits(0);
         same(&tree, &out);
     }
     let old = bench.path("old");
@@ -135,8 +137,6 @@ fn a_full_destination_ends_the_restore_with_a_word() {
 fn unread_files_make_the_snapshot_partial() {
     let bench = Bench::new();
     let (repo, tree) = (bench.path("repo"), bench.tree("tree", 23));
-    let made = Command::new("chattr").arg("--help").output();
-    drop(made);
     bench.repo("init", &[&repo], &[]).exits(0);
     // Root reads everything: somebody else runs the backup.
     for path in [bench.path(""), bench.path("pw"), repo.clone()] {

@@ -45,7 +45,8 @@ fn two_snapshots() -> Lab {
     std::fs::write(source.join("small-3"), b"changed").expect("written");
     let both = lab.command("backup", &["good", "bad"], &["--host", "other"]).arg(&source).output();
     assert!(both.expect("ran").status.success());
-    let status = std::process::Command::new("cp").arg("-a").args([lab.path("bad"), lab.path("kept")]).status();
+    let status =
+        std::process::Command::new("cp").arg("-a").args([lab.path("bad"), lab.path("kept")]).status();
     assert!(status.expect("cp runs").success());
     lab
 }

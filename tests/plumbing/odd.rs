@@ -96,8 +96,7 @@ fn caches_and_excluded_names_are_left_out_and_counted() {
         .expect("written");
     std::fs::write(source.join("cache/heavy"), b"again").expect("written");
     lab.init(&["one"]);
-    let outcome =
-        lab.backup(&["one"], &["--exclude", "small-1*", source.to_str().expect("plain")], 0);
+    let outcome = lab.backup(&["one"], &["--exclude", "small-1*", source.to_str().expect("plain")], 0);
     let excluded = outcome["stats"]["excluded"].as_u64().expect("a number");
     assert_eq!(excluded, 12, "eleven names and the cache: {outcome:#}");
     let list = lab.repo("ls", &["one"], &["latest"]).exits(0).out;

@@ -6,11 +6,13 @@ use super::records;
 use super::rehearsal::Rehearsal;
 use super::report::{Material, log_data, plan_sha256, report};
 use crate::app::error::AppError;
-use crate::app::run::Occasion;
+use crate::app::run::{Occasion, begin};
 use crate::app::site::{Site, anchor};
 use crate::base::error::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::drills::{Drill, DrillCheck, NewDrill};
+use crate::catalog::runs::{Failure as RunFailure, RunEnd};
+use crate::catalog::words::{Job, RunState};
 use crate::drill::{self, DrillOutcome, Stage, sweep};
 use crate::evidence::pick::Seed;
 use crate::evidence::{EvidenceLog, FinishedReport, SealedReport};
@@ -53,7 +55,36 @@ pub fn run_drill(site: &Site, name: &str, occasion: Occasion) -> Result<Vec<Dril
         }
         .into());
     }
-    targets.into_iter().map(|target| one(site, policy, plan, target, occasion, &catalogue, &log)).collect()
+    let now = site.cx.clock.now();
+    catalogue.mark_interrupted(now)?;
+    let run = begin(&catalogue, policy, Job::Drill(plan.id.as_str().to_owned()), occasion, now)?;
+    let done: Result<Vec<DrillDone>, Failure> = targets
+        .into_iter()
+        .map(|target| one(site, policy, plan, target, occasion, &catalogue, &log))
+        .collect();
+    catalogue.end_run(&run, &run_end(site, &done))?;
+    done
+}
+
+/// How the run of a drill ended: a drill that did not pass was still carried out.
+fn run_end(site: &Site, done: &Result<Vec<DrillDone>, Failure>) -> RunEnd {
+    let (state, failure) = match done {
+        Ok(_) if site.cx.cancel.is_cancelled() => (RunState::Cancelled, None),
+        Ok(_) => (RunState::Succeeded, None),
+        Err(error) => {
+            let failure = RunFailure { code: error.code().to_owned(), message: error.message() };
+            (RunState::Failed, Some(failure))
+        }
+    };
+    let ids: Vec<&str> = done.iter().flatten().map(|drill| drill.outcome.id.as_str()).collect();
+    RunEnd {
+        state,
+        at: site.cx.clock.now(),
+        job_done: None,
+        snapshot: None,
+        stats: json!({ "drills": ids }),
+        failure,
+    }
 }
 
 fn find<'s>(site: &'s Site, name: &str) -> Result<&'s Plan, Failure> {
