@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::base::clock::Clock;
 use crate::base::error::Failure;
 use crate::repository::access::Target;
+use crate::repository::error::RepositoryError;
+use crate::storage::contract::StorageError;
 use crate::storage::place::{Access, Opening, Place, PlaceOptions};
 
 /// Uploads and downloads at once: one disk is not quicker for two, a network is.
@@ -24,7 +26,14 @@ pub fn open_target(
     clock: &Arc<dyn Clock>,
 ) -> Result<Target, Failure> {
     let place = Place::parse(url, options)?;
-    let storage = place.open(&Opening::new(access, Arc::clone(clock)))?;
+    let storage = match place.open(&Opening::new(access, Arc::clone(clock))) {
+        Ok(storage) => storage,
+        // A folder that isn't there holds no repository: that is the word to say.
+        Err(StorageError::NoPlace { place, what: "folder" }) => {
+            return Err(RepositoryError::NoRepository { place }.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let in_flight = if place.is_local() { IN_FLIGHT_LOCAL } else { IN_FLIGHT_S3 };
     Ok(Target { name: name.to_owned(), storage, in_flight })
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::AppError;
 use super::places::open_target;
-use crate::base::error::Failure;
+use crate::base::error::{Class, Failure};
 use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::engine;
-use crate::engine::backup::outcome::BackupOutcome;
+use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
 use crate::engine::stats::Stats;
@@ -77,14 +77,31 @@ impl Plumbing {
         passphrase: &Secret<Vec<u8>>,
         request: &BackupRequest,
     ) -> Result<BackupOutcome, Failure> {
-        let mut targets = Vec::new();
+        let (mut targets, mut missing) = (Vec::new(), Vec::new());
         for url in urls {
-            targets.push(self.target(url, Access::Write)?);
+            match self.target(url, Access::Write) {
+                Ok(target) => targets.push(target),
+                Err(failure) if failure.class() == Class::NoRepository => missing.push((url, failure)),
+                Err(failure) => return Err(failure),
+            }
+        }
+        if targets.is_empty()
+            && let Some((_, failure)) = missing.pop()
+        {
+            return Err(failure);
         }
         let (repository, absent) = open_reachable(targets, passphrase, &self.cx)?;
         let repository = repository.with_cache(self.cache.clone());
         let mut outcome = engine::backup::backup(&repository, request, &self.cx)?;
         outcome.targets.extend(absent);
+        outcome.targets.extend(missing.into_iter().map(|(url, failure)| TargetOutcome {
+            target: url.clone(),
+            complete: false,
+            reason: Some(failure.message()),
+            class: Some(failure.class()),
+            stored_bytes: 0,
+            new_objects: Vec::new(),
+        }));
         Ok(outcome)
     }
 
@@ -180,7 +197,7 @@ pub fn open_reachable(
     passphrase: &Secret<Vec<u8>>,
     cx: &Context,
 ) -> Result<(Repository, Vec<engine::backup::outcome::TargetOutcome>), Failure> {
-    use crate::base::error::{Chain, Class, Classified};
+    use crate::base::error::{Chain, Classified};
     let mut reachable = Vec::new();
     let mut absent = Vec::new();
     let mut first = None;
