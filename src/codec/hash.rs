@@ -13,7 +13,7 @@ pub fn derive(label: &str, key: &[u8; 32], repo: &RepoId, context: &[u8]) -> Key
     Secret::new(out)
 }
 
-/// [`derive`] with an output of any length (blake3's extendable output).
+/// [`derive()`] with an output of any length (blake3's extendable output).
 pub fn derive_into(label: &str, key: &[u8; 32], repo: &RepoId, context: &[u8], out: &mut [u8]) {
     let mut hasher = blake3::Hasher::new_derive_key(&format!("{DOMAIN}{label}"));
     hasher.update(key).update(repo.as_bytes()).update(context);

@@ -75,10 +75,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cancel: &'a Cancel,
 }
 
-/// Whether the parent stands on this target, so that what it covers needs no look.
-fn parent_stands(target: &Target, parent: Option<&ObjectHash>) -> Result<bool, RepositoryError> {
-    let Some(parent) = parent else { return Ok(false) };
-    Ok(snapshots::list(target)?.valid.iter().any(|name| name.id == *parent))
+/// The parent's name on this target when it stands there, so that what it covers needs no look.
+fn standing_parent(
+    target: &Target,
+    parent: Option<&ObjectHash>,
+) -> Result<Option<SnapshotName>, RepositoryError> {
+    let Some(parent) = parent else { return Ok(None) };
+    Ok(snapshots::list(target)?.valid.into_iter().find(|name| name.id == *parent))
 }
 
 /// Step 1: copies what the target lacks from the other targets, packs first, then the runs that
@@ -195,7 +198,8 @@ fn look(
 ) -> Result<(), RepositoryError> {
     let busy = |what: String| RepositoryError::Busy { place: target.storage.label().to_owned(), what };
     let plans = plans(around.repository, target)?;
-    let stands = parent_stands(target, proposal.parent.as_ref())?;
+    let parent = standing_parent(target, proposal.parent.as_ref())?;
+    let stands = parent.is_some();
     let relied: Vec<&NeededPack> = proposal.packs.iter().filter(|pack| !(stands && pack.covered)).collect();
     for plan in &plans {
         if let Some(pack) = relied.iter().find(|pack| plan.names_pack(&pack.hash)) {
@@ -203,6 +207,9 @@ fn look(
         }
         if plan.names_proposal(name) {
             return Err(busy("a sweep removes the proposal".to_owned()));
+        }
+        if parent.as_ref().is_some_and(|parent| plan.names_proposal(parent)) {
+            return Err(busy("a sweep removes the snapshot it builds on".to_owned()));
         }
     }
     for pack in relied {
@@ -219,7 +226,7 @@ fn look(
             }
         }
     }
-    if stands && !parent_stands(target, proposal.parent.as_ref())? {
+    if stands && standing_parent(target, proposal.parent.as_ref())?.is_none() {
         return Err(busy("the snapshot it builds on was forgotten meanwhile".to_owned()));
     }
     Ok(())
