@@ -17,7 +17,8 @@ const IN_FLIGHT_S3: usize = 2;
 /// Opens a place as a target with this name.
 ///
 /// # Errors
-/// When the URL is wrong or the place cannot be opened.
+/// When the URL is wrong or the place cannot be opened; a folder that doesn't exist holds no
+/// repository.
 pub fn open_target(
     name: &str,
     url: &str,
@@ -26,14 +27,10 @@ pub fn open_target(
     clock: &Arc<dyn Clock>,
 ) -> Result<Target, Failure> {
     let place = Place::parse(url, options)?;
-    let storage = match place.open(&Opening::new(access, Arc::clone(clock))) {
-        Ok(storage) => storage,
-        // A folder that isn't there holds no repository: that is the word to say.
-        Err(StorageError::NoPlace { place, what: "folder" }) => {
-            return Err(RepositoryError::NoRepository { place }.into());
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let storage = place.open(&Opening::new(access, Arc::clone(clock))).map_err(|error| match error {
+        StorageError::NoPlace { place, what: "folder" } => RepositoryError::NoRepository { place },
+        error => error.into(),
+    })?;
     let in_flight = if place.is_local() { IN_FLIGHT_LOCAL } else { IN_FLIGHT_S3 };
     Ok(Target { name: name.to_owned(), storage, in_flight })
 }

@@ -8,7 +8,6 @@ mod odd_tree;
 #[path = "../support/s3.rs"]
 mod s3;
 
-mod damage;
 mod demo;
 mod refusals;
 mod round_trip;

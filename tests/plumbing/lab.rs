@@ -111,14 +111,6 @@ impl Lab {
         run(command.args(arguments)).exits(code).json()["verify"].clone()
     }
 
-    /// The same without the key.
-    #[track_caller]
-    pub(crate) fn verify_keyless(&self, place: &str, code: i32) -> Value {
-        let mut command = self.bare();
-        command.args(["repo", "verify", "--json", "--repo"]).arg(self.url(place));
-        run(&mut command).exits(code).json()["verify"].clone()
-    }
-
     /// Restores into a fresh folder of this name.
     pub(crate) fn restore(&self, place: &str, id: &str, to: &str) -> Said {
         let to = self.path(to);

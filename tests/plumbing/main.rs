@@ -1,9 +1,19 @@
 //! The plumbing commands end to end, by the real binary: what people and scripts rely on, and what
 //! happens when disks, processes and strangers misbehave.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests play those who move folders, wait and look at the clock"
+)]
+
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;
 
+mod bad_input;
+mod copies;
 mod damage;
+mod full_disk;
+mod kill;
 mod lab;
 mod odd;

@@ -6,6 +6,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::Class;
 use crate::base::id::ObjectHash;
 use crate::engine::backup::outcome::Items;
+use crate::repository::snapshots::Snapshot;
 
 /// A finished restore.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +45,27 @@ pub struct RestoreOutcome {
 }
 
 impl RestoreOutcome {
+    /// Nothing done yet.
+    pub(super) fn new(snapshot: &Snapshot, target: &str) -> Self {
+        Self {
+            snapshot: snapshot.id,
+            captured_at: snapshot.body.captured_at,
+            target: target.to_owned(),
+            files: 0,
+            bytes: 0,
+            folders: 0,
+            others: 0,
+            removed: 0,
+            bytes_fetched: 0,
+            failed: Items::default(),
+            worst: None,
+            metadata_issues: Items::default(),
+            unread_at_backup: Items::default(),
+            checked: None,
+            differing: Items::default(),
+        }
+    }
+
     /// The exit code: 0, or that of the worst thing that happened.
     pub fn exit_code(&self) -> u8 {
         if self.differing.count > 0 {

@@ -13,7 +13,6 @@ use super::write::Writer;
 use crate::base::display;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
-use crate::engine::backup::outcome::Items;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
@@ -22,7 +21,7 @@ use crate::repository::load;
 use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{Destination, Link, Made, ParkedFile, RestoreOptions, SafePath};
+use crate::source::files::{Destination, Existing, Link, Made, ParkedFile, RestoreOptions, SafePath};
 use crate::storage::contract::Read;
 
 /// Inode flags after which nothing can be made in a folder or linked to a file any more.
@@ -46,23 +45,7 @@ pub fn restore(
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
     let selection = Selection::new(snapshot, &request.paths);
-    let mut outcome = RestoreOutcome {
-        snapshot: snapshot.id,
-        captured_at: snapshot.body.captured_at,
-        target: target.name.clone(),
-        files: 0,
-        bytes: 0,
-        folders: 0,
-        others: 0,
-        removed: 0,
-        bytes_fetched: 0,
-        failed: Items::default(),
-        worst: None,
-        metadata_issues: Items::default(),
-        unread_at_backup: Items::default(),
-        checked: None,
-        differing: Items::default(),
-    };
+    let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {
             count(&mut outcome, &wanted);
@@ -72,6 +55,9 @@ pub fn restore(
     }
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?;
+    if request.existing == Existing::Refuse {
+        refuse_what_is_in_the_way(&selection, &blobs, &destination, request)?;
+    }
     let totals = selection.is_all().then(|| {
         let roots = &snapshot.body.roots;
         (roots.iter().map(|r| r.entries).sum(), roots.iter().map(|r| r.bytes).sum())
@@ -110,6 +96,29 @@ pub fn restore(
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
     Ok(outcome)
+}
+
+/// A restore that may not replace anything changes nothing when something is in its way. An empty
+/// destination needs no look.
+fn refuse_what_is_in_the_way(
+    selection: &Selection<'_>,
+    blobs: &BlobReader<'_>,
+    destination: &Destination,
+    request: &RestoreRequest,
+) -> Result<(), EngineError> {
+    if std::fs::read_dir(&request.to).is_ok_and(|mut entries| entries.next().is_none()) {
+        return Ok(());
+    }
+    selection.visit(blobs, &mut |wanted| {
+        let path = SafePath::new(&wanted.path)?;
+        let is_folder = wanted.entry.meta.kind == FileKind::Directory;
+        match destination.stat(&path)? {
+            Some(stat) if !(is_folder && stat.kind == FileKind::Directory) => {
+                Err(EngineError::InTheWay { path: request.to.join(display::path(&wanted.path)) })
+            }
+            _ => Ok(()),
+        }
+    })
 }
 
 fn last_name(path: &[u8]) -> Vec<u8> {
