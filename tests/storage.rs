@@ -36,6 +36,7 @@ fn layers() -> Opening {
         first: Duration::from_millis(2),
         longest: Duration::from_millis(50),
         budget: Duration::from_secs(30),
+        first_contact: Duration::from_secs(30),
     };
     let meter = Some(Arc::new(Meter::default()));
     Opening { retry, meter, ..Opening::new(Access::Write, Arc::new(SystemClock::new())) }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::base::clock::Clock;
 use crate::base::error::Failure;
 use crate::repository::access::Target;
+use crate::repository::error::RepositoryError;
+use crate::storage::contract::StorageError;
 use crate::storage::place::{Access, Opening, Place, PlaceOptions};
 
 /// Uploads and downloads at once: one disk is not quicker for two, a network is.
@@ -15,7 +17,8 @@ const IN_FLIGHT_S3: usize = 2;
 /// Opens a place as a target with this name.
 ///
 /// # Errors
-/// When the URL is wrong or the place cannot be opened.
+/// When the URL is wrong or the place cannot be opened; a folder that doesn't exist holds no
+/// repository.
 pub fn open_target(
     name: &str,
     url: &str,
@@ -24,7 +27,10 @@ pub fn open_target(
     clock: &Arc<dyn Clock>,
 ) -> Result<Target, Failure> {
     let place = Place::parse(url, options)?;
-    let storage = place.open(&Opening::new(access, Arc::clone(clock)))?;
+    let storage = place.open(&Opening::new(access, Arc::clone(clock))).map_err(|error| match error {
+        StorageError::NoPlace { place, what: "folder" } => RepositoryError::NoRepository { place },
+        error => error.into(),
+    })?;
     let in_flight = if place.is_local() { IN_FLIGHT_LOCAL } else { IN_FLIGHT_S3 };
     Ok(Target { name: name.to_owned(), storage, in_flight })
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::error::AppError;
 use super::places::open_target;
-use crate::base::error::Failure;
+use crate::base::error::{Class, Failure};
 use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::engine;
-use crate::engine::backup::outcome::BackupOutcome;
+use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
 use crate::engine::stats::Stats;
@@ -17,6 +17,7 @@ use crate::engine::sync::SyncOutcome;
 use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::error::RepositoryError;
+use crate::repository::format::names::REPO_FMT;
 use crate::storage::capabilities;
 use crate::storage::place::{Access, PlaceOptions};
 
@@ -77,10 +78,7 @@ impl Plumbing {
         passphrase: &Secret<Vec<u8>>,
         request: &BackupRequest,
     ) -> Result<BackupOutcome, Failure> {
-        let mut targets = Vec::new();
-        for url in urls {
-            targets.push(self.target(url, Access::Write)?);
-        }
+        let targets = urls.iter().map(|url| (url.clone(), self.target(url, Access::Write)));
         let (repository, absent) = open_reachable(targets, passphrase, &self.cx)?;
         let repository = repository.with_cache(self.cache.clone());
         let mut outcome = engine::backup::backup(&repository, request, &self.cx)?;
@@ -171,41 +169,53 @@ pub fn create(
     })
 }
 
-/// Opens a repository at the targets that answer; the others come back as lagging.
+/// Opens a repository at the targets that answer and hold one; the others come back as lagging.
 ///
 /// # Errors
-/// When none answers, one refuses the passphrase, or they hold different repositories.
+/// When none does, one refuses the passphrase, or they hold different repositories.
 pub fn open_reachable(
-    targets: Vec<Target>,
+    targets: impl Iterator<Item = (String, Result<Target, Failure>)>,
     passphrase: &Secret<Vec<u8>>,
     cx: &Context,
-) -> Result<(Repository, Vec<engine::backup::outcome::TargetOutcome>), Failure> {
-    use crate::base::error::{Chain, Class, Classified};
+) -> Result<(Repository, Vec<TargetOutcome>), Failure> {
     let mut reachable = Vec::new();
     let mut absent = Vec::new();
     let mut first = None;
-    for target in targets {
-        match target.storage.head(&crate::repository::format::names::REPO_FMT) {
-            Ok(_) => reachable.push(target),
-            Err(error) if matches!(error.class(), Class::Unreachable | Class::Denied | Class::NotFound) => {
-                let reason = Chain(&error).to_string();
-                cx.progress.warn(format!("{} takes no part in this run: {reason}", target.name));
-                absent.push(engine::backup::outcome::TargetOutcome {
-                    target: target.name,
-                    complete: false,
-                    reason: Some(reason),
-                    class: Some(error.class()),
-                    stored_bytes: 0,
-                    new_objects: Vec::new(),
-                });
-                first = first.or(Some(error));
+    for (name, opened) in targets {
+        let failure = match opened.and_then(holding) {
+            Ok(target) => {
+                reachable.push(target);
+                continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(failure) => failure,
+        };
+        let class = failure.class();
+        if !matches!(class, Class::NoRepository | Class::Unreachable | Class::Denied | Class::NotFound) {
+            return Err(failure);
         }
+        let reason = failure.message();
+        cx.progress.warn(format!("{name} takes no part in this run: {reason}"));
+        absent.push(TargetOutcome {
+            target: name,
+            complete: false,
+            reason: Some(reason),
+            class: Some(class),
+            stored_bytes: 0,
+            new_objects: Vec::new(),
+        });
+        first = first.or(Some(failure));
     }
     match first {
-        Some(error) if reachable.is_empty() => Err(RepositoryError::from(error).into()),
+        Some(failure) if reachable.is_empty() => Err(failure),
         _ => Ok((Repository::open(reachable, passphrase)?, absent)),
+    }
+}
+
+/// The target, when it answers and holds a repository.
+fn holding(target: Target) -> Result<Target, Failure> {
+    match target.storage.head(&REPO_FMT)? {
+        Some(_) => Ok(target),
+        None => Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into()),
     }
 }
 

@@ -22,6 +22,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const SMALL_FILE_BYTES_MAX: usize = 128 * 1024;
 /// All retries of one operation share this budget.
 pub const RETRY_BUDGET_SECONDS: u64 = 15 * 60;
+/// The same for a place that has not answered once.
+pub const FIRST_CONTACT_SECONDS: u64 = 20;
 /// Names in one directory. Above it the directory's content counts as unreadable: they are sorted in memory.
 pub const DIRECTORY_ENTRIES_MAX: usize = 16_000_000;
 /// Directories that a walk keeps open; others are opened again, step by step, when they are needed.

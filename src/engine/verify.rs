@@ -21,8 +21,10 @@ use crate::codec::compress::Decompressor;
 use crate::codec::hash::Hasher;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{PackClass, content_hash, pack_name};
+use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_name, pack_name};
 use crate::repository::format::pack::{PackDirectory, PackIdentity};
+use crate::repository::format::repo_fmt::RepoFmt;
+use crate::repository::format::snapshot::confirmation_matches;
 use crate::repository::load;
 use crate::repository::needs;
 use crate::repository::snapshots;
@@ -216,8 +218,11 @@ fn list_objects(target: &Target) -> Result<Vec<Stat>, EngineError> {
             ControlFlow::Continue(())
         })?;
     }
-    if target.storage.head(&crate::repository::format::names::REPO_FMT)?.is_none() {
-        return Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into());
+    match target.storage.head(&REPO_FMT)? {
+        Some(stat) => objects.push(stat),
+        None => {
+            return Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into());
+        }
     }
     Ok(objects)
 }
@@ -304,10 +309,15 @@ impl ObjectReader<'_> {
         Ok(ObjectHash::new(hasher.finish()))
     }
 
-    /// Confirmations carry no hash of their own; what they say is known from their name.
+    /// `repo.fmt` ends in its own hash; what a confirmation says is known from its name.
     fn check_unhashed(&self, stat: &Stat) -> Result<(), EngineError> {
         let bytes = self.target.storage.get(&stat.name, Span::Whole, Read::Medium)?;
-        if !crate::repository::format::snapshot::confirmation_matches(&stat.name, &bytes) {
+        let right = if stat.name == *REPO_FMT {
+            RepoFmt::decode(&bytes).is_ok()
+        } else {
+            confirmation_matches(&stat.name, &bytes)
+        };
+        if !right {
             self.findings.add_bad(&stat.name, "is not what its name says".to_owned());
         }
         self.findings.objects.fetch_add(1, Ordering::Relaxed);
@@ -358,6 +368,7 @@ fn find_missing(
     cx: &Context,
 ) -> Result<(), EngineError> {
     let loaded = load::load(repository, std::slice::from_ref(target))?;
+    let listed = loaded.listed.first().ok_or(EngineError::Defect { what: "the list of index runs" })?;
     for (id, error) in &loaded.damaged {
         findings.add(format!("index run {id}"), Chain(error).to_string());
     }
@@ -388,6 +399,9 @@ fn find_missing(
         if !snapshot.signed {
             findings
                 .add(snapshot.name.proposal().to_string(), "carries no signature that verifies".to_owned());
+        }
+        for run in snapshot.body.index_runs.iter().filter(|run| !listed.contains(run)) {
+            findings.add(index_name(0, run).to_string(), "is missing".to_owned());
         }
         let mut missing: BTreeMap<ObjectHash, PackClass> = BTreeMap::new();
         match needs::packs_of(repository, target, &loaded.index, snapshot) {

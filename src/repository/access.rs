@@ -114,15 +114,17 @@ impl Repository {
             return Err(RepositoryError::Defect { what: "opening a repository at no place" });
         };
         let bytes = read_format(first)?;
+        let format = RepoFmt::decode(&bytes)?;
         for other in &targets[1..] {
-            if read_format(other)? != bytes {
+            let there = read_format(other)?;
+            RepoFmt::decode(&there)?;
+            if there != bytes {
                 return Err(RepositoryError::Different {
                     first: first.storage.label().to_owned(),
                     second: other.storage.label().to_owned(),
                 });
             }
         }
-        let format = RepoFmt::decode(&bytes)?;
         let root = open_any_slot(first, &bytes, &format, passphrase)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
         Ok(Self { format, root, keys, targets, cache: None })

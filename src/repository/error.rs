@@ -152,7 +152,7 @@ impl Classified for RepositoryError {
             Self::Format(error) => return error.hint(),
             Self::Manifest(error) => return error.hint(),
             Self::NoRepository { place } => {
-                format!("check the URL; `lifeboat repo init --repo {place} --password-file FILE` makes one")
+                format!("check the URL and whether the disk is mounted; `lifeboat repo init --repo {place} --password-file FILE` makes one")
             }
             Self::Exists { .. } => "nothing was changed; choose another place, or use the repository that is there".to_owned(),
             Self::WrongKey { .. } => "check the password file: one trailing newline is ignored, nothing else".to_owned(),

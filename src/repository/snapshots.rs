@@ -41,6 +41,9 @@ pub struct SnapshotList {
     pub valid: Vec<SnapshotName>,
     /// Proposals without a confirmation.
     pub pending: Vec<SnapshotName>,
+    /// Confirmations whose snapshot object is nowhere on the target. Forgetting removes the
+    /// confirmation first, so somebody else removed the snapshot.
+    pub headless: Vec<SnapshotName>,
     /// Ids that somebody asked to forget.
     pub forgotten: HashSet<ObjectHash>,
 }
@@ -65,12 +68,15 @@ pub fn list(target: &Target) -> Result<SnapshotList, RepositoryError> {
     let mut out = SnapshotList { forgotten: forgotten(target)?, ..SnapshotList::default() };
     let mut seen = HashSet::new();
     for name in proposals {
-        if !confirmed.contains(&name) {
+        if !confirmed.remove(&name) {
             out.pending.push(name);
         } else if !out.forgotten.contains(&name.id) && seen.insert(name.id) {
             out.valid.push(name);
         }
     }
+    // Under another nonce the snapshot may well be there: then this is litter of a repeated attempt.
+    confirmed.retain(|name| !out.forgotten.contains(&name.id) && seen.insert(name.id));
+    out.headless.extend(confirmed);
     Ok(out)
 }
 
@@ -139,7 +145,8 @@ pub fn load_all(repository: &Repository, target: &Target) -> Result<Loaded, Repo
     let writers = repository.writers(target)?;
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();
-    for name in list(target)?.valid {
+    let listed = list(target)?;
+    for name in listed.valid.into_iter().chain(listed.headless) {
         match load(repository, target, &writers, &name) {
             Ok(snapshot) => snapshots.push(snapshot),
             Err(error) if error.class() == crate::base::error::Class::Damage => damaged.push((name, error)),

@@ -2,10 +2,12 @@
 //!
 //! Exponential pauses with full jitter, so that many clients don't come back at one moment
 //! (the AWS Architecture Blog, "Exponential Backoff And Jitter", 2015). A store that names a
-//! pause gets it. `NotFound` is an answer and is never repeated.
+//! pause gets it. `NotFound` is an answer and is never repeated. A place that has never answered
+//! gets a short budget: its address is more likely wrong than its server restarting.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use bytes::Bytes;
 use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 use crate::base::clock::Clock;
 use crate::base::entropy;
-use crate::base::limits::RETRY_BUDGET_SECONDS;
+use crate::base::limits::{FIRST_CONTACT_SECONDS, RETRY_BUDGET_SECONDS};
 
 /// Objects up to this size are read back to find out whose they are.
 const COMPARED_BYTES_MAX: usize = 64 * 1024;
@@ -27,6 +29,8 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// All attempts and pauses of one operation; a listing that got on starts anew.
     pub budget: Duration,
+    /// The same while the place has not done or refused anything yet.
+    pub first_contact: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -35,6 +39,7 @@ impl Default for RetryPolicy {
             first: Duration::from_secs(1),
             longest: Duration::from_secs(60),
             budget: Duration::from_secs(RETRY_BUDGET_SECONDS),
+            first_contact: Duration::from_secs(FIRST_CONTACT_SECONDS),
         }
     }
 }
@@ -44,12 +49,13 @@ pub struct Retry {
     inner: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     policy: RetryPolicy,
+    has_answered: AtomicBool,
 }
 
 impl Retry {
     /// Around a storage.
     pub fn new(inner: Arc<dyn Storage>, clock: Arc<dyn Clock>, policy: RetryPolicy) -> Self {
-        Self { inner, clock, policy }
+        Self { inner, clock, policy, has_answered: AtomicBool::new(false) }
     }
 
     fn begin(&self) -> Attempts {
@@ -58,12 +64,17 @@ impl Retry {
 
     /// Waits before the next attempt, or says that there is none.
     fn pause(&self, attempts: &mut Attempts, error: StorageError) -> Result<(), StorageError> {
-        let StorageError::Transient { place, action, reason, wait } = error else { return Err(error) };
+        let StorageError::Transient { place, action, reason, wait } = error else {
+            self.note_answer();
+            return Err(error);
+        };
         let ceiling = self.policy.first.saturating_mul(1 << attempts.failed.min(16)).min(self.policy.longest);
         let pause = wait.unwrap_or(Duration::ZERO).max(jittered(ceiling));
         attempts.failed += 1;
         let spent = self.clock.monotonic().saturating_sub(attempts.started);
-        if spent.saturating_add(pause) > self.policy.budget {
+        let has_answered = self.has_answered.load(Ordering::Relaxed);
+        let budget = if has_answered { self.policy.budget } else { self.policy.first_contact };
+        if spent.saturating_add(pause) > budget {
             let reason =
                 format!("{action} failed {} times in {} s: {reason}", attempts.failed, spent.as_secs());
             return Err(StorageError::Unreachable { place, reason });
@@ -72,12 +83,19 @@ impl Retry {
         Ok(())
     }
 
+    fn note_answer(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
+    }
+
     fn repeat<T>(&self, call: impl Fn() -> Result<T, StorageError>) -> Result<T, StorageError> {
         let mut attempts = self.begin();
         loop {
             match call() {
                 Err(error) => self.pause(&mut attempts, error)?,
-                done => return done,
+                done => {
+                    self.note_answer();
+                    return done;
+                }
             }
         }
     }
@@ -119,7 +137,10 @@ impl Storage for Retry {
                     return Ok(Put::Created);
                 }
                 Err(error) => self.pause(&mut attempts, error)?,
-                done => return done,
+                done => {
+                    self.note_answer();
+                    return done;
+                }
             }
         }
     }
@@ -155,11 +176,15 @@ impl Storage for Retry {
                 flow
             });
             // Who has enough got what was asked for, whatever happened to the rest.
-            let Err(error) = listed else { return Ok(()) };
+            let Err(error) = listed else {
+                self.note_answer();
+                return Ok(());
+            };
             if enough {
                 return Ok(());
             }
             if last != from {
+                self.note_answer();
                 attempts = self.begin();
             }
             self.pause(&mut attempts, error)?;
@@ -217,11 +242,20 @@ mod tests {
     #[test]
     fn a_dead_store_is_unreachable_when_the_budget_is_spent_and_not_later() {
         let (retry, clock, _) = over(FaultPlan { fail_per_mille: 1000, ..FaultPlan::quiet(1) });
+        retry.note_answer();
         let error = retry.head(&name("a")).expect_err("dead");
         assert!(matches!(error, StorageError::Unreachable { .. }), "{error}");
         let spent = clock.monotonic();
         assert!(spent <= Duration::from_secs(900), "{spent:?}");
         assert!(spent >= Duration::from_secs(600), "{spent:?}: gave up long before the budget was spent");
+    }
+
+    #[test]
+    fn a_store_that_never_answered_is_given_up_soon() {
+        let (retry, clock, _) = over(FaultPlan { fail_per_mille: 1000, ..FaultPlan::quiet(1) });
+        let error = retry.head(&name("a")).expect_err("dead");
+        assert!(matches!(error, StorageError::Unreachable { .. }), "{error}");
+        assert!(clock.monotonic() <= Duration::from_secs(FIRST_CONTACT_SECONDS));
     }
 
     #[test]
@@ -266,6 +300,7 @@ mod tests {
         let clock = Arc::new(ManualClock::new(Timestamp::default()));
         let memory = Arc::new(MemoryStorage::new());
         let retry = Retry::new(memory, clock.clone(), RetryPolicy::default());
+        retry.note_answer();
         let slow_down = StorageError::Transient {
             place: String::new(),
             action: String::new(),

