@@ -13,6 +13,7 @@ use super::write::Writer;
 use crate::base::display;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
+use crate::engine::backup::outcome::Items;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
@@ -21,7 +22,9 @@ use crate::repository::load;
 use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{Destination, Existing, Link, Made, ParkedFile, RestoreOptions, SafePath};
+use crate::source::files::{
+    Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
+};
 use crate::storage::contract::Read;
 
 /// Inode flags after which nothing can be made in a folder or linked to a file any more.
@@ -45,7 +48,23 @@ pub fn restore(
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
     let selection = Selection::new(snapshot, &request.paths);
-    let mut outcome = RestoreOutcome::new(snapshot, &target.name);
+    let mut outcome = RestoreOutcome {
+        snapshot: snapshot.id,
+        captured_at: snapshot.body.captured_at,
+        target: target.name.clone(),
+        files: 0,
+        bytes: 0,
+        folders: 0,
+        others: 0,
+        removed: 0,
+        bytes_fetched: 0,
+        failed: Items::default(),
+        worst: None,
+        metadata_issues: Items::default(),
+        unread_at_backup: Items::default(),
+        checked: None,
+        differing: Items::default(),
+    };
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {
             count(&mut outcome, &wanted);
@@ -55,8 +74,9 @@ pub fn restore(
     }
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?;
+    let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
     if request.existing == Existing::Refuse {
-        refuse_what_is_in_the_way(&selection, &blobs, &destination, request)?;
+        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)?;
     }
     let totals = selection.is_all().then(|| {
         let roots = &snapshot.body.roots;
@@ -69,7 +89,7 @@ pub fn restore(
         writer,
         destination: &destination,
         request,
-        file_name: snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default(),
+        file_name,
         cx,
         window: Window::default(),
         first_names: HashMap::new(),
@@ -98,32 +118,43 @@ pub fn restore(
     Ok(outcome)
 }
 
-/// A restore that may not replace anything changes nothing when something is in its way. An empty
-/// destination needs no look.
-fn refuse_what_is_in_the_way(
+fn last_name(path: &[u8]) -> Vec<u8> {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
+}
+
+/// Where an entry lands: a snapshot of a single file in the destination under its own name.
+fn landing(wanted: &Wanted, file_name: &[u8]) -> Result<SafePath, EngineError> {
+    let is_file = wanted.entry.meta.kind != FileKind::Directory;
+    let path = if wanted.path.is_empty() && is_file { file_name } else { &wanted.path };
+    Ok(SafePath::new(path)?)
+}
+
+/// Refuses as long as nothing is written, when something stands in the way that may not be
+/// replaced: half a restore helps nobody.
+fn refuse_obstacles(
     selection: &Selection<'_>,
     blobs: &BlobReader<'_>,
     destination: &Destination,
     request: &RestoreRequest,
+    file_name: &[u8],
 ) -> Result<(), EngineError> {
-    if std::fs::read_dir(&request.to).is_ok_and(|mut entries| entries.next().is_none()) {
+    let is_empty = std::fs::read_dir(&request.to).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
         return Ok(());
     }
     selection.visit(blobs, &mut |wanted| {
-        let path = SafePath::new(&wanted.path)?;
-        let is_folder = wanted.entry.meta.kind == FileKind::Directory;
+        let path = landing(&wanted, file_name)?;
         match destination.stat(&path)? {
-            Some(stat) if !(is_folder && stat.kind == FileKind::Directory) => {
-                Err(EngineError::InTheWay { path: request.to.join(display::path(&wanted.path)) })
+            Some(found) if (found.kind, wanted.entry.meta.kind) != FOLDERS => {
+                Err(FilesError::Occupied { path: display::path(path.as_bytes()), found: found.kind }.into())
             }
             _ => Ok(()),
         }
     })
 }
 
-fn last_name(path: &[u8]) -> Vec<u8> {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
-}
+/// A folder may stand where a folder comes.
+const FOLDERS: (FileKind, FileKind) = (FileKind::Directory, FileKind::Directory);
 
 /// An entry that could not be restored: named, and the worst class kept.
 fn fail(outcome: &mut RestoreOutcome, path: &[u8], error: &EngineError) {
@@ -182,15 +213,8 @@ impl Restoring<'_, '_> {
         if !wanted.is_way {
             count(self.outcome, &wanted);
         }
-        let path = SafePath::new(&wanted.path)?;
         self.keep_name(&wanted)?;
-        let entry = wanted.entry;
-        if path.as_bytes().is_empty() && entry.meta.kind != FileKind::Directory {
-            // A snapshot of a single file: it lands in the destination under its own name.
-            let name = SafePath::new(&self.file_name)?;
-            return self.entry(name, entry);
-        }
-        self.entry(path, entry)
+        self.entry(landing(&wanted, &self.file_name)?, wanted.entry)
     }
 
     fn entry(&mut self, path: SafePath, entry: Entry) -> Result<(), EngineError> {
@@ -223,11 +247,7 @@ impl Restoring<'_, '_> {
 
     /// What is in the way, a full disk and a missing destination end the restore; the rest is one
     /// entry's fault.
-    fn settle(
-        &mut self,
-        path: &SafePath,
-        result: Result<(), crate::source::files::FilesError>,
-    ) -> Result<(), EngineError> {
+    fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
         match result {
             Ok(()) => {
                 self.cx.progress.advance(1, 0);
