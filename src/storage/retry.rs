@@ -73,7 +73,8 @@ impl Retry {
         attempts.failed += 1;
         let spent = self.clock.monotonic().saturating_sub(attempts.started);
         let has_answered = self.has_answered.load(Ordering::Relaxed);
-        let budget = if has_answered { self.policy.budget } else { self.policy.first_contact };
+        let budget =
+            if has_answered { self.policy.budget } else { self.policy.first_contact.min(self.policy.budget) };
         if spent.saturating_add(pause) > budget {
             let reason =
                 format!("{action} failed {} times in {} s: {reason}", attempts.failed, spent.as_secs());

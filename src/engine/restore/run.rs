@@ -13,7 +13,6 @@ use super::write::Writer;
 use crate::base::display;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
-use crate::engine::backup::outcome::Items;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
@@ -48,23 +47,7 @@ pub fn restore(
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
     let selection = Selection::new(snapshot, &request.paths);
-    let mut outcome = RestoreOutcome {
-        snapshot: snapshot.id,
-        captured_at: snapshot.body.captured_at,
-        target: target.name.clone(),
-        files: 0,
-        bytes: 0,
-        folders: 0,
-        others: 0,
-        removed: 0,
-        bytes_fetched: 0,
-        failed: Items::default(),
-        worst: None,
-        metadata_issues: Items::default(),
-        unread_at_backup: Items::default(),
-        checked: None,
-        differing: Items::default(),
-    };
+    let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {
             count(&mut outcome, &wanted);
