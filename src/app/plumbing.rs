@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::AppError;
 use super::places::open_target;
+use crate::base::durable;
 use crate::base::error::{Class, Failure};
 use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
@@ -18,7 +19,7 @@ use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::REPO_FMT;
-use crate::storage::capabilities;
+use crate::storage::capabilities::{self, Capabilities};
 use crate::storage::place::{Access, PlaceOptions};
 
 /// What every plumbing command starts from.
@@ -63,8 +64,21 @@ impl Plumbing {
         for url in urls {
             targets.push(self.target(url, Access::Create)?);
         }
-        let (repository, failed) = create(targets, passphrase, pack_bytes, &self.cx)?;
+        let Created { repository, probed, failed } = create(targets, passphrase, pack_bytes, &self.cx)?;
+        self.remember(&repository, &probed);
         failed.map_or(Ok(repository), Err)
+    }
+
+    /// Keeps what the places were found to do beside the index cache. A state folder that cannot be
+    /// written is no obstacle: what is not known is found out at each use.
+    fn remember(&self, repository: &Repository, probed: &[(String, Capabilities)]) {
+        let Some(cache) = &self.cache else { return };
+        let folder = cache.join(repository.id().to_hex());
+        if let Ok(json) = serde_json::to_vec_pretty(probed)
+            && durable::create_dir_all(&folder).is_ok()
+        {
+            drop(durable::replace(&folder.join("capabilities.json"), &json));
+        }
     }
 
     /// Backs up to all places at once. A place that cannot be opened now lags; the run goes on
@@ -137,6 +151,16 @@ impl Plumbing {
     }
 }
 
+/// A repository that was made, and what its places can do.
+pub struct Created {
+    /// The repository, open at the places where it was made.
+    pub repository: Repository,
+    /// What each of them was found to do.
+    pub probed: Vec<(String, Capabilities)>,
+    /// Why it could not be made at a later place.
+    pub failed: Option<Failure>,
+}
+
 /// Makes one repository at all targets, each probed first. When a later target fails, those before
 /// it keep the repository: it comes back with the failure.
 ///
@@ -147,23 +171,28 @@ pub fn create(
     passphrase: &Secret<Vec<u8>>,
     pack_bytes: usize,
     cx: &Context,
-) -> Result<(Repository, Option<Failure>), Failure> {
+) -> Result<Created, Failure> {
     let options = CreateOptions { pack_bytes, kdf: KdfParams::default() };
     Repository::refuse_existing(&targets)?;
     let mut made: Option<Repository> = None;
+    let mut probed = Vec::new();
     for target in targets {
-        let probed = capabilities::probe(target.storage.as_ref(), cx.clock.as_ref()).map_err(Failure::from);
-        let result = probed.and_then(|_| match &made {
-            None => Repository::create(target.clone(), passphrase, options).map_err(Failure::from),
-            Some(first) => first.extend_to(&target).map_err(Failure::from),
+        let found = capabilities::probe(target.storage.as_ref(), cx.clock.as_ref()).map_err(Failure::from);
+        let result = found.and_then(|found| {
+            let repository = match &made {
+                None => Repository::create(target.clone(), passphrase, options)?,
+                Some(first) => first.extend_to(&target)?,
+            };
+            probed.push((target.name.clone(), found));
+            Ok(repository)
         });
         match (result, made) {
             (Ok(repository), _) => made = Some(repository),
-            (Err(error), Some(repository)) => return Ok((repository, Some(error))),
+            (Err(error), Some(repository)) => return Ok(Created { repository, probed, failed: Some(error) }),
             (Err(error), None) => return Err(error),
         }
     }
-    made.map(|repository| (repository, None)).ok_or_else(|| {
+    made.map(|repository| Created { repository, probed, failed: None }).ok_or_else(|| {
         AppError::Usage { what: "no place was named".to_owned(), hint: "name one with --repo".to_owned() }
             .into()
     })

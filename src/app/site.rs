@@ -17,6 +17,7 @@ use crate::base::limits::PACK_BYTES_DEFAULT;
 use crate::base::secret::Secret;
 use crate::catalog::Catalog;
 use crate::catalog::state::StateFolder;
+use crate::catalog::targets::TargetRecord;
 use crate::engine::context::Context;
 use crate::engine::sync;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
@@ -26,6 +27,7 @@ use crate::policy::problem::Problems;
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::names::REPO_FMT;
 use crate::repository::snapshots::Snapshot;
+use crate::storage::capabilities::Capabilities;
 use crate::storage::contract::StorageError;
 use crate::storage::place::{Access, PlaceOptions};
 
@@ -207,11 +209,12 @@ impl Site {
             }
             (None, false) => {
                 let key = self.passphrase_or_new()?;
-                let (made, failed) = plumbing::create(empty, &key, PACK_BYTES_DEFAULT, &self.cx)?;
-                if let Some(failure) = failed {
+                let created = plumbing::create(empty, &key, PACK_BYTES_DEFAULT, &self.cx)?;
+                if let Some(failure) = created.failed {
                     self.cx.progress.warn(format!("a target could not be set up: {}", failure.message()));
                 }
-                made
+                self.record_targets(policy, &created.probed)?;
+                created.repository
             }
             (None, true) => match unreached.into_iter().next() {
                 Some(first) => return Err(first.failure),
@@ -225,6 +228,23 @@ impl Site {
             },
         };
         Ok((repository.with_cache(Some(self.state.cache())), unreached))
+    }
+
+    /// What the targets were found to do, into the catalogue.
+    fn record_targets(&self, policy: &Policy, probed: &[(String, Capabilities)]) -> Result<(), Failure> {
+        let catalogue = self.catalogue()?;
+        for (name, found) in probed {
+            let Some(planned) = policy.targets.iter().find(|t| t.name.as_str() == name) else { continue };
+            catalogue.record_target(&TargetRecord {
+                policy: policy.id.as_str().to_owned(),
+                name: name.clone(),
+                url: planned.url.clone(),
+                capabilities: serde_json::to_value(found).unwrap_or_default(),
+                facts: serde_json::Value::Null,
+                probed_at: self.cx.clock.now(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Targets on which a copy of this policy was recorded.

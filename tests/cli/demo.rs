@@ -50,6 +50,15 @@ fn the_demo_ends_with_two_verified_copies_two_passed_drills_and_evidence_that_no
         }
     }
     verify(0);
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/drill-report.schema.json");
+    let schema = serde_json::from_str(&std::fs::read_to_string(schema).expect("published")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    for report in json["reports"].as_array().expect("reports") {
+        let path = Path::new(report.as_str().expect("a path")).with_extension("json");
+        let real = serde_json::from_str(&std::fs::read_to_string(path).expect("readable")).expect("JSON");
+        let faults: Vec<String> = schema.iter_errors(&real).map(|fault| fault.to_string()).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
     let report = json["reports"][0].as_str().expect("a path");
     let html = std::fs::read_to_string(report).expect("a page");
     assert!(html.contains("D-20") && !html.contains("<script"), "a page of its own");

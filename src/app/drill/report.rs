@@ -10,7 +10,7 @@ use crate::base::display;
 use crate::base::id::ObjectHash;
 use crate::catalog::copies::Copy as RecordedCopy;
 use crate::catalog::findings::Finding as OpenFinding;
-use crate::catalog::words::Word as _;
+use crate::catalog::words::Cause;
 use crate::drill::checks::CheckResult as Found;
 use crate::drill::{Cleanup as CleanedUp, DrillOutcome, RtoMet, Verdict as Judged};
 use crate::evidence::{Entry, EvidenceLog};
@@ -52,7 +52,10 @@ pub(super) fn report(m: &Material<'_>) -> DrillReport {
         verdict_reasons: outcome.reasons.clone(),
         plan: plan(m),
         trigger: Trigger {
-            by: m.occasion.cause.text().into_owned(),
+            by: match m.occasion.cause {
+                Cause::Person => "operator".to_owned(),
+                Cause::Schedule | Cause::CatchUp => "schedule".to_owned(),
+            },
             actor: None,
             scheduled_for: m.occasion.scheduled_at,
             retest_of: None,
@@ -165,8 +168,8 @@ fn pick(outcome: &DrillOutcome) -> Option<Pick> {
     let facts = outcome.pick.as_ref()?;
     Some(Pick {
         method: match facts.scope {
-            Files::All => "all files".to_owned(),
-            Files::Sample(_) => "the n lowest SHA-256 of hex(seed) LF hex(manifest root) LF path".to_owned(),
+            Files::All => "all".to_owned(),
+            Files::Sample(_) => "lowest_sha256".to_owned(),
         },
         population: facts.population,
         sample: facts.sample,
