@@ -1,8 +1,11 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::base::size::parse_duration;
 
 /// Backups in three copies, and proof that they come back.
 #[derive(Debug, Parser)]
@@ -424,6 +427,9 @@ pub struct RepoBackupArgs {
     /// Don't enter other file systems
     #[arg(long)]
     pub one_file_system: bool,
+    /// How much work an interruption may cost: a run that is begun again goes on from there
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub checkpoint_every: Duration,
     /// What to back up
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,

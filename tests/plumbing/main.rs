@@ -17,3 +17,4 @@ mod full_disk;
 mod kill;
 mod lab;
 mod odd;
+mod resume;

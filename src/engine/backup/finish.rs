@@ -1,6 +1,6 @@
 //! From a finished manifest to a confirmed snapshot on each target.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ use crate::storage::contract::ObjectName;
 pub(super) fn seal(
     repository: &Repository,
     signer: &Signer,
-    start: &Start,
+    chain: &super::start::Chain,
     body: &SnapshotBody,
 ) -> Result<(Bytes, ObjectHash), EngineError> {
     let header = ObjectHeader {
@@ -34,9 +34,9 @@ pub(super) fn seal(
         epoch: 0,
         repo: repository.id(),
         signer: signer.id(),
-        number: start.number,
+        number: chain.number,
     };
-    let (bytes, id) = encode(&header, &start.links, &body.encode(), signer, Some(repository.keys()))
+    let (bytes, id) = encode(&header, &chain.links(), &body.encode(), signer, Some(repository.keys()))
         .map_err(RepositoryError::from)?;
     Ok((Bytes::from(bytes), id))
 }
@@ -95,7 +95,7 @@ pub(super) fn commit_everywhere(
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).chain(absent).collect())
 }
 
-fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Result<u64, RepositoryError> {
+pub(super) fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Result<u64, RepositoryError> {
     let sources: Vec<Target> =
         ready.start.targets.iter().filter(|other| other.name != target.name).cloned().collect();
     let around = Surroundings {
@@ -159,11 +159,4 @@ pub(super) fn nowhere(outcomes: &[TargetOutcome]) -> EngineError {
         .collect();
     let class = outcomes.iter().find_map(|outcome| outcome.class).unwrap_or(Class::Failed);
     RepositoryError::NoTarget { reasons: reasons.join("; "), class }.into()
-}
-
-/// The runs that list these packs, each pack's first known run.
-pub(super) fn runs_for(packs: &[NeededPack], run_of: &HashMap<ObjectHash, ObjectHash>) -> Vec<ObjectHash> {
-    let runs: BTreeSet<ObjectHash> =
-        packs.iter().filter_map(|pack| run_of.get(&pack.hash)).copied().collect();
-    runs.into_iter().collect()
 }

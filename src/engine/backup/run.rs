@@ -6,6 +6,7 @@ use std::path::Path;
 use super::outcome::BackupOutcome;
 use super::pass::{Pass, root_bytes};
 use super::request::BackupRequest;
+use super::size;
 use super::start::Start;
 use crate::base::display;
 use crate::engine::context::Context;
@@ -35,9 +36,14 @@ pub fn backup(
     loop {
         let start = Start::read(repository, request, &roots, cx)?;
         let captured_at = cx.clock.now();
-        cx.progress.phase("backup", None, None);
         let pass =
             Pass { repository, request, roots: &roots, cx, start: &start, signer: &signer, captured_at };
+        let (entries, bytes) = size::expected(&pass);
+        cx.progress.phase("backup", entries, bytes);
+        if let Some(resume) = &start.resume {
+            let entries: u64 = resume.body.roots.iter().map(|root| root.entries).sum();
+            cx.progress.note(format!("going on from an interrupted run: {entries} entries are done"));
+        }
         let result = pass.run();
         cx.progress.phase_finished("backup");
         match result {

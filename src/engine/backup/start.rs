@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 
+use super::checkpoint;
 use super::request::{BackupRequest, ParentChoice};
 use crate::base::error::{Class, Classified};
-use crate::base::id::ObjectHash;
+use crate::base::id::{ObjectHash, WriterId};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{Repository, Target};
@@ -41,10 +42,37 @@ pub(super) struct Start {
     pub(super) parent: Option<Snapshot>,
     /// The newest full of the same host and roots.
     pub(super) base_full: Option<ObjectHash>,
+    /// The checkpoint of an interrupted run that this one goes on from.
+    pub(super) resume: Option<Snapshot>,
+    /// Where the new snapshot stands.
+    pub(super) chain: Chain,
+}
+
+/// A snapshot's place in its writer's chain.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
     /// One more than the highest number this writer used.
     pub(super) number: u64,
-    /// What the new snapshot links to.
-    pub(super) links: Vec<ObjectHash>,
+    /// All own newest.
+    own: Vec<ObjectHash>,
+    /// The newest verified of others.
+    others: Vec<ObjectHash>,
+}
+
+impl Chain {
+    /// What a snapshot at this place links to: what makes a roll-back visible.
+    pub(super) fn links(&self) -> Vec<ObjectHash> {
+        let mut links: Vec<ObjectHash> = self.own.iter().chain(&self.others).copied().collect();
+        links.sort_unstable();
+        links.dedup();
+        links
+    }
+
+    /// The place after a snapshot that was made at this one.
+    pub(super) fn advance(&mut self, id: ObjectHash) {
+        self.number = self.number.saturating_add(1);
+        self.own = vec![id];
+    }
 }
 
 /// Links to snapshots of other writers are at most this many.
@@ -87,19 +115,12 @@ impl Start {
         let snapshots = merge(lists);
         let me = repository.signer(&request.host)?.id();
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
-        let newest_own = own.iter().map(|s| s.number).max().unwrap_or(0);
         let parent = choose_parent(request, roots, &snapshots, cx)?.cloned();
+        let resume =
+            checkpoint::choose(request, roots, &snapshots, parent.as_ref(), me, cx.clock.now()).cloned();
         let base_full =
             snapshots::newest_for(&snapshots, &request.host, roots, cx.clock.now(), true).map(|s| s.id);
-        Ok(Self {
-            targets,
-            absent,
-            loaded,
-            parent,
-            base_full,
-            number: newest_own.saturating_add(1),
-            links: links(&snapshots, &own, newest_own, me),
-        })
+        Ok(Self { targets, absent, loaded, parent, base_full, resume, chain: chain(&snapshots, &own, me) })
     }
 }
 
@@ -109,7 +130,7 @@ fn look_at(
 ) -> Result<(Vec<ObjectHash>, Vec<Snapshot>), RepositoryError> {
     let plans = plans(repository, target)?;
     let condemned = plans.iter().flat_map(|plan| plan.packs()).collect();
-    let (snapshots, _damaged) = snapshots::load_all(repository, target)?;
+    let (snapshots, _damaged) = snapshots::load_with_checkpoints(repository, target)?;
     Ok((condemned, snapshots))
 }
 
@@ -148,18 +169,13 @@ fn choose_parent<'a>(
     }
 }
 
-/// All own newest and the newest verified of others: what makes a roll-back visible.
-fn links(
-    snapshots: &[Snapshot],
-    own: &[&Snapshot],
-    newest_own: u64,
-    me: crate::base::id::WriterId,
-) -> Vec<ObjectHash> {
-    let mut links: Vec<ObjectHash> = own.iter().filter(|s| s.number == newest_own).map(|s| s.id).collect();
+fn chain(snapshots: &[Snapshot], own: &[&Snapshot], me: WriterId) -> Chain {
+    let newest = own.iter().map(|s| s.number).max().unwrap_or(0);
     let mut seen = HashSet::new();
     let others = snapshots.iter().rev().filter(|s| s.writer != me && s.signed && seen.insert(s.writer));
-    links.extend(others.map(|s| s.id).take(LINKS_TO_OTHERS_MAX));
-    links.sort_unstable();
-    links.dedup();
-    links
+    Chain {
+        number: newest.saturating_add(1),
+        own: own.iter().filter(|s| s.number == newest).map(|s| s.id).collect(),
+        others: others.map(|s| s.id).take(LINKS_TO_OTHERS_MAX).collect(),
+    }
 }
