@@ -7,7 +7,9 @@
 //!    repository gives equal names to equal bytes only, so nothing is lost by it.
 //! 2. **Durable when answered.** After `put_new` returned and [`Storage::sync`] has been called
 //!    once, the object survives a crash of the machine (local) or is the provider's to keep (S3,
-//!    where the acknowledgement carried our checksum and `sync` does nothing).
+//!    where the acknowledgement carried our checksum and `sync` does nothing). The same holds for
+//!    what `head` or a listing showed before that `sync`, whoever put it: its writer may have died
+//!    before its own.
 //! 3. **Whole or absent.** A reader sees all bytes of an object or none of it.
 //! 4. **Read after write, list after write.** What was put is found by `get`, `head` and `list`
 //!    at once, by everybody.
@@ -173,6 +175,24 @@ pub trait Storage: Send + Sync {
     /// `NoSpace`, `Denied`, `ReadOnly`, `Unreachable`, `NoPlace`, `Io`. After an error the object
     /// may or may not exist, whole.
     fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError>;
+
+    /// Creates an object under a name that nobody has used before, drawn from `name` anew for each
+    /// attempt, and answers the name of the attempt that succeeded. For objects whose names must not
+    /// appear late: an attempt with an unknown outcome is never repeated under its old name, so what
+    /// it may still create stands apart. A layer that repeats, or that lies above one that does, has
+    /// to do this itself; for everything else it is one `put_new`.
+    ///
+    /// # Errors
+    /// As [`Storage::put_new`]; objects under the names of failed attempts may exist, whole.
+    fn put_fresh(
+        &self,
+        name: &mut dyn FnMut() -> ObjectName,
+        bytes: Bytes,
+    ) -> Result<ObjectName, StorageError> {
+        let name = name();
+        self.put_new(&name, bytes)?;
+        Ok(name)
+    }
 
     /// Reads bytes of an object.
     ///

@@ -18,4 +18,7 @@ mod slot;
 mod start;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::backup;

@@ -335,7 +335,8 @@ impl Pass<'_> {
         for number in used.covered.union(&used.relied) {
             let pack = self.start.loaded.index.pack(*number);
             let pack = pack.ok_or(EngineError::Defect { what: "the list of packs" })?;
-            let covered = !used.relied.contains(number);
+            // A full takes nothing on trust: it looks at every pack it uses.
+            let covered = self.trusts_stat() && !used.relied.contains(number);
             packs.insert(NeededPack { class: pack.class, hash: pack.hash, covered });
         }
         Ok(packs.into_iter().collect())
