@@ -339,6 +339,14 @@ pub enum StorageError {
         /// What the network said, last.
         reason: String,
     },
+    /// The server's certificate is not one that is trusted here.
+    #[error("{place} was not talked to: its certificate is not trusted: {reason}")]
+    Untrusted {
+        /// Where.
+        place: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// A passing fault: worth a retry (the `retry` layer turns the last one into `Unreachable`).
     #[error("{place}: {action} failed for the moment: {reason}")]
     Transient {
@@ -398,7 +406,7 @@ impl Classified for StorageError {
             Self::NoSpace { .. } => Class::NoSpace,
             Self::Denied { .. } => Class::Denied,
             Self::ReadOnly { .. } => Class::Refused,
-            Self::Unreachable { .. } => Class::Unreachable,
+            Self::Unreachable { .. } | Self::Untrusted { .. } => Class::Unreachable,
             Self::Transient { .. } => Class::Transient,
             Self::TooLong { .. } => Class::Damage,
             Self::Unsupported { .. } => Class::Failed,
@@ -423,6 +431,7 @@ impl Classified for StorageError {
             Self::Unsupported { .. } => "E0109",
             Self::BadUrl { .. } => "E0110",
             Self::Io { .. } => "E0111",
+            Self::Untrusted { .. } => "E0112",
         }
     }
 
@@ -436,6 +445,11 @@ impl Classified for StorageError {
             Self::Denied { .. } => "check the credentials and what they may do there".to_owned(),
             Self::Unreachable { .. } => {
                 "check the network and the endpoint, then run the same command again".to_owned()
+            }
+            Self::Untrusted { .. } => {
+                "name the file with the certificate of the authority that signed the store's: --ca-file FILE, \
+                 `ca_file` in the policy, or AWS_CA_BUNDLE"
+                    .to_owned()
             }
             Self::TooLong { .. } => "run `verify` on this target".to_owned(),
             _ => return None,
