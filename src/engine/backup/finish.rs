@@ -83,6 +83,8 @@ pub(super) fn commit_everywhere(
                 gone = Some(match gone {
                     Some(RepositoryError::Gone { place, what, packs: mut others }) => {
                         others.extend(packs);
+                        others.sort_unstable();
+                        others.dedup();
                         RepositoryError::Gone { place, what, packs: others }
                     }
                     _ => RepositoryError::Gone { place, what, packs },

@@ -54,7 +54,7 @@ pub fn backup(
             {
                 rounds += 1;
                 cx.progress.warn(format!(
-                    "{place}: {what}; {} packs are lost: what they held is read again and stored anew (round {rounds}). \
+                    "{place}: {what}; {} packs count as lost: what they held is read again and stored anew (round {rounds}). \
                      Older snapshots that need them are hurt: run `lifeboat repo verify`",
                     packs.len()
                 ));

@@ -83,6 +83,18 @@ fn a_target_that_never_had_a_damaged_pack_gets_what_it_held() {
 }
 
 #[test]
+fn a_snapshot_that_a_plan_names_is_no_parent() {
+    let (stage, memories) = two();
+    for memory in &memories {
+        let (proposals, _) = snapshots(memory);
+        stage.plan(memory, Vec::new(), vec![proposals[0].proposal().to_string()]);
+    }
+    let outcome = stage.backup(&both(&memories), SnapshotKind::Incremental).expect("backed up");
+    assert_eq!(outcome.parent, None, "it was built on what a sweep removes");
+    assert!(!outcome.is_partial(), "{outcome:#?}");
+}
+
+#[test]
 fn a_plan_that_cannot_be_read_is_not_passed_over() {
     let (stage, memories) = two();
     let all = packs(&memories[0]);

@@ -134,8 +134,12 @@ fn scenario(how: Forget, kind: SnapshotKind, seed: u64) {
     stage.keep(&first);
     std::fs::write(stage.source.path().join("changed"), b"since").expect("written");
     let operations = play(&stage, kind, how, Times::at(u64::MAX));
-    for moment in 1..=operations {
-        play(&stage, kind, how, Times::at(moment));
+    // A whole sweep at each moment; one that looks and deletes later; one that finds the parent gone.
+    for first in 1..=operations {
+        for later in first..=operations {
+            play(&stage, kind, how, Times { delete: later, end: later, ..Times::at(first) });
+            play(&stage, kind, how, Times { forget: first, ..Times::at(later) });
+        }
     }
     let mut state = seed;
     for _ in 0..rounds() {
