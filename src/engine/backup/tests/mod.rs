@@ -3,5 +3,6 @@
 
 mod answers;
 mod lost;
+mod order;
 mod stage;
 mod sweeps;

@@ -161,6 +161,16 @@ impl Stage {
         storages: &[Arc<dyn Storage>],
         kind: SnapshotKind,
     ) -> Result<BackupOutcome, EngineError> {
+        self.backup_by(storages, kind, SourceRule::default())
+    }
+
+    /// The same, of a source that has to look like this.
+    pub(super) fn backup_by(
+        &self,
+        storages: &[Arc<dyn Storage>],
+        kind: SnapshotKind,
+        rule: SourceRule,
+    ) -> Result<BackupOutcome, EngineError> {
         let targets = (0..).zip(storages).map(|(number, storage)| Target {
             name: format!("target-{number}"),
             storage: Arc::clone(storage),
@@ -177,7 +187,7 @@ impl Stage {
             parent: ParentChoice::Newest,
             excludes: Vec::new(),
             one_file_system: false,
-            rule: SourceRule::default(),
+            rule,
             run_id: None,
             occurrence: None,
         };
