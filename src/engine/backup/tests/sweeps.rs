@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::stage::{Deed, Meddled, Stage, draw, name, packs, snapshots};
+use super::stage::{Deed, Meddled, Stage, draw, name, packs, snapshots, target};
 use crate::base::error::{Class, Classified};
+use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::sync;
+use crate::repository::access::Target;
 use crate::repository::error::RepositoryError;
 use crate::repository::format::snapshot::SnapshotKind;
-use crate::storage::contract::{ObjectName, Storage};
+use crate::storage::contract::{ObjectName, Read, Span, Storage, list_all};
 use crate::storage::memory::MemoryStorage;
 
 /// How the snapshot that is there goes away while the new one is made.
@@ -168,4 +171,72 @@ fn a_parent_that_is_forgotten_and_swept_during_a_backup_loses_nothing() {
 fn a_sweep_that_condemns_a_proposal_never_removes_a_reported_snapshot() {
     scenario(Forget::Never, SnapshotKind::Incremental, 4);
     scenario(Forget::Never, SnapshotKind::Full, 5);
+}
+
+/// A sync to a place at which everything that is there is condemned before one operation and
+/// deleted before a later one. Says how many operations it took.
+fn play_sync(stage: &Arc<Stage>, from: &Target, keyed: bool, first: u64, later: u64) -> u64 {
+    let case = format!("keyed {keyed}, condemned before {first}, deleted before {later}");
+    let memory = stage.fresh();
+    let storage = Arc::new(Meddled::new(memory.clone()));
+    let doomed: Arc<Mutex<Vec<ObjectName>>> = Arc::default();
+    let (by, seen) = (Arc::clone(stage), Arc::clone(&doomed));
+    storage.before(
+        first,
+        Box::new(move |memory| {
+            let (proposals, confirmed) = snapshots(memory);
+            let pending = proposals.iter().filter(|proposal| !confirmed.contains(*proposal));
+            let pending = pending.map(|p| p.proposal().to_string()).collect();
+            by.plan(memory, packs(memory), pending);
+            *seen.lock().expect("nobody panics") = by.look(memory);
+        }),
+    );
+    let by = Arc::clone(stage);
+    storage.before(
+        later,
+        Box::new(move |memory| {
+            for object in doomed.lock().expect("nobody panics").iter() {
+                memory.delete(object).expect("deleted");
+            }
+            by.end_plans(memory);
+        }),
+    );
+    let to = target(storage.clone());
+    let cx = Context { clock: stage.clock.clone(), ..Context::quiet() };
+    let synced = match keyed {
+        true => sync::sync(&stage.repository.with_targets(vec![from.clone()]), from, &to, &cx),
+        false => sync::sync_keyless(from, &to, &cx),
+    };
+    let operations = storage.operations();
+    storage.let_the_rest_happen();
+    let valid = stage.check(&memory, &case);
+    let copied = synced.unwrap_or_else(|error| panic!("{case}: {error}")).snapshots_copied;
+    assert!(valid.len() as u64 >= copied, "{case}: {copied} reported and {} valid", valid.len());
+    operations
+}
+
+#[test]
+fn a_sweep_during_a_sync_leaves_no_snapshot_that_is_not_whole() {
+    let stage = Stage::new();
+    let source = stage.fresh();
+    let storages: [Arc<dyn Storage>; 1] = [source.clone()];
+    stage.backup(&storages, SnapshotKind::Full).expect("the first backup");
+    // The other place has the packs still, and no snapshot any more.
+    let emptied = Arc::new(MemoryStorage::new());
+    for stat in list_all(source.as_ref(), "").expect("listed") {
+        if !stat.name.as_str().starts_with("s/") {
+            let bytes = source.get(&stat.name, Span::Whole, Read::Quick).expect("read");
+            emptied.put_new(&stat.name, bytes).expect("put");
+        }
+    }
+    stage.keep(&emptied);
+    let from = target(source);
+    for keyed in [true, false] {
+        let operations = play_sync(&stage, &from, keyed, u64::MAX, u64::MAX);
+        for first in 1..=operations {
+            for later in first..=operations {
+                play_sync(&stage, &from, keyed, first, later);
+            }
+        }
+    }
 }
