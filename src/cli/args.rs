@@ -100,6 +100,10 @@ pub struct S3Args {
     /// File (mode 0600) with AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=... lines (default: the usual AWS chain)
     #[arg(long, value_name = "FILE")]
     pub credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that may vouch for the S3 service, instead of the system's (default:
+    /// AWS_CA_BUNDLE, if set)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `lifeboat demo`.

@@ -72,6 +72,7 @@ pub(in crate::cli) fn place_options(access: &S3Args) -> PlaceOptions {
         region: access.region.clone(),
         path_style: access.path_style.then_some(true),
         credentials_file: access.credentials_file.clone(),
+        ca_file: access.ca_file.clone(),
     }
 }
 

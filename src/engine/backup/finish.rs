@@ -55,6 +55,10 @@ pub(super) struct Ready<'a> {
 
 /// Commits on every target in turn, those that took everything first, so that they can complete
 /// the ones that lag. A target that fails doesn't stop the others.
+///
+/// # Errors
+/// `Gone` when a further pass can store anew what a target needs and nobody has, even when other
+/// targets have this snapshot; `Busy` when sweeps kept every target from it; `Cancelled`.
 pub(super) fn commit_everywhere(
     ready: &Ready<'_>,
     lanes: Vec<LaneOutcome>,
@@ -64,6 +68,7 @@ pub(super) fn commit_everywhere(
     order.sort_by_key(|(number, lane)| (lane.lag.is_some(), *number));
     let mut outcomes: Vec<(usize, TargetOutcome)> = Vec::new();
     let mut busy = None;
+    let mut gone: Option<RepositoryError> = None;
     for (number, lane) in order {
         let target = &ready.start.targets[number];
         let result = match lane.lag {
@@ -74,11 +79,25 @@ pub(super) fn commit_everywhere(
         match result {
             Ok(copied) => outcomes.push((number, complete(ready, target, stored_bytes + copied))),
             Err(RepositoryError::Cancelled) => return Err(EngineError::Cancelled),
+            Err(RepositoryError::Gone { place, what, packs }) if ready.start.another_round => {
+                gone = Some(match gone {
+                    Some(RepositoryError::Gone { place, what, packs: mut others }) => {
+                        others.extend(packs);
+                        others.sort_unstable();
+                        others.dedup();
+                        RepositoryError::Gone { place, what, packs: others }
+                    }
+                    _ => RepositoryError::Gone { place, what, packs },
+                });
+            }
             Err(error) => {
                 outcomes.push((number, lagging(&target.name, &error, stored_bytes)));
                 busy = busy.or(matches!(error, RepositoryError::Busy { .. }).then_some(error));
             }
         }
+    }
+    if let Some(error) = gone {
+        return Err(error.into());
     }
     if let (Some(error), true) = (busy, outcomes.iter().all(|(_, outcome)| !outcome.complete)) {
         return Err(error.into());

@@ -26,4 +26,7 @@ mod start;
 mod used;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::backup;

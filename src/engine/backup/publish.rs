@@ -91,6 +91,8 @@ impl Stored {
         for (number, covered) in used.indexed() {
             let pack = pass.start.loaded.index.pack(number);
             let pack = pack.ok_or(EngineError::Defect { what: "the list of packs" })?;
+            // A full takes nothing on trust: it looks at every pack it uses.
+            let covered = covered && pass.trusts_stat();
             packs.insert(NeededPack { class: pack.class, hash: pack.hash, covered });
             runs.insert(pack.run);
         }

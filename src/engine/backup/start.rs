@@ -4,7 +4,7 @@
 //! The order of the listings is part of the commit protocol: plans first, then snapshots, then
 //! index runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::checkpoint;
 use super::request::{BackupRequest, ParentChoice};
@@ -15,8 +15,11 @@ use crate::engine::error::EngineError;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::plans;
 use crate::repository::error::RepositoryError;
+use crate::repository::format::plan::PlanBody;
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::repository::index::IndexedPack;
 use crate::repository::load::{self, Loaded};
+use crate::repository::presence;
 use crate::repository::snapshots::{self, Snapshot};
 
 /// A target that takes no part, and why.
@@ -46,6 +49,8 @@ pub(super) struct Start {
     pub(super) resume: Option<Snapshot>,
     /// Where the new snapshot stands.
     pub(super) chain: Chain,
+    /// Whether a further pass can store anew what turns out to be gone.
+    pub(super) another_round: bool,
 }
 
 /// A snapshot's place in its writer's chain.
@@ -75,6 +80,14 @@ impl Chain {
     }
 }
 
+/// What earlier passes of this run found out.
+pub(super) struct Doubt<'a> {
+    /// Packs that are gone or damaged: they count as absent.
+    pub(super) lost: &'a HashSet<ObjectHash>,
+    /// Whether a further pass may follow this one.
+    pub(super) another_round: bool,
+}
+
 /// Links to snapshots of other writers are at most this many.
 const LINKS_TO_OTHERS_MAX: usize = 15;
 
@@ -83,16 +96,20 @@ impl Start {
         repository: &Repository,
         request: &BackupRequest,
         roots: &[Vec<u8>],
+        doubt: &Doubt<'_>,
         cx: &Context,
     ) -> Result<Self, EngineError> {
         let mut targets = Vec::new();
         let mut absent = Vec::new();
-        let mut condemned = HashSet::new();
+        let mut condemned = doubt.lost.clone();
+        let mut doomed = HashSet::new();
         let mut lists = Vec::new();
         for target in repository.targets() {
             match look_at(repository, target) {
                 Ok((plans, found)) => {
-                    condemned.extend(plans);
+                    condemned.extend(plans.iter().flat_map(PlanBody::packs));
+                    let named = |s: &&Snapshot| plans.iter().any(|plan| plan.names_proposal(&s.name));
+                    doomed.extend(found.iter().filter(named).map(|s| s.id));
                     lists.push(found);
                     targets.push(target.clone());
                 }
@@ -111,27 +128,71 @@ impl Start {
             cx.progress
                 .warn(format!("index run {} cannot be read and counts as absent: {error}", id.short()));
         }
+        condemned.extend(lost_packs(&loaded, &targets, !doubt.lost.is_empty())?);
         loaded.index.drop_packs(&condemned);
         let snapshots = merge(lists);
         let me = repository.signer(&request.host)?.id();
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
-        let parent = choose_parent(request, roots, &snapshots, cx)?.cloned();
-        let resume =
-            checkpoint::choose(request, roots, &snapshots, parent.as_ref(), me, cx.clock.now()).cloned();
-        let base_full =
-            snapshots::newest_for(&snapshots, &request.host, roots, cx.clock.now(), true).map(|s| s.id);
-        Ok(Self { targets, absent, loaded, parent, base_full, resume, chain: chain(&snapshots, &own, me) })
+        // A snapshot that a plan names protects nothing.
+        let standing: Vec<Snapshot> = snapshots.iter().filter(|s| !doomed.contains(&s.id)).cloned().collect();
+        let now = cx.clock.now();
+        let parent = choose_parent(request, roots, &standing, cx)?.cloned();
+        let resume = checkpoint::choose(request, roots, &standing, parent.as_ref(), me, now).cloned();
+        let base_full = snapshots::newest_for(&snapshots, &request.host, roots, now, true).map(|s| s.id);
+        Ok(Self {
+            targets,
+            absent,
+            loaded,
+            parent,
+            base_full,
+            resume,
+            chain: chain(&snapshots, &own, me),
+            another_round: doubt.another_round,
+        })
     }
 }
 
 fn look_at(
     repository: &Repository,
     target: &Target,
-) -> Result<(Vec<ObjectHash>, Vec<Snapshot>), RepositoryError> {
+) -> Result<(Vec<PlanBody>, Vec<Snapshot>), RepositoryError> {
     let plans = plans(repository, target)?;
-    let condemned = plans.iter().flat_map(|plan| plan.packs()).collect();
     let (snapshots, _damaged) = snapshots::load_with_checkpoints(repository, target)?;
-    Ok((condemned, snapshots))
+    Ok((plans, snapshots))
+}
+
+/// Packs of the index that are not where a run says they are.
+///
+/// Once a pack was found gone (`all`), every pack is looked for, and one that no target has is
+/// lost. Before that only packs that hold the same blob as another pack are: there are few, and a
+/// blob is doubled when what a lost pack held was stored anew. The lost one must not be chosen again.
+fn lost_packs(loaded: &Loaded, targets: &[Target], all: bool) -> Result<HashSet<ObjectHash>, EngineError> {
+    let index = &loaded.index;
+    let mut doubled = HashSet::new();
+    let mut last = None;
+    for (id, at) in index.entries() {
+        if let Some((_, before)) = last.filter(|(same, before)| *same == id && *before != at.pack) {
+            doubled.extend([before, at.pack]);
+        }
+        last = Some((id, at.pack));
+    }
+    let suspects = (0..).zip(index.packs()).filter(|(number, _)| all || doubled.contains(number));
+    let suspects: Vec<(u32, &IndexedPack)> = suspects.collect();
+    let mut misses: HashMap<ObjectHash, usize> = HashMap::new();
+    let mut lost = HashSet::new();
+    for (bit, target) in (0u32..64).zip(targets) {
+        let here = suspects.iter().map(|(_, pack)| (pack.class, pack.hash)).collect::<Vec<_>>();
+        let missing = presence::missing(target, &here)?;
+        for (number, pack) in suspects.iter().filter(|(_, pack)| missing.contains(&pack.hash)) {
+            let count = misses.entry(pack.hash).or_default();
+            *count += 1;
+            let is_promised = pack.on >> bit & 1 == 1;
+            if *count == targets.len() || (is_promised && doubled.contains(number)) {
+                lost.insert(pack.hash);
+            }
+        }
+    }
+    Ok(lost)
 }
 
 /// One list over all targets, each snapshot once, oldest first.
