@@ -39,7 +39,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let Some((what, dir)) = args.first().zip(args.get(1)) else {
         // A bare `cargo bench` comes by here; there is nothing to measure and nothing wrong.
-        return say("usage: generate mixed|churn|million|walk DIR [--percent N] [--seed N]", ExitCode::SUCCESS);
+        return say(
+            "usage: generate mixed|churn|million|walk DIR [--percent N] [--seed N]",
+            ExitCode::SUCCESS,
+        );
     };
     let outcome = number_after(&args, "--percent").and_then(|percent| {
         let seed = number_after(&args, "--seed")?;

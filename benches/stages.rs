@@ -141,8 +141,7 @@ fn pack(signer: &Signer, buffer: Vec<u8>) -> FinishedPack {
     for blob in NOISE.chunks(MIB / 2) {
         let plain_bytes = u32::try_from(blob.len()).expect("half a MiB");
         let id = BlobId::new(hash::plain(&[&blob[..64]]));
-        let row =
-            BlobRow { id, kind: BlobKind::Chunk, plain_bytes, compression: Compression::Raw, level: 0 };
+        let row = BlobRow { id, kind: BlobKind::Chunk, plain_bytes, compression: Compression::Raw, level: 0 };
         builder.push(&row, blob).expect("the blob fits");
     }
     builder.finish(signer, &KEYS).expect("8 MiB fit a pack")
@@ -299,7 +298,10 @@ fn manifest_look_up(bencher: Bencher) {
     let root = write(&entries(), &memory);
     let mut reader = ManifestReader::open(&root.id, &memory).expect("it was just written");
     bencher.counter(ItemsCount::new(1usize)).bench_local(|| {
-        reader.lookup(black_box(b"folder-0077/source-038777.rs")).expect("it was just written").expect("there")
+        reader
+            .lookup(black_box(b"folder-0077/source-038777.rs"))
+            .expect("it was just written")
+            .expect("there")
     });
 }
 
