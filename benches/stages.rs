@@ -214,51 +214,60 @@ impl BlobSource for Memory {
     }
 }
 
+fn entry(path: &str, kind: FileKind, number: u64) -> Entry {
+    let draw = u64::from_le_bytes(eight(number));
+    let key = Key::of_path(path.as_bytes());
+    let time = FileTime {
+        seconds: 1_700_000_000 + i64::try_from(draw % 1_000_000).expect("small"),
+        nanos: u32::try_from(draw % 1_000_000_000).expect("small"),
+    };
+    Entry {
+        dir: key.dir.to_vec(),
+        name: key.name.to_vec(),
+        meta: Metadata {
+            kind,
+            mode: if kind == FileKind::Directory { 0o755 } else { 0o644 },
+            uid: 1000,
+            gid: 1000,
+            owner: b"ada".to_vec(),
+            group: b"users".to_vec(),
+            size: 0,
+            mtime: time,
+            ctime: time,
+            btime: None,
+            dev: 2049,
+            ino: 500_000 + number,
+            rdev: 0,
+            hard_link_group: 0,
+            link_target: Vec::new(),
+            flags: 0,
+            xattrs: Vec::new(),
+        },
+        content: Content::None,
+        hash16: [0; 16],
+        extents: None,
+        state: State::Ok,
+    }
+}
+
 /// Small files in groups of a hundred, five hundred a folder, in the manifest's order.
 fn entries() -> Vec<Entry> {
     let file = |number: u64| {
-        let draw = u64::from_le_bytes(eight(number));
         let path = format!("folder-{:04}/source-{number:06}.rs", number / 500);
-        let key = Key::of_path(path.as_bytes());
-        let time = FileTime {
-            seconds: 1_700_000_000 + i64::try_from(draw % 1_000_000).expect("small"),
-            nanos: u32::try_from(draw % 1_000_000_000).expect("small"),
-        };
-        let len = u32::try_from(draw % 16_000).expect("small");
-        let group = BlobId::new(hash::plain(&[&(number / 100).to_le_bytes()]));
-        Entry {
-            dir: key.dir.to_vec(),
-            name: key.name.to_vec(),
-            meta: Metadata {
-                kind: FileKind::File,
-                mode: 0o644,
-                uid: 1000,
-                gid: 1000,
-                owner: b"ada".to_vec(),
-                group: b"users".to_vec(),
-                size: u64::from(len),
-                mtime: time,
-                ctime: time,
-                btime: None,
-                dev: 2049,
-                ino: 500_000 + number,
-                rdev: 0,
-                hard_link_group: 0,
-                link_target: Vec::new(),
-                flags: 0,
-                xattrs: Vec::new(),
-            },
-            content: Content::Group {
-                blob: group,
-                offset: u32::try_from(number % 100 * 16_000).expect("small"),
-                len,
-            },
-            hash16: *hash::plain(&[&number.to_le_bytes()]).first_chunk().expect("32 bytes"),
-            extents: None,
-            state: State::Ok,
-        }
+        let mut made = entry(&path, FileKind::File, number);
+        made.meta.size = 1 + number * 7919 % 16_000;
+        let len = u32::try_from(made.meta.size).expect("small");
+        let blob = BlobId::new(hash::plain(&[&(number / 100).to_le_bytes()]));
+        let offset = u32::try_from(number % 100 * 16_000).expect("small");
+        made.content = Content::Group { blob, offset, len };
+        made.hash16 = *hash::plain(&[&number.to_le_bytes()]).first_chunk().expect("32 bytes");
+        made
     };
-    let mut entries: Vec<Entry> = (0..MANIFEST_FILES).map(file).collect();
+    let folder =
+        |number: u64| entry(&format!("folder-{number:04}"), FileKind::Directory, MANIFEST_FILES + number);
+    let mut entries = vec![entry("", FileKind::Directory, 2 * MANIFEST_FILES)];
+    entries.extend((0..MANIFEST_FILES / 500).map(folder));
+    entries.extend((0..MANIFEST_FILES).map(file));
     entries.sort_by(|a, b| a.key().cmp(&b.key()));
     entries
 }

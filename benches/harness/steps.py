@@ -117,6 +117,7 @@ def transfer_cpu(limit):
         here, local = (results.median(results.subject.name, at, "cpu") for at in (step, "first"))
         sent = results.median(results.subject.name, "first", "stored")
         value = (here - local) / (sent / 1e9) if here is not None and local is not None and sent else None
+        value = None if value is not None and value < 0 else value
         return Verdict(f"S3 adds <= {limit:.1f} CPU s a GB sent to *First backup*", limit, value,
                        f"{value or 0:.2f} s a GB")
     return judge
@@ -129,6 +130,8 @@ def transfer_added(limit, local):
         own, near = (results.median(results.subject.name, at, "cpu") for at in (step, local))
         bare = results.median("bare transfer", step, "cpu")
         value = (own - near) / bare if None not in (own, near, bare) else None
+        # Less than the local disk took: the difference drowned in the noise and proves nothing.
+        value = None if value is not None and value < 0 else value
         return Verdict(f"CPU beyond *{STEPS[local].title}* <= {limit:.2f} x a bare transfer's", limit, value)
     return judge
 
