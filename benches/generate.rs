@@ -4,6 +4,7 @@
 //! generate mixed   DIR [--percent 25] [--seed 1]   src/ text-like small files, media/ noise, db/ one file of pages
 //! generate churn   DIR [--seed 2]                  changes a mixed tree in place; another seed is another round
 //! generate million DIR [--percent 100] [--seed 1]  2,000 folders of 500 files, most of them empty
+//! generate walk    DIR                             makes nothing: the bare walk that others are measured against
 //! ```
 //!
 //! The same arguments give the same names, bytes and mtimes on every machine: integers only, one
@@ -38,7 +39,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let Some((what, dir)) = args.first().zip(args.get(1)) else {
         // A bare `cargo bench` comes by here; there is nothing to measure and nothing wrong.
-        return say("usage: generate mixed|churn|million DIR [--percent N] [--seed N]", ExitCode::SUCCESS);
+        return say(
+            "usage: generate mixed|churn|million|walk DIR [--percent N] [--seed N]",
+            ExitCode::SUCCESS,
+        );
     };
     let outcome = number_after(&args, "--percent").and_then(|percent| {
         let seed = number_after(&args, "--seed")?;
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
             "mixed" => mixed(dir, percent.unwrap_or(25), seed.unwrap_or(1)),
             "churn" => churn(dir, seed.unwrap_or(2)),
             "million" => million(dir, percent.unwrap_or(100), seed.unwrap_or(1)),
+            "walk" => walk(dir),
             other => Err(format!("there is no data set `{other}`").into()),
         }
     });
@@ -243,6 +248,27 @@ fn million(dir: &Path, percent: u64, seed: u64) -> Outcome {
             write_file(&folder.join(format!("{file:03}.txt")), &words.text(bytes, &mut random), &mut random)?;
         }
     }
+    Ok(())
+}
+
+/// The least that a look for changes costs: every folder read, every entry's status taken by its
+/// folder's descriptor, names sorted. One thread; the standard library makes getdents64 and statx of it.
+fn walk(dir: &Path) -> Outcome {
+    let (mut entries, mut bytes) = (0u64, 0u64);
+    let mut folders = vec![dir.to_owned()];
+    let mut names = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            let status = entry.metadata()?;
+            entries += 1;
+            bytes += status.len();
+            names.push((entry.file_name(), status.is_dir()));
+        }
+        names.sort_unstable();
+        folders.extend(names.drain(..).filter(|&(_, is_dir)| is_dir).map(|(name, _)| folder.join(name)));
+    }
+    writeln!(io::stdout(), "{entries} entries, {bytes} bytes")?;
     Ok(())
 }
 

@@ -61,6 +61,45 @@ fn s3_keeps_the_contract() {
 }
 
 #[test]
+fn s3_over_tls_keeps_the_contract() {
+    conformance::run_except(&[Except::MixedFolders], || Arc::new(open(support::s3::https_options())));
+}
+
+#[test]
+fn s3_with_a_certificate_that_nobody_here_vouches_for_is_not_talked_to() {
+    let other = tempfile::tempdir().expect("a temporary folder");
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=Another authority", "-addext", "basicConstraints=critical,CA:TRUE"])
+        .args(["-keyout", "key", "-out", "ca.pem"])
+        .current_dir(other.path())
+        .output();
+    assert!(made.is_ok_and(|output| output.status.success()), "this test needs openssl");
+    let clock = SystemClock::new();
+    for ca_file in [None, Some(other.path().join("ca.pem"))] {
+        let storage = layers().layer(Arc::new(open(S3Options { ca_file, ..support::s3::https_options() })));
+        let started = clock.monotonic();
+        let error = storage.put_new(&name("a"), Bytes::from_static(b"x")).expect_err("not trusted");
+        assert!(matches!(error, StorageError::Untrusted { .. }), "{error:?}");
+        assert_eq!(error.class(), Class::Unreachable);
+        assert!(error.hint().is_some_and(|hint| hint.contains("--ca-file")), "{error}");
+        assert!(clock.monotonic() - started < Duration::from_secs(10), "waiting makes no certificate good");
+    }
+    let storage = open(support::s3::https_options());
+    assert_eq!(list_all(&storage, "").expect("listed"), []);
+}
+
+#[test]
 fn s3_that_looks_first_keeps_all_but_the_race() {
     conformance::run_except(&[Except::MixedFolders, Except::Races], || {
         Arc::new(open(S3Options { create: Create::LookFirst, ..support::s3::options() }))

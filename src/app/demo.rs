@@ -165,9 +165,10 @@ fn write_configuration(place: &Path, source: &Path, request: &DemoRequest) -> Re
             if access.path_style == Some(true) {
                 policy.push_str("path_style = true\n");
             }
-            if let Some(file) = &access.credentials_file {
+            let files = [("credentials_file", &access.credentials_file), ("ca_file", &access.ca_file)];
+            for (key, file) in files.into_iter().filter_map(|(key, file)| Some((key, file.as_ref()?))) {
                 let file = super::plumbing::absolute(file)?;
-                policy.push_str(&format!("credentials_file = {}\n", toml(path_text(&file)?)));
+                policy.push_str(&format!("{key} = {}\n", toml(path_text(&file)?)));
             }
         }
         None => {

@@ -15,7 +15,7 @@ use crate::catalog::targets::Verification;
 use crate::catalog::words::{BackupKind, Cause, Job, Level, RunState, VerifyScope};
 use crate::engine::backup::backup;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
-use crate::engine::backup::request::{BackupRequest, ParentChoice, SourceRule};
+use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
 use crate::engine::verify::read_back;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
 use crate::policy::model::{AfterRun, Place, Policy};
@@ -157,6 +157,7 @@ fn carry_out(
         excludes: policy.source.exclude.clone(),
         one_file_system: policy.source.one_file_system,
         rule: SourceRule { files_min: policy.source.min_files },
+        checkpoint: CheckpointRule::default(),
         run_id: Some(run.as_str().to_owned()),
         occurrence: occasion.scheduled_at.map(Timestamp::rfc3339),
     };

@@ -331,6 +331,7 @@ fn place_options(planned: &Planned) -> PlaceOptions {
         region: planned.region.clone(),
         path_style: planned.path_style.then_some(true),
         credentials_file: planned.credentials_file.clone(),
+        ca_file: planned.ca_file.clone(),
     }
 }
 

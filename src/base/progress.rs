@@ -16,6 +16,13 @@ pub enum Event {
         /// Bytes to do.
         bytes_total: Option<u64>,
     },
+    /// How much the phase has to do has become known.
+    TotalsKnown {
+        /// Items to do.
+        items_total: u64,
+        /// Bytes to do.
+        bytes_total: u64,
+    },
     /// Work done since the last `Advanced` of this phase.
     Advanced {
         /// Items done since.
@@ -48,6 +55,16 @@ pub trait Progress: Send + Sync {
     /// A phase begins.
     fn phase(&self, phase: &str, items_total: Option<u64>, bytes_total: Option<u64>) {
         self.event(Event::PhaseStarted { phase: phase.to_owned(), items_total, bytes_total });
+    }
+
+    /// Whether it is worth some work to know how much there is to do.
+    fn wants_totals(&self) -> bool {
+        false
+    }
+
+    /// How much the phase has to do has become known.
+    fn totals(&self, items_total: u64, bytes_total: u64) {
+        self.event(Event::TotalsKnown { items_total, bytes_total });
     }
 
     /// Items and bytes done since the last call.

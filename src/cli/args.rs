@@ -1,10 +1,12 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use super::examples;
+use crate::base::size::parse_duration;
 
 /// Backups in three copies, and proof that they come back.
 #[derive(Debug, Parser)]
@@ -111,6 +113,10 @@ pub struct S3Args {
     /// File (mode 0600) with AWS_ACCESS_KEY_ID=... and AWS_SECRET_ACCESS_KEY=... lines (default: the usual AWS chain)
     #[arg(long, value_name = "FILE")]
     pub credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that may vouch for the S3 service, instead of the system's (default:
+    /// AWS_CA_BUNDLE, if set)
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `lifeboat demo`.
@@ -450,6 +456,9 @@ pub struct RepoBackupArgs {
     /// Don't enter other file systems
     #[arg(long)]
     pub one_file_system: bool,
+    /// How much work an interruption may cost: a run that is begun again goes on from there
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub checkpoint_every: Duration,
     /// What to back up
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,

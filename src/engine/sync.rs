@@ -6,7 +6,7 @@
 //! then on it protects what follows. Without the key everything is copied that the source lists,
 //! and a snapshot is confirmed only where no sweep is under way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::EngineError;
-use crate::base::entropy;
 use crate::base::error::Chain;
 use crate::base::id::ObjectHash;
 use crate::codec::hash;
@@ -157,16 +156,16 @@ pub fn sync_keyless(from: &Target, to: &Target, cx: &Context) -> Result<SyncOutc
     establish(from, to)?;
     let mut outcome = SyncOutcome::default();
     let there: HashSet<ObjectHash> = snapshots::list(to)?.valid.iter().map(|name| name.id).collect();
-    let mut proposals: HashMap<SnapshotName, Bytes> = HashMap::new();
+    let mut proposals: Vec<SnapshotName> = Vec::new();
     for name in snapshots::list(from)?.valid {
         if there.contains(&name.id) {
             outcome.snapshots_present += 1;
             continue;
         }
         let bytes = commit::fetch_checked(std::slice::from_ref(from), &name.proposal(), &name.id)?;
-        let fresh = name.with_nonce(entropy::random());
-        to.storage.put_new(&fresh.proposal(), bytes.clone())?;
-        proposals.insert(fresh, bytes);
+        let mut fresh = name;
+        commit::put_proposal(to, &mut fresh, bytes)?;
+        proposals.push(fresh);
     }
     to.storage.sync()?;
     cx.progress.phase(&format!("sync to {}", to.name), None, None);
@@ -178,20 +177,36 @@ pub fn sync_keyless(from: &Target, to: &Target, cx: &Context) -> Result<SyncOutc
         to.storage.sync()?;
     }
     cx.progress.phase_finished("sync");
-    let sweeping = !list_all(to.storage.as_ref(), "g/")?.is_empty();
-    for name in proposals.keys() {
-        if sweeping {
-            outcome.failed.push(format!(
-                "snapshot {}: a sweep is under way at {}; run sync again with the password file",
-                name.id.short(),
-                to.storage.label()
-            ));
+    let disturbed = |name: &SnapshotName| {
+        format!(
+            "snapshot {}: a sweep is under way at {}; run sync again with the password file",
+            name.id.short(),
+            to.storage.label()
+        )
+    };
+    // The proposals were visible before this look; what it does not show has not removed anything
+    // that the listings after it still show.
+    let mut vanished = SyncOutcome::default();
+    let quiet = list_all(to.storage.as_ref(), "g/")?.is_empty() && {
+        for prefix in ["m/", "p/", "i/"] {
+            copy_listed(from, to, prefix, &mut vanished)?;
+        }
+        vanished.objects == 0
+    };
+    for name in proposals {
+        if !quiet {
+            outcome.failed.push(disturbed(&name));
             continue;
         }
         to.storage.put_new(&name.confirmation(), Bytes::copy_from_slice(&confirmation_body(&name.id)))?;
-        outcome.snapshots_copied += 1;
+        to.storage.sync()?;
+        // Without the key nobody knows what a plan names: any plan may name the proposal.
+        if list_all(to.storage.as_ref(), "g/")?.is_empty() && to.storage.head(&name.proposal())?.is_some() {
+            outcome.snapshots_copied += 1;
+        } else {
+            outcome.failed.push(disturbed(&name));
+        }
     }
-    to.storage.sync()?;
     Ok(outcome)
 }
 

@@ -25,6 +25,7 @@ use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_
 use crate::repository::format::pack::{PackDirectory, PackIdentity};
 use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_matches;
+use crate::repository::index::{Index, IndexedPack};
 use crate::repository::load;
 use crate::repository::needs;
 use crate::repository::snapshots;
@@ -159,9 +160,9 @@ pub fn verify(
         target: target.name.clone(),
         depth,
         with_key: keyed.is_some(),
-        objects: findings.objects.load(Ordering::Relaxed),
-        bytes: findings.bytes.load(Ordering::Relaxed),
-        blobs: findings.blobs.load(Ordering::Relaxed),
+        objects: 0,
+        bytes: 0,
+        blobs: 0,
         problem_count: 0,
         problems: Vec::new(),
         snapshots: 0,
@@ -172,6 +173,9 @@ pub fn verify(
         Some(repository) => find_missing(repository, target, &findings, &mut outcome, cx)?,
         None => outcome.snapshots = count(snapshots::list(target)?.valid.len()),
     }
+    outcome.objects = findings.objects.load(Ordering::Relaxed);
+    outcome.bytes = findings.bytes.load(Ordering::Relaxed);
+    outcome.blobs = findings.blobs.load(Ordering::Relaxed);
     outcome.problem_count = findings.count.load(Ordering::Relaxed);
     outcome.problems = lock(&findings.problems).iter().cloned().collect();
     Ok(outcome)
@@ -360,6 +364,8 @@ impl ObjectReader<'_> {
 }
 
 /// What the runs and the snapshots name must be there; what is bad or missing hurts snapshots.
+/// Backups may go on meanwhile: snapshots are listed before the runs, and the runs before what they
+/// name is looked for, so that what a writer puts first is never missed; it is read now.
 fn find_missing(
     repository: &Repository,
     target: &Target,
@@ -367,22 +373,13 @@ fn find_missing(
     outcome: &mut VerifyOutcome,
     cx: &Context,
 ) -> Result<(), EngineError> {
+    let (snapshots, unreadable) = snapshots::load_all(repository, target)?;
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let listed = loaded.listed.first().ok_or(EngineError::Defect { what: "the list of index runs" })?;
     for (id, error) in &loaded.damaged {
         findings.add(format!("index run {id}"), Chain(error).to_string());
     }
-    let mut lost: HashSet<ObjectHash> = HashSet::new();
-    for pack in loaded.index.packs() {
-        let name = pack_name(pack.class, &pack.hash);
-        if !lock(&findings.seen).contains(&name) {
-            findings.add_bad(&name, "is missing".to_owned());
-        }
-        if lock(&findings.bad).contains(&name) {
-            lost.insert(pack.hash);
-        }
-    }
-    let (snapshots, unreadable) = snapshots::load_all(repository, target)?;
+    let lost = find_lost(repository, target, &loaded.index, findings, outcome.depth, cx)?;
     for (name, error) in &unreadable {
         findings.add(name.proposal().to_string(), Chain(error).to_string());
         outcome.hurt.push(HurtSnapshot {
@@ -429,6 +426,32 @@ fn find_missing(
         }
     }
     Ok(())
+}
+
+/// The packs that the runs name and that are bad or missing. Those that came after the listing are
+/// read now.
+fn find_lost(
+    repository: &Repository,
+    target: &Target,
+    index: &Index,
+    findings: &Findings,
+    depth: Depth,
+    cx: &Context,
+) -> Result<HashSet<ObjectHash>, EngineError> {
+    let mut late = Vec::new();
+    for pack in index.packs() {
+        let name = pack_name(pack.class, &pack.hash);
+        if !lock(&findings.seen).contains(&name) {
+            match target.storage.head(&name)? {
+                Some(stat) => late.push(stat),
+                None => findings.add_bad(&name, "is missing".to_owned()),
+            }
+        }
+    }
+    read_all(target, &late, (depth == Depth::Blobs).then_some(repository), findings, cx)?;
+    let bad = lock(&findings.bad);
+    let is_bad = |pack: &&IndexedPack| bad.contains(&pack_name(pack.class, &pack.hash));
+    Ok(index.packs().iter().filter(is_bad).map(|pack| pack.hash).collect())
 }
 
 fn count(len: usize) -> u64 {

@@ -8,25 +8,27 @@
 //! The order is the safety; nothing here may be reordered or answered from a cache. A proposal
 //! that is not confirmed is abandoned, never deleted: it is no backup to anybody.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 
 use super::access::{Repository, Target};
+use super::copy::{Gone, copy_missing};
 use super::error::RepositoryError;
 use super::format::index_run::RunPack;
-use super::format::names::{PackClass, SnapshotName, index_name, pack_name, parse_index_name};
+use super::format::names::{PackClass, SnapshotName, content_hash, pack_name};
 use super::format::plan::PlanBody;
 use super::format::snapshot::confirmation_body;
-use super::snapshots;
+use super::{presence, snapshots};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
+use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
 use crate::base::progress::Progress;
-use crate::codec::hash;
-use crate::storage::contract::{ObjectName, Read, Span, StorageError, list_all};
+use crate::storage::contract::list_all;
+
+pub(crate) use super::copy::{complete, fetch_checked};
 
 /// How often an unknown or disturbed outcome is tried again under a new nonce.
 const ROUNDS_MAX: usize = 3;
@@ -84,86 +86,32 @@ fn standing_parent(
     Ok(snapshots::list(target)?.valid.into_iter().find(|name| name.id == *parent))
 }
 
-/// Step 1: copies what the target lacks from the other targets, packs first, then the runs that
-/// list them. Returns how many bytes were copied.
-pub(crate) fn complete(
-    around: &Surroundings<'_>,
-    target: &Target,
-    proposal: &Proposal,
-) -> Result<u64, RepositoryError> {
-    let storage = target.storage.as_ref();
-    let mut listed = HashSet::new();
-    storage.list("i/", &mut |stat| {
-        listed.extend(parse_index_name(&stat.name).map(|(_, id)| id));
-        ControlFlow::Continue(())
-    })?;
-    let mut copied = 0;
-    for id in proposal.runs.iter().filter(|id| !listed.contains(*id)) {
-        let Some(run) = around.runs.get(id) else {
-            return Err(RepositoryError::Defect { what: "the list of index runs" });
-        };
-        for pack in run {
-            copied += copy_missing(around, target, &pack_name(pack.class, &pack.hash), &pack.hash)?;
-        }
-        storage.sync()?;
-        copied += copy_missing(around, target, &index_name(0, id), id)?;
-    }
-    storage.sync()?;
-    Ok(copied)
-}
-
-/// Copies one object unless it is there. Returns the bytes copied.
-fn copy_missing(
-    around: &Surroundings<'_>,
-    target: &Target,
-    name: &ObjectName,
-    expected: &ObjectHash,
-) -> Result<u64, RepositoryError> {
-    if around.cancel.is_cancelled() {
-        return Err(RepositoryError::Cancelled);
-    }
-    if target.storage.head(name)?.is_some() {
-        return Ok(0);
-    }
-    let bytes = fetch_checked(around.sources, name, expected)?;
-    let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    target.storage.put_new(name, bytes)?;
-    around.progress.advance(1, count);
-    Ok(count)
-}
-
-/// An object from the first source whose bytes have the right hash.
-pub(crate) fn fetch_checked(
-    sources: &[Target],
-    name: &ObjectName,
-    expected: &ObjectHash,
-) -> Result<Bytes, RepositoryError> {
-    let mut last = None;
-    for source in sources {
-        let place = || source.storage.label().to_owned();
-        match source.storage.get(name, Span::Whole, Read::Quick) {
-            Ok(bytes) if hash::object(&bytes) == *expected => return Ok(bytes),
-            Ok(_) => {
-                let what = "is not what its name says".to_owned();
-                last = Some(RepositoryError::Damage { place: place(), object: name.to_string(), what });
-            }
-            Err(StorageError::NotFound { .. }) => {}
-            Err(error) => last = Some(error.into()),
-        }
-    }
-    Err(last.unwrap_or_else(|| RepositoryError::Damage {
-        place: sources.iter().map(|source| source.storage.label()).collect::<Vec<_>>().join(", "),
-        object: name.to_string(),
-        what: "is missing".to_owned(),
-    }))
-}
-
-/// Step 2: puts the snapshot object under a fresh nonce.
+/// Step 2: puts the snapshot object, each attempt under a fresh nonce: an attempt with an unknown
+/// outcome may appear at any time, and only as a proposal that nobody confirms.
 pub(crate) fn propose(target: &Target, proposal: &Proposal) -> Result<SnapshotName, RepositoryError> {
-    let name = SnapshotName::new(proposal.at, &proposal.writer, proposal.id, entropy::random());
-    target.storage.put_new(&name.proposal(), proposal.bytes.clone())?;
+    let mut name = SnapshotName::new(proposal.at, &proposal.writer, proposal.id, entropy::random());
+    put_proposal(target, &mut name, proposal.bytes.clone())?;
     target.storage.sync()?;
     Ok(name)
+}
+
+/// Puts a snapshot object; `name` gets the nonce of the attempt that succeeded.
+pub(crate) fn put_proposal(
+    target: &Target,
+    name: &mut SnapshotName,
+    bytes: Bytes,
+) -> Result<(), RepositoryError> {
+    let mut fresh = || {
+        name.nonce = entropy::random();
+        name.proposal()
+    };
+    // The attempt that is answered is the last one drawn.
+    let put = target.storage.put_fresh(&mut fresh, bytes)?;
+    if name.proposal() == put {
+        Ok(())
+    } else {
+        Err(RepositoryError::Defect { what: "the nonce of a proposal" })
+    }
 }
 
 /// Steps 3 to 8. When it returns, the snapshot is valid on the target.
@@ -176,6 +124,8 @@ pub(crate) fn confirm(
     let place = || target.storage.label().to_owned();
     for _ in 0..ROUNDS_MAX {
         look(around, target, proposal, &name)?;
+        // What the looks showed may be the work of somebody who died before it was durable.
+        target.storage.sync()?;
         let body = Bytes::copy_from_slice(&confirmation_body(&proposal.id));
         target.storage.put_new(&name.confirmation(), body)?;
         target.storage.sync()?;
@@ -212,48 +162,61 @@ fn look(
             return Err(busy("a sweep removes the snapshot it builds on".to_owned()));
         }
     }
-    for pack in relied {
-        if around.cancel.is_cancelled() {
-            return Err(RepositoryError::Cancelled);
-        }
-        let object = pack_name(pack.class, &pack.hash);
-        if target.storage.head(&object)?.is_none() {
-            copy_missing(around, target, &object, &pack.hash)?;
-            target.storage.sync()?;
-            // A copied-back pack must not be one that a plan made since names: look again.
-            if self::plans(around.repository, target)?.iter().any(|plan| plan.names_pack(&pack.hash)) {
-                return Err(busy(format!("a sweep removes pack {}", pack.hash.short())));
-            }
-        }
-    }
+    bring_relied(around, target, &relied)?;
     if stands && standing_parent(target, proposal.parent.as_ref())?.is_none() {
         return Err(busy("the snapshot it builds on was forgotten meanwhile".to_owned()));
     }
     Ok(())
 }
 
-/// The sweep plans of a target. Objects under `g/` that the administrator did not sign count for nothing.
+/// Step 4: every pack relied on exists; what is missing is copied back where somebody has it.
+fn bring_relied(
+    around: &Surroundings<'_>,
+    target: &Target,
+    relied: &[&NeededPack],
+) -> Result<(), RepositoryError> {
+    let names: Vec<(PackClass, ObjectHash)> = relied.iter().map(|pack| (pack.class, pack.hash)).collect();
+    let missing = presence::missing(target, &names)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut gone = Gone::default();
+    for pack in relied.iter().filter(|pack| missing.contains(&pack.hash)) {
+        let object = pack_name(pack.class, &pack.hash);
+        gone.note([pack.hash], copy_missing(around, target, &object, &pack.hash))?;
+    }
+    target.storage.sync()?;
+    gone.finish(target)?;
+    // A copied-back pack must not be one that a plan made since names: look again.
+    for plan in plans(around.repository, target)? {
+        if let Some(hash) = missing.iter().find(|hash| plan.names_pack(hash)) {
+            return Err(RepositoryError::Busy {
+                place: target.storage.label().to_owned(),
+                what: format!("a sweep removes pack {}", hash.short()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The sweep plans of a target. Objects under `g/` that the administrator did not sign count for
+/// nothing. One whose bytes are not what its name says may be a plan that a sweep obeys: nobody
+/// may rely on anything there until it can be read.
 pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<PlanBody>, RepositoryError> {
     let mut plans = Vec::new();
     for stat in list_all(target.storage.as_ref(), "g/")? {
-        if stat.name.as_str().contains(".done-") {
+        let Some(expected) = content_hash(&stat.name).filter(|_| !stat.name.as_str().contains(".done-"))
+        else {
             continue;
-        }
-        match target.storage.get(&stat.name, Span::Whole, Read::Quick) {
+        };
+        match fetch_checked(std::slice::from_ref(target), &stat.name, &expected) {
             Ok(bytes) => {
-                plans.extend(
-                    PlanBody::open(
-                        &bytes,
-                        &repository.id(),
-                        &repository.format().admin_public,
-                        repository.keys(),
-                    )
-                    .ok(),
-                );
+                let admin = &repository.format().admin_public;
+                plans.extend(PlanBody::open(&bytes, &repository.id(), admin, repository.keys()).ok());
             }
             // Ended since it was listed: its packs are gone, and the look at each pack sees that.
-            Err(StorageError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.class() == Class::Damage && target.storage.head(&stat.name)?.is_none() => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(plans)

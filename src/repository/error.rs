@@ -1,7 +1,7 @@
 //! What can go wrong between a repository's rooms and its places.
 
 use crate::base::error::{Class, Classified};
-use crate::base::id::BlobId;
+use crate::base::id::{BlobId, ObjectHash};
 use crate::repository::format::error::FormatError;
 use crate::repository::manifest::ManifestError;
 use crate::storage::contract::StorageError;
@@ -56,6 +56,16 @@ pub enum RepositoryError {
         object: String,
         /// In which way, as a predicate: `is missing`.
         what: String,
+    },
+    /// Packs that a snapshot needs are gone, or damaged wherever they are.
+    #[error("{place}: {what}")]
+    Gone {
+        /// The target that needs them.
+        place: String,
+        /// The first of them, and what is wrong with it.
+        what: String,
+        /// All of them.
+        packs: Vec<ObjectHash>,
     },
     /// A blob is in no index, or in no pack that can be read.
     #[error("blob {id} is in no pack that can be read at {place}")]
@@ -118,7 +128,7 @@ impl Classified for RepositoryError {
             Self::Exists { .. } => Class::Exists,
             Self::WrongKey { .. } => Class::WrongKey,
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
-            Self::Damage { .. } | Self::MissingBlob { .. } => Class::Damage,
+            Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } => Class::Damage,
             Self::NoSnapshot { .. } => Class::NotFound,
             Self::Busy { .. } | Self::Defect { .. } => Class::Failed,
             Self::NoTarget { class, .. } => *class,
@@ -143,6 +153,7 @@ impl Classified for RepositoryError {
             Self::NoTarget { .. } => "E0389",
             Self::Cancelled => "E0390",
             Self::Defect { .. } => "E0391",
+            Self::Gone { .. } => "E0392",
         }
     }
 
@@ -158,6 +169,9 @@ impl Classified for RepositoryError {
             Self::WrongKey { .. } => "check the password file: one trailing newline is ignored, nothing else".to_owned(),
             Self::Different { .. } => {
                 "places named together must hold one repository; `lifeboat repo sync --from A --to B` fills an empty one".to_owned()
+            }
+            Self::Gone { .. } => {
+                "run the same command again with --full: what the packs held is read and stored anew; `lifeboat repo verify` says which snapshots are hurt".to_owned()
             }
             Self::Damage { .. } | Self::MissingBlob { .. } => {
                 "run `lifeboat repo verify` to see what is hurt, and restore from another target".to_owned()

@@ -3,6 +3,7 @@
 pub mod access;
 pub(crate) mod buffers;
 pub(crate) mod commit;
+mod copy;
 pub mod error;
 pub(crate) mod fan_out;
 pub mod format;
@@ -11,5 +12,6 @@ pub mod load;
 pub mod manifest;
 pub mod needs;
 pub(crate) mod pack_pool;
+pub(crate) mod presence;
 pub mod reader;
 pub mod snapshots;

@@ -4,9 +4,10 @@
 //! neighbours in a pack; metadata has a pack of its own. Which blobs are new is decided here, once
 //! for each id, so that two workers with the same chunk store it once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::access::Repository;
 use super::buffers::Buffers;
@@ -71,9 +72,19 @@ pub(crate) struct PackPool<'s> {
     data: Vec<Mutex<Option<OpenPack>>>,
     meta: Mutex<Option<OpenPack>>,
     own: Mutex<HashMap<BlobId, u32>>,
-    finished: Mutex<Vec<OwnPack>>,
+    finished: Mutex<Finished>,
+    settled: Condvar,
     next_number: AtomicU64,
     figures: Figures,
+}
+
+/// Packs that are no longer open.
+#[derive(Default)]
+struct Finished {
+    /// Named, and handed to the fan-out.
+    packs: Vec<OwnPack>,
+    /// Numbers of those that a worker is still closing.
+    closing: BTreeSet<u32>,
 }
 
 /// Counters of a session.
@@ -109,6 +120,7 @@ impl<'s> PackPool<'s> {
             meta: Mutex::new(None),
             own: Mutex::default(),
             finished: Mutex::default(),
+            settled: Condvar::new(),
             next_number: AtomicU64::new(0),
             figures: Figures::default(),
         }
@@ -206,7 +218,15 @@ impl<'s> PackPool<'s> {
         pack.builder.push(row, stored)?;
         lock(&self.own).insert(row.id, pack.number);
         let full = pack.builder.bytes() >= self.repository.pack_bytes();
-        Ok(if full { open.take() } else { None })
+        Ok(if full { self.take_open(open) } else { None })
+    }
+
+    /// Takes a pack out of its slot. It counts as being closed before the slot is free again, so
+    /// that nobody can miss it.
+    fn take_open(&self, open: &mut MutexGuard<'_, Option<OpenPack>>) -> Option<OpenPack> {
+        let pack = open.take()?;
+        lock(&self.finished).closing.insert(pack.number);
+        Some(pack)
     }
 
     fn close(&self, pack: OpenPack, fan_out: &FanOut<'_>) -> Result<(), RepositoryError> {
@@ -227,32 +247,51 @@ impl<'s> PackPool<'s> {
         self.figures.packs.fetch_add(1, Ordering::Relaxed);
         self.figures.pack_bytes.fetch_add(bytes, Ordering::Relaxed);
         fan_out.put(&pack_name(class, &finished.name), &self.buffers.share(finished.bytes));
-        lock(&self.finished).push(own);
+        let mut finished = lock(&self.finished);
+        finished.closing.remove(&own.number);
+        finished.packs.push(own);
+        drop(finished);
+        self.settled.notify_all();
         Ok(())
     }
 
-    /// Closes every open pack that holds a blob.
+    /// Closes every open pack that holds a blob. When it returns, every blob that was stored
+    /// before the call is in a finished pack; workers may go on meanwhile, into new packs.
     ///
     /// # Errors
     /// As [`PackPool::store`].
     pub(crate) fn close_all(&self, fan_out: &FanOut<'_>) -> Result<(), RepositoryError> {
         for slot in self.data.iter().chain([&self.meta]) {
-            let open = lock(slot).take();
+            let open = self.take_open(&mut lock(slot));
             if let Some(pack) = open {
                 self.close(pack, fan_out)?;
             }
+        }
+        self.wait_for_closing()
+    }
+
+    /// Waits for the packs that workers are closing at this moment.
+    fn wait_for_closing(&self) -> Result<(), RepositoryError> {
+        let mut finished = lock(&self.finished);
+        let closing = finished.closing.clone();
+        while finished.closing.iter().any(|number| closing.contains(number)) {
+            if self.cancel.is_cancelled() {
+                return Err(RepositoryError::Cancelled);
+            }
+            let waited = self.settled.wait_timeout(finished, Duration::from_millis(200));
+            finished = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
     }
 
     /// Takes the packs that were finished since the last call.
     pub(crate) fn take_finished(&self) -> Vec<OwnPack> {
-        std::mem::take(&mut *lock(&self.finished))
+        std::mem::take(&mut lock(&self.finished).packs)
     }
 
     /// How many packs are finished and not yet taken.
     pub(crate) fn finished_waiting(&self) -> usize {
-        lock(&self.finished).len()
+        lock(&self.finished).packs.len()
     }
 }
 

@@ -137,11 +137,22 @@ pub fn load(
 /// Valid snapshots, and the names of those that could not be read with the reason.
 pub type Loaded = (Vec<Snapshot>, Vec<(SnapshotName, RepositoryError)>);
 
-/// All valid snapshots of a target, oldest first, and those that could not be read.
+/// All recovery points of a target, oldest first, and those that could not be read.
 ///
 /// # Errors
 /// Whatever the target says to a listing; a single unreadable snapshot is no error here.
 pub fn load_all(repository: &Repository, target: &Target) -> Result<Loaded, RepositoryError> {
+    let (mut snapshots, damaged) = load_with_checkpoints(repository, target)?;
+    snapshots.retain(|snapshot| snapshot.body.kind != SnapshotKind::Checkpoint);
+    Ok((snapshots, damaged))
+}
+
+/// As [`load_all`], with the checkpoints of runs, which are no recovery points: only the next run
+/// goes on from them.
+///
+/// # Errors
+/// As [`load_all`].
+pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result<Loaded, RepositoryError> {
     let writers = repository.writers(target)?;
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();
@@ -166,7 +177,7 @@ pub fn find(repository: &Repository, target: &Target, wanted: &str) -> Result<Sn
     let (snapshots, damaged) = load_all(repository, target)?;
     let place = target.storage.label().to_owned();
     if wanted == "latest" {
-        let newest = snapshots.into_iter().rfind(|s| s.body.kind != SnapshotKind::Checkpoint);
+        let newest = snapshots.into_iter().next_back();
         // An unreadable one that looks newer must not pass unseen: older data would pose as the latest.
         let newer = |name: &SnapshotName| newest.as_ref().is_none_or(|s| name.at > s.name.at);
         if let Some((_, error)) = damaged.into_iter().find(|(name, _)| newer(name)) {

@@ -24,6 +24,7 @@ const PROMISES: &[Promise] = &[
     ("an object of 40 MiB comes back whole and in ranges", large_object_comes_back),
     ("a second put changes nothing and says so", second_put_changes_nothing),
     ("a second put of another length changes nothing", second_put_of_other_length_changes_nothing),
+    ("a put under a fresh name says which name", fresh_put_says_its_name),
     ("many threads put and get at once", many_threads_at_once),
     ("ranges end at the end of the object", ranges_end_at_the_end),
     ("ranges of an empty object are empty", ranges_of_an_empty_object_are_empty),
@@ -147,6 +148,19 @@ fn second_put_of_other_length_changes_nothing(storage: &dyn Storage) {
     let again = storage.put_new(&name("once"), pattern(2_000_000).into()).expect("put");
     assert_eq!(again, Put::Existing);
     assert_eq!(whole(storage, "once"), Bytes::new());
+}
+
+fn fresh_put_says_its_name(storage: &dyn Storage) {
+    let mut drawn = 0;
+    let mut next = || {
+        drawn += 1;
+        name(&format!("s/fresh-{drawn}"))
+    };
+    let put = storage.put_fresh(&mut next, Bytes::from_static(b"fresh")).expect("put");
+    assert_eq!(whole(storage, put.as_str()), &b"fresh"[..]);
+    let other = storage.put_fresh(&mut next, Bytes::from_static(b"other")).expect("put");
+    assert!(other > put, "{other} after {put}");
+    assert_eq!(whole(storage, put.as_str()), &b"fresh"[..]);
 }
 
 fn one_winner_among_sixteen(storage: &dyn Storage) {

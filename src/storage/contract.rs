@@ -7,7 +7,9 @@
 //!    repository gives equal names to equal bytes only, so nothing is lost by it.
 //! 2. **Durable when answered.** After `put_new` returned and [`Storage::sync`] has been called
 //!    once, the object survives a crash of the machine (local) or is the provider's to keep (S3,
-//!    where the acknowledgement carried our checksum and `sync` does nothing).
+//!    where the acknowledgement carried our checksum and `sync` does nothing). The same holds for
+//!    what `head` or a listing showed before that `sync`, whoever put it: its writer may have died
+//!    before its own.
 //! 3. **Whole or absent.** A reader sees all bytes of an object or none of it.
 //! 4. **Read after write, list after write.** What was put is found by `get`, `head` and `list`
 //!    at once, by everybody.
@@ -174,6 +176,24 @@ pub trait Storage: Send + Sync {
     /// may or may not exist, whole.
     fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError>;
 
+    /// Creates an object under a name that nobody has used before, drawn from `name` anew for each
+    /// attempt, and answers the name of the attempt that succeeded. For objects whose names must not
+    /// appear late: an attempt with an unknown outcome is never repeated under its old name, so what
+    /// it may still create stands apart. A layer that repeats, or that lies above one that does, has
+    /// to do this itself; for everything else it is one `put_new`.
+    ///
+    /// # Errors
+    /// As [`Storage::put_new`]; objects under the names of failed attempts may exist, whole.
+    fn put_fresh(
+        &self,
+        name: &mut dyn FnMut() -> ObjectName,
+        bytes: Bytes,
+    ) -> Result<ObjectName, StorageError> {
+        let name = name();
+        self.put_new(&name, bytes)?;
+        Ok(name)
+    }
+
     /// Reads bytes of an object.
     ///
     /// # Errors
@@ -319,6 +339,14 @@ pub enum StorageError {
         /// What the network said, last.
         reason: String,
     },
+    /// The server's certificate is not one that is trusted here.
+    #[error("{place} was not talked to: its certificate is not trusted: {reason}")]
+    Untrusted {
+        /// Where.
+        place: String,
+        /// What is wrong with the certificate.
+        reason: String,
+    },
     /// A passing fault: worth a retry (the `retry` layer turns the last one into `Unreachable`).
     #[error("{place}: {action} failed for the moment: {reason}")]
     Transient {
@@ -378,7 +406,7 @@ impl Classified for StorageError {
             Self::NoSpace { .. } => Class::NoSpace,
             Self::Denied { .. } => Class::Denied,
             Self::ReadOnly { .. } => Class::Refused,
-            Self::Unreachable { .. } => Class::Unreachable,
+            Self::Unreachable { .. } | Self::Untrusted { .. } => Class::Unreachable,
             Self::Transient { .. } => Class::Transient,
             Self::TooLong { .. } => Class::Damage,
             Self::Unsupported { .. } => Class::Failed,
@@ -403,6 +431,7 @@ impl Classified for StorageError {
             Self::Unsupported { .. } => "E0109",
             Self::BadUrl { .. } => "E0110",
             Self::Io { .. } => "E0111",
+            Self::Untrusted { .. } => "E0112",
         }
     }
 
@@ -416,6 +445,11 @@ impl Classified for StorageError {
             Self::Denied { .. } => "check the credentials and what they may do there".to_owned(),
             Self::Unreachable { .. } => {
                 "check the network and the endpoint, then run the same command again".to_owned()
+            }
+            Self::Untrusted { .. } => {
+                "name the file with the certificate of the authority that signed the store's: --ca-file FILE, \
+                 `ca_file` in the policy, or AWS_CA_BUNDLE"
+                    .to_owned()
             }
             Self::TooLong { .. } => "run `verify` on this target".to_owned(),
             _ => return None,

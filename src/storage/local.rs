@@ -205,6 +205,7 @@ impl LocalStorage {
         wanted: Wanted<'_>,
         visit: &mut dyn FnMut(Stat) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, StorageError> {
+        let mut touched = false;
         for (path, found) in self.entries(folder)? {
             if path.ends_with('/') {
                 if wanted.folder(&path) && self.list_folder(&path, wanted, visit)?.is_break() {
@@ -212,6 +213,9 @@ impl LocalStorage {
                 }
             } else if wanted.object(&path) {
                 let Ok(name) = ObjectName::new(path) else { continue };
+                if !std::mem::replace(&mut touched, true) {
+                    self.touch(&self.path(&name));
+                }
                 if visit(stat(name, &found)).is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -297,7 +301,11 @@ impl Storage for LocalStorage {
 
     fn head(&self, name: &ObjectName) -> Result<Option<Stat>, StorageError> {
         match std::fs::metadata(self.path(name)) {
-            Ok(found) if found.is_file() => Ok(Some(stat(name.clone(), &found))),
+            Ok(found) if found.is_file() => {
+                // Its writer may not have got to its `sync`.
+                self.touch(&self.path(name));
+                Ok(Some(stat(name.clone(), &found)))
+            }
             Ok(_) => Ok(None),
             Err(error) if is_absent(&error) && !self.place_is_gone() => Ok(None),
             Err(error) => Err(self.failed(format!("looking at {name}"), error)),
@@ -408,6 +416,28 @@ mod tests {
         let names: Vec<String> =
             list_all(&storage, "").expect("listed").iter().map(|s| s.name.to_string()).collect();
         assert_eq!(names, ["repo.fmt"]);
+    }
+
+    #[test]
+    fn what_another_process_left_is_made_durable_before_it_is_relied_on() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let other = LocalStorage::create(dir.path()).expect("made");
+        for object in ["p/ab/1", "i/0/run", "s/far"] {
+            other.put_new(&name(object), Bytes::new()).expect("put");
+        }
+        // The other process dies here, before its sync.
+        let storage = LocalStorage::open(dir.path()).expect("opened");
+        assert!(storage.touched().is_empty());
+        storage.head(&name("p/ab/1")).expect("looked").expect("there");
+        assert_eq!(list_all(&storage, "i/").expect("listed").len(), 1);
+        assert_eq!(storage.head(&name("s/other")).expect("looked"), None);
+        let expected: BTreeSet<PathBuf> = ["", "p", "p/ab", "i", "i/0"]
+            .iter()
+            .map(|f| storage.base.join(f).components().collect())
+            .collect();
+        assert_eq!(*storage.touched(), expected);
+        storage.sync().expect("synced");
+        assert!(storage.touched().is_empty());
     }
 
     #[test]

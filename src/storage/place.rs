@@ -1,5 +1,5 @@
 //! Places as people write them: a path, `file:///path`, or
-//! `s3://bucket/prefix?endpoint=..&region=..&path_style=..&credentials_file=..`.
+//! `s3://bucket/prefix?endpoint=..&region=..&path_style=..&credentials_file=..&ca_file=..`.
 //!
 //! A URL holds no secret: user names and passwords in it are refused, and labels carry neither
 //! query nor file names.
@@ -29,6 +29,8 @@ pub struct PlaceOptions {
     pub path_style: Option<bool>,
     /// A private file of `AWS_ACCESS_KEY_ID=...` lines.
     pub credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that may vouch for the store, instead of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A place to store to, not opened yet.
@@ -172,6 +174,7 @@ fn parse_s3(text: &str, rest: &str, defaults: &PlaceOptions) -> Result<Place, St
     options.region.clone_from(&defaults.region);
     options.path_style = defaults.path_style;
     options.credentials_file.clone_from(&defaults.credentials_file);
+    options.ca_file.clone_from(&defaults.ca_file);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode(value)
@@ -181,11 +184,12 @@ fn parse_s3(text: &str, rest: &str, defaults: &PlaceOptions) -> Result<Place, St
             "endpoint" => options.endpoint = Some(value),
             "region" => options.region = Some(value),
             "credentials_file" => options.credentials_file = Some(value.into()),
+            "ca_file" => options.ca_file = Some(value.into()),
             "path_style" => options.path_style = Some(parse_bool(text, &value)?),
             _ => {
                 return Err(bad(
                     text,
-                    "its query may hold endpoint, region, path_style and credentials_file",
+                    "its query may hold endpoint, region, path_style, credentials_file and ca_file",
                 ));
             }
         }
@@ -328,14 +332,17 @@ mod tests {
             region: Some("eu-1".to_owned()),
             path_style: None,
             credentials_file: Some("/etc/key".into()),
+            ca_file: Some("/etc/ca.pem".into()),
         };
-        let place = Place::parse("s3://b/x/y/?region=us-2&path_style=false", &defaults).expect("a place");
+        let place = Place::parse("s3://b/x/y/?region=us-2&path_style=false&ca_file=/own.pem", &defaults)
+            .expect("a place");
         let Place::S3(options) = &place else { panic!("{place:?}") };
         assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("b", "x/y"));
         assert_eq!(options.endpoint.as_deref(), Some("https://default:9000"));
         assert_eq!(options.region.as_deref(), Some("us-2"));
         assert_eq!(options.path_style, Some(false));
         assert_eq!(options.credentials_file, Some("/etc/key".into()));
+        assert_eq!(options.ca_file, Some("/own.pem".into()));
         assert_eq!(place.label(), "s3://b/x/y");
         let encoded = s3("s3://b?endpoint=http%3A%2F%2F127.0.0.1%3A8333");
         assert_eq!(encoded.endpoint.as_deref(), Some("http://127.0.0.1:8333"));

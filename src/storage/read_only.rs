@@ -32,6 +32,14 @@ impl Storage for ReadOnly {
         self.refuse("writing", name)
     }
 
+    fn put_fresh(
+        &self,
+        name: &mut dyn FnMut() -> ObjectName,
+        _bytes: Bytes,
+    ) -> Result<ObjectName, StorageError> {
+        self.refuse("writing", &name())
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         self.inner.get(name, span, read)
     }
@@ -80,6 +88,8 @@ mod tests {
         let storage = ReadOnly::new(memory.clone());
         let other: ObjectName = "b".parse().expect("a name");
         assert!(matches!(storage.put_new(&other, Bytes::new()), Err(StorageError::ReadOnly { .. })));
+        let fresh = storage.put_fresh(&mut || other.clone(), Bytes::new());
+        assert!(matches!(fresh, Err(StorageError::ReadOnly { .. })));
         assert!(matches!(storage.delete(&name), Err(StorageError::ReadOnly { .. })));
         assert_eq!(storage.get(&name, Span::Whole, Read::Medium).expect("get"), &b"x"[..]);
         assert_eq!(memory.head(&other).expect("head"), None);

@@ -146,6 +146,24 @@ impl Storage for Retry {
         }
     }
 
+    /// As the contract: each attempt has a name of its own.
+    fn put_fresh(
+        &self,
+        name: &mut dyn FnMut() -> ObjectName,
+        bytes: Bytes,
+    ) -> Result<ObjectName, StorageError> {
+        let mut attempts = self.begin();
+        loop {
+            match self.inner.put_fresh(name, bytes.clone()) {
+                Err(error) => self.pause(&mut attempts, error)?,
+                done => {
+                    self.note_answer();
+                    return done;
+                }
+            }
+        }
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         self.repeat(|| self.inner.get(name, span, read))
     }
@@ -282,6 +300,41 @@ mod tests {
             Put::Existing
         );
         assert_eq!(memory.head(&name("repo.fmt")).expect("head").map(|stat| stat.bytes), Some(4));
+    }
+
+    #[test]
+    fn an_attempt_with_an_unknown_outcome_is_never_repeated_under_its_name() {
+        // The first attempt has no effect, the second has and loses its answer, the third succeeds.
+        for (plan, left) in [
+            (FaultPlan { fail_of: Some(1), ..FaultPlan::quiet(1) }, vec!["s/2"]),
+            (FaultPlan { lose_answer_of: Some(1), ..FaultPlan::quiet(1) }, vec!["s/1", "s/2"]),
+            (
+                FaultPlan { fail_of: Some(1), lose_answer_of: Some(2), ..FaultPlan::quiet(1) },
+                vec!["s/2", "s/3"],
+            ),
+        ] {
+            let (retry, _, memory) = over(plan);
+            let mut attempt = 0;
+            let mut next = || {
+                attempt += 1;
+                name(&format!("s/{attempt}"))
+            };
+            let put = retry.put_fresh(&mut next, Bytes::from_static(b"x")).expect("put");
+            let names: Vec<String> =
+                list_all(memory.as_ref(), "").expect("listed").iter().map(|s| s.name.to_string()).collect();
+            assert_eq!(names, left);
+            assert_eq!(put.as_str(), left[left.len() - 1], "the attempt that was answered is the one");
+        }
+    }
+
+    #[test]
+    fn attempts_under_fresh_names_share_the_one_budget() {
+        let (retry, clock, _) = over(FaultPlan { fail_per_mille: 1000, ..FaultPlan::quiet(1) });
+        retry.note_answer();
+        let error = retry.put_fresh(&mut || name("s/x"), Bytes::new()).expect_err("dead");
+        assert!(matches!(error, StorageError::Unreachable { .. }), "{error}");
+        let spent = clock.monotonic();
+        assert!(spent <= Duration::from_secs(900) && spent >= Duration::from_secs(600), "{spent:?}");
     }
 
     #[test]

@@ -106,6 +106,36 @@ fn sync_carries_no_damage_over() {
 }
 
 #[test]
+fn a_backup_waits_for_no_verification() {
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    std::fs::write(source.join("much"), noise(3, 30_000_000)).expect("written");
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    let mut verify = lab.command("verify", &["one"], &["--deep"]);
+    let mut verify = verify.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
+    // Stopped once it reads objects, it holds whatever a verification holds, for ever.
+    let io = format!("/proc/{}/io", verify.id());
+    let read = || {
+        let text = std::fs::read_to_string(&io).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("rchar: ").map(str::to_owned));
+        line.and_then(|count| count.parse::<u64>().ok()).unwrap_or(u64::MAX)
+    };
+    while read() < 2_000_000 {
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&verify);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("stopped");
+    assert!(verify.try_wait().expect("asked").is_none(), "it was over before it was stopped");
+    std::fs::write(source.join("new"), noise(8, 2_000_000)).expect("written");
+    lab.backup_source(&["one"]);
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).expect("goes on");
+    assert_eq!(verify.wait().expect("ended").code(), Some(0), "nor does the backup disturb it");
+    lab.restores_whole("one", "latest", &source);
+}
+
+#[test]
 fn two_backups_at_once_both_succeed() {
     let lab = Lab::new();
     plain_source(&lab.path("a"));

@@ -9,11 +9,19 @@
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/s3.rs"]
+mod s3;
 
 mod bad_input;
 mod copies;
 mod damage;
 mod full_disk;
+mod healing;
+mod https;
+mod inject;
 mod kill;
 mod lab;
 mod odd;
+mod power;
+mod resume;

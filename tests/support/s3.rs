@@ -17,9 +17,24 @@ pub(crate) fn endpoint() -> String {
     variable("LIFEBOAT_TEST_S3_ENDPOINT")
 }
 
+/// `https://127.0.0.1:PORT`: the same server.
+pub(crate) fn https_endpoint() -> String {
+    variable("LIFEBOAT_TEST_S3_HTTPS_ENDPOINT")
+}
+
+/// The certificate of the authority that signed the server's.
+pub(crate) fn ca_file() -> PathBuf {
+    variable("LIFEBOAT_TEST_S3_CA_FILE").into()
+}
+
 /// A private file with credentials that the server takes.
 pub(crate) fn credentials_file() -> PathBuf {
     variable("LIFEBOAT_TEST_S3_CREDENTIALS_FILE").into()
+}
+
+/// The same over TLS.
+pub(crate) fn https_options() -> S3Options {
+    S3Options { endpoint: Some(https_endpoint()), ca_file: Some(ca_file()), ..options() }
 }
 
 /// A place in the server's bucket that nobody else uses.

@@ -17,7 +17,7 @@ use crate::cli::args::{
 use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::backup::outcome::BackupOutcome;
-use crate::engine::backup::request::{BackupRequest, ParentChoice, SourceRule};
+use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
 use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshots::{self, Snapshot};
@@ -72,6 +72,7 @@ pub(in crate::cli) fn place_options(access: &S3Args) -> PlaceOptions {
         region: access.region.clone(),
         path_style: access.path_style.then_some(true),
         credentials_file: access.credentials_file.clone(),
+        ca_file: access.ca_file.clone(),
     }
 }
 
@@ -124,6 +125,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         excludes: args.excludes,
         one_file_system: args.one_file_system,
         rule: SourceRule::default(),
+        checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
         occurrence: None,
     };

@@ -1,11 +1,11 @@
 //! The end of the pipeline: entries in order, each with its content, into the manifest.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::content::{FileContent, FileResult, ReadFile};
 use super::outcome::{Items, Stats};
 use super::slot::Slot;
+use super::used::{Use, Used};
 use crate::base::cancel::Cancel;
 use crate::base::display;
 use crate::base::id::BlobId;
@@ -18,7 +18,7 @@ use crate::repository::format::keys::IdKeys;
 use crate::repository::manifest::{
     BlobSink, ChunkListBuilder, Content, Entry, Leaf, ManifestBuilder, NodeKind, Root, State,
 };
-use crate::repository::pack_pool::{Home, PackPool, Scratch};
+use crate::repository::pack_pool::{PackPool, Scratch};
 
 /// One place in the order of entries.
 pub(super) enum Planned {
@@ -49,40 +49,15 @@ pub(super) enum Planned {
     },
 }
 
-/// Packs that hold what the snapshot uses.
-#[derive(Debug, Default)]
-pub(super) struct Used {
-    /// Packs of the index from which something is used that the parent does not hold.
-    pub(super) relied: HashSet<u32>,
-    /// Packs of the index that hold what was taken over from the parent.
-    pub(super) covered: HashSet<u32>,
-    /// Packs of this session.
-    pub(super) own: HashSet<u32>,
-}
-
-impl Used {
-    /// Notes where a blob that is not the parent's lies.
-    fn rely(&mut self, pool: &PackPool<'_>, id: &BlobId) {
-        match pool.home(id) {
-            Some(Home::Own(number)) => {
-                self.own.insert(number);
-            }
-            Some(Home::Indexed(at)) => {
-                self.relied.insert(at.pack);
-            }
-            None => {}
-        }
-    }
-
-    /// Notes where a blob that the parent holds lies.
-    pub(super) fn cover(&mut self, pool: &PackPool<'_>, id: &BlobId) -> bool {
-        match pool.home(id) {
-            Some(Home::Own(number)) => self.own.insert(number),
-            Some(Home::Indexed(at)) => self.covered.insert(at.pack),
-            None => return false,
-        };
-        true
-    }
+/// What the planner hands over at a time.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Entries in order.
+    pub(super) entries: Vec<Planned>,
+    /// Packs that the planner found to be used, each named once.
+    pub(super) uses: Vec<Use>,
+    /// Whether the root ends here.
+    pub(super) ends_root: bool,
 }
 
 /// Manifest nodes into the metadata pack.
@@ -164,6 +139,25 @@ impl<'a, 'c> Collector<'a, 'c> {
         }
     }
 
+    /// Notes packs that the planner found to be used.
+    pub(super) fn note(&mut self, uses: Vec<Use>) {
+        let used = &mut self.builder.sink_mut().used;
+        for one in uses {
+            used.note(one);
+        }
+    }
+
+    /// The tree so far, stored as if nothing followed, and the packs in use so far.
+    pub(super) fn so_far(&mut self) -> Result<(Option<Root>, Used), EngineError> {
+        let root = self.builder.so_far()?;
+        Ok((root, self.builder.sink_mut().used.clone()))
+    }
+
+    /// What was collected so far.
+    pub(super) fn collected(&self) -> &Collected {
+        self.out
+    }
+
     /// Stores what is open and gives the root of the tree.
     pub(super) fn finish(self) -> Result<(Root, NodeSink<'a>), EngineError> {
         Ok(self.builder.finish()?)
@@ -178,6 +172,7 @@ impl<'a, 'c> Collector<'a, 'c> {
             FileResult::Unread(reason) => {
                 self.out.unread.push(self.shown(&entry), reason);
                 entry.state = State::Unread;
+                self.cover(&entry.content);
                 self.push(entry)
             }
             FileResult::Read(read) => {

@@ -20,6 +20,15 @@ pub(super) struct Known {
     pub(super) extents: Option<Vec<Extent>>,
     /// Whether every blob of it is in the index: else it has to be stored again.
     pub(super) is_whole: bool,
+    /// Whether it lies in a group of which little else is in use, and is better stored anew.
+    pub(super) is_scattered: bool,
+}
+
+impl Known {
+    /// Whether a file of this length and hash needs no new place.
+    pub(super) fn holds(&self, size: u64, hash16: &[u8; 16]) -> bool {
+        self.is_whole && !self.is_scattered && self.size == size && self.hash16 == *hash16
+    }
 }
 
 /// Where a file's bytes went.

@@ -1,8 +1,9 @@
 //! One file of the source: opened, and read as a whole when it is small.
 
 use super::content::{FileContent, ReadFile};
+use super::links::Twin;
 use crate::base::error::Chain;
-use crate::source::files::{FilesError, Found, OpenFile, Owners, complete, open_regular};
+use crate::source::files::{Completed, FilesError, Found, OpenFile, Owners, Stat, complete, open_regular};
 
 /// Why a file has no content. No error of the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,23 @@ pub(super) fn open(found: &Found) -> Result<OpenFile, Fault> {
     opened.map_err(|error| Fault::of(&error))
 }
 
+/// A file that was read under another name: its metadata, and where the bytes went. `None` when it
+/// has moved since, so that it must be read.
+pub(super) fn describe_twin(
+    found: &Found,
+    opened: &OpenFile,
+    twin: Twin,
+    owners: &Owners,
+) -> Option<ReadFile> {
+    let state = |stat: &Stat| (stat.ino, stat.size, stat.mtime, stat.ctime);
+    if state(opened.stat()) != state(&found.stat) {
+        return None;
+    }
+    let completed = complete(found, Some(opened), owners).ok()?;
+    let Twin { content, hash16, extents } = twin;
+    Some(ReadFile { content, hash16, extents, ..described(completed) })
+}
+
 /// Reads a file into `bytes`, at most `bytes_max` of it; twice when it changed under the first
 /// reading. Its content is still to be placed.
 pub(super) fn read_small(
@@ -45,14 +63,18 @@ pub(super) fn read_small(
         file.restart().map_err(of)?;
         changed = fill(&mut file, bytes_max, bytes).map_err(of)?;
     }
-    Ok(ReadFile {
+    Ok(ReadFile { changed, ..described(completed) })
+}
+
+fn described(completed: Completed) -> ReadFile {
+    ReadFile {
         meta: completed.metadata,
         content: FileContent::None,
         hash16: [0; 16],
         extents: None,
-        changed,
+        changed: false,
         issues: completed.issues.iter().map(|error| Chain(error).to_string()).collect(),
-    })
+    }
 }
 
 /// Reads to the end or to the bound; says whether the file changed meanwhile.

@@ -1,6 +1,6 @@
 //! From a finished manifest to a confirmed snapshot on each target.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ use crate::storage::contract::ObjectName;
 pub(super) fn seal(
     repository: &Repository,
     signer: &Signer,
-    start: &Start,
+    chain: &super::start::Chain,
     body: &SnapshotBody,
 ) -> Result<(Bytes, ObjectHash), EngineError> {
     let header = ObjectHeader {
@@ -34,9 +34,9 @@ pub(super) fn seal(
         epoch: 0,
         repo: repository.id(),
         signer: signer.id(),
-        number: start.number,
+        number: chain.number,
     };
-    let (bytes, id) = encode(&header, &start.links, &body.encode(), signer, Some(repository.keys()))
+    let (bytes, id) = encode(&header, &chain.links(), &body.encode(), signer, Some(repository.keys()))
         .map_err(RepositoryError::from)?;
     Ok((Bytes::from(bytes), id))
 }
@@ -55,6 +55,10 @@ pub(super) struct Ready<'a> {
 
 /// Commits on every target in turn, those that took everything first, so that they can complete
 /// the ones that lag. A target that fails doesn't stop the others.
+///
+/// # Errors
+/// `Gone` when a further pass can store anew what a target needs and nobody has, even when other
+/// targets have this snapshot; `Busy` when sweeps kept every target from it; `Cancelled`.
 pub(super) fn commit_everywhere(
     ready: &Ready<'_>,
     lanes: Vec<LaneOutcome>,
@@ -64,6 +68,7 @@ pub(super) fn commit_everywhere(
     order.sort_by_key(|(number, lane)| (lane.lag.is_some(), *number));
     let mut outcomes: Vec<(usize, TargetOutcome)> = Vec::new();
     let mut busy = None;
+    let mut gone: Option<RepositoryError> = None;
     for (number, lane) in order {
         let target = &ready.start.targets[number];
         let result = match lane.lag {
@@ -74,11 +79,25 @@ pub(super) fn commit_everywhere(
         match result {
             Ok(copied) => outcomes.push((number, complete(ready, target, stored_bytes + copied))),
             Err(RepositoryError::Cancelled) => return Err(EngineError::Cancelled),
+            Err(RepositoryError::Gone { place, what, packs }) if ready.start.another_round => {
+                gone = Some(match gone {
+                    Some(RepositoryError::Gone { place, what, packs: mut others }) => {
+                        others.extend(packs);
+                        others.sort_unstable();
+                        others.dedup();
+                        RepositoryError::Gone { place, what, packs: others }
+                    }
+                    _ => RepositoryError::Gone { place, what, packs },
+                });
+            }
             Err(error) => {
                 outcomes.push((number, lagging(&target.name, &error, stored_bytes)));
                 busy = busy.or(matches!(error, RepositoryError::Busy { .. }).then_some(error));
             }
         }
+    }
+    if let Some(error) = gone {
+        return Err(error.into());
     }
     if let (Some(error), true) = (busy, outcomes.iter().all(|(_, outcome)| !outcome.complete)) {
         return Err(error.into());
@@ -95,7 +114,7 @@ pub(super) fn commit_everywhere(
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).chain(absent).collect())
 }
 
-fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Result<u64, RepositoryError> {
+pub(super) fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Result<u64, RepositoryError> {
     let sources: Vec<Target> =
         ready.start.targets.iter().filter(|other| other.name != target.name).cloned().collect();
     let around = Surroundings {
@@ -159,11 +178,4 @@ pub(super) fn nowhere(outcomes: &[TargetOutcome]) -> EngineError {
         .collect();
     let class = outcomes.iter().find_map(|outcome| outcome.class).unwrap_or(Class::Failed);
     RepositoryError::NoTarget { reasons: reasons.join("; "), class }.into()
-}
-
-/// The runs that list these packs, each pack's first known run.
-pub(super) fn runs_for(packs: &[NeededPack], run_of: &HashMap<ObjectHash, ObjectHash>) -> Vec<ObjectHash> {
-    let runs: BTreeSet<ObjectHash> =
-        packs.iter().filter_map(|pack| run_of.get(&pack.hash)).copied().collect();
-    runs.into_iter().collect()
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::content::{FileContent, FileResult, Known, ReadFile, list_hash};
-use super::file::{Fault, open};
+use super::file::{Fault, describe_twin, open};
 use super::slot::Slot;
 use super::slot::{Delivery, slot};
 use super::worker::{ChunkJob, Job, Shop};
@@ -62,6 +62,9 @@ impl<'a> LargeReader<'a> {
         if matches!(&result, FileResult::Read(read) if read.changed) {
             result = self.once(&file)?;
         }
+        if let FileResult::Read(read) = &result {
+            self.shop.links.remember(&file.found.stat, read);
+        }
         file.done.deliver(result);
         Ok(())
     }
@@ -72,6 +75,12 @@ impl<'a> LargeReader<'a> {
             Err(Fault::Vanished) => return Ok(FileResult::Vanished),
             Err(Fault::Unread(reason)) => return Ok(FileResult::Unread(reason)),
         };
+        if let Some(twin) = self.shop.links.find(&file.found.stat)
+            && let Some(read) = describe_twin(&file.found, &opened, twin, self.shop.owners)
+        {
+            self.shop.progress.advance(1, read.meta.size);
+            return Ok(FileResult::Read(Box::new(read)));
+        }
         let metadata = match complete(&file.found, Some(&opened), self.shop.owners) {
             Ok(completed) => completed,
             Err(error) => return Ok(FileResult::from_error(&error)),
@@ -90,10 +99,7 @@ impl<'a> LargeReader<'a> {
         meta.size = content.size;
         let (extents, changed) = (content.extents, content.changed);
         let hash16 = list_hash(self.shop.ids, meta.size, extents.as_deref(), &chunks);
-        let same = file
-            .known
-            .as_ref()
-            .filter(|k| k.is_whole && k.size == meta.size && k.hash16 == hash16 && k.extents == extents);
+        let same = file.known.as_ref().filter(|k| k.holds(meta.size, &hash16) && k.extents == extents);
         let content = match same {
             Some(known) => FileContent::Known(known.content.clone()),
             None if chunks.is_empty() => FileContent::None,

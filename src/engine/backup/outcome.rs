@@ -105,6 +105,8 @@ pub struct BackupOutcome {
     pub asked: SnapshotKind,
     /// The snapshot that was compared with.
     pub parent: Option<ObjectHash>,
+    /// The checkpoint of an interrupted run that this one went on from.
+    pub resumed: Option<ObjectHash>,
     /// The start of the walk: what the RPO counts from.
     pub captured_at: Timestamp,
     /// The end of the run.

@@ -1,49 +1,39 @@
 //! One pass over the source: walk and compare on this thread, compute on the workers, collect in
 //! order on one more, store on each target's own; then the commit.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, bounded};
 
-use super::collect::{Collected, Collector, NodeSink, Planned, Used};
-use super::finish::{self, Ready};
+use super::checkpoint::SoFar;
+use super::collect::{Batch, Collected, Collector, NodeSink};
 use super::large::{LargeFile, LargeReader};
+use super::links::Links;
 use super::outcome::BackupOutcome;
 use super::planner::{Planner, Wires};
+use super::publish::{Needed, Stored};
 use super::request::BackupRequest;
+use super::size;
+use super::snapshot::snapshot_root;
 use super::start::Start;
+use super::used::Used;
 use super::worker::{Job, Shop, Worker};
 use crate::base::clock::Timestamp;
 use crate::base::display;
-use crate::base::id::ObjectHash;
 use crate::codec::compress::LEVEL_DEFAULT;
-use crate::codec::hash;
 use crate::codec::sign::Signer;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::buffers::Buffers;
-use crate::repository::commit::{NeededPack, Proposal};
-use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::{FanOut, LaneOutcome};
-use crate::repository::format::index_run::RunPack;
-use crate::repository::format::keys::BlobKind;
-use crate::repository::format::names::{PackClass, index_name};
-use crate::repository::format::pack_set;
-use crate::repository::format::snapshot::{
-    PACKS_INLINE_MAX, PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems,
-};
-use crate::repository::needs;
-use crate::repository::pack_pool::{OwnPack, PackPool, Scratch, run_of};
+use crate::repository::format::snapshot::{PackSetRef, SnapshotKind, SnapshotRoot};
+use crate::repository::pack_pool::{PackPool, Scratch};
 use crate::source::files::Owners;
 
-/// Entries on their way to the collector.
+/// Batches of entries on their way to the collector.
 const PLANNED_WAITING: usize = 64;
-/// An index run is published after this many packs, so that a crash costs at most their work.
-const PACKS_BEFORE_RUN: usize = 256;
 
 /// Everything one pass shares.
 pub(super) struct Pass<'a> {
@@ -57,14 +47,13 @@ pub(super) struct Pass<'a> {
 }
 
 /// What the pipeline leaves behind when all its threads have ended.
-struct Gathered {
-    collected: Collected,
-    roots: Vec<SnapshotRoot>,
-    /// The runs made in this pass, with their packs.
-    runs: HashMap<ObjectHash, Vec<RunPack>>,
-    lanes: Vec<LaneOutcome>,
-    pack_set: PackSetRef,
-    needed: Vec<NeededPack>,
+pub(super) struct Gathered {
+    pub(super) collected: Collected,
+    pub(super) roots: Vec<SnapshotRoot>,
+    pub(super) needed: Needed,
+    pub(super) pack_set: PackSetRef,
+    pub(super) stored: Stored,
+    pub(super) lanes: Vec<LaneOutcome>,
 }
 
 impl Pass<'_> {
@@ -97,7 +86,7 @@ impl Pass<'_> {
             let lanes = self.start.targets.iter().map(|t| (std::sync::Arc::clone(&t.storage), t.in_flight));
             let fan_out = FanOut::open(scope, lanes);
             let worked = self.work(&pool, &fan_out);
-            let finished = worked.and_then(|worked| self.close(&pool, &fan_out, worked));
+            let finished = worked.and_then(|worked| self.gather(&pool, &fan_out, worked));
             let lanes = fan_out.finish();
             let mut gathered = finished?;
             gathered.lanes = lanes;
@@ -111,11 +100,25 @@ impl Pass<'_> {
         })
     }
 
+    /// Stores the last packs, and says what the snapshot needs.
+    fn gather(
+        &self,
+        pool: &PackPool<'_>,
+        fan_out: &FanOut<'_>,
+        worked: Worked,
+    ) -> Result<Gathered, EngineError> {
+        let Worked { collected, roots, used, mut stored } = worked;
+        let (needed, pack_set) = self.close(pool, fan_out, &used, &mut stored)?;
+        Ok(Gathered { collected, roots, needed, pack_set, stored, lanes: Vec::new() })
+    }
+
     /// Walk, workers and collector; everything is stored in packs when it returns, the last of
     /// them still open.
     fn work(&self, pool: &PackPool<'_>, fan_out: &FanOut<'_>) -> Result<Worked, EngineError> {
         let owners = Owners::load();
         let (files_read, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
+        let links = Links::default();
+        let walked_all = AtomicBool::new(false);
         let shop = Shop {
             pool,
             fan_out,
@@ -124,10 +127,11 @@ impl Pass<'_> {
             progress: self.cx.progress.as_ref(),
             files_read: &files_read,
             bytes_read: &bytes_read,
+            links: &links,
         };
         let (jobs_in, jobs) = bounded::<Job>(self.cx.workers * 2);
         let (large_in, large) = bounded::<LargeFile>(4);
-        let (planned_in, planned) = bounded::<Vec<Planned>>(PLANNED_WAITING);
+        let (planned_in, planned) = bounded::<Batch>(PLANNED_WAITING);
         let mut worked = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for _ in 0..self.cx.workers {
@@ -145,8 +149,12 @@ impl Pass<'_> {
                 self.serve(&large, |file| large_reader.read(file))
             }));
             let collector = scope.spawn(|| self.collect(pool, fan_out, planned));
+            if size::is_asked_for(self) {
+                scope.spawn(|| size::count(self, &walked_all));
+            }
             let wires = Wires { jobs: jobs_in, large: large_in, planned: planned_in };
             let walked = Planner::new(self, pool, shop, wires).walk_all();
+            walked_all.store(true, Ordering::Relaxed);
             let mut results: Vec<Result<(), EngineError>> = Vec::new();
             for thread in threads {
                 results.push(thread.join().unwrap_or(Err(EngineError::Defect { what: "a worker" })));
@@ -186,261 +194,56 @@ impl Pass<'_> {
         &self,
         pool: &PackPool<'_>,
         fan_out: &FanOut<'_>,
-        planned: Receiver<Vec<Planned>>,
+        planned: Receiver<Batch>,
     ) -> Result<Worked, EngineError> {
         let ids = self.repository.keys().ids();
-        let mut worked = Worked::default();
+        let mut stored = Stored::new(self);
         let mut collected = Collected::default();
         let mut sink =
             NodeSink { pool, fan_out, ids, scratch: Scratch::new(LEVEL_DEFAULT), used: Used::default() };
+        let mut roots = Vec::new();
         let mut batches = planned.into_iter();
         for path in self.roots {
             let shown = display::path(path);
             let mut collector = Collector::new(*ids.cut(), sink, shown, &self.cx.cancel, &mut collected);
-            // The planner ends each root with an empty batch.
             loop {
                 let batch = batches.next().ok_or(EngineError::Cancelled)?;
-                if batch.is_empty() {
-                    break;
-                }
-                for planned in batch {
+                collector.note(batch.uses);
+                for planned in batch.entries {
                     collector.take(planned)?;
                 }
-                self.publish_if_due(pool, fan_out, &mut worked)?;
+                if batch.ends_root {
+                    break;
+                }
+                self.publish_if_due(pool, fan_out, &mut stored)?;
+                if stored.checkpoint_is_due(self, pool) {
+                    let so_far = SoFar { pool, fan_out, roots: &roots, path };
+                    self.checkpoint(&so_far, &mut collector, &mut stored)?;
+                }
             }
             let (root, back) = collector.finish()?;
             sink = back;
-            worked.roots.push(SnapshotRoot {
-                path: path.clone(),
-                node: root.id,
-                entries: root.entries,
-                bytes: root.bytes,
-            });
+            roots.push(snapshot_root(path, &root));
         }
-        worked.collected = collected;
-        worked.used = sink.used;
-        Ok(worked)
+        Ok(Worked { collected, roots, used: sink.used, stored })
     }
 }
 
 /// What the pipeline made, before the packs are closed.
-#[derive(Default)]
 struct Worked {
     collected: Collected,
     roots: Vec<SnapshotRoot>,
     used: Used,
-    own: HashMap<u32, RunPack>,
-    runs: HashMap<ObjectHash, Vec<RunPack>>,
+    stored: Stored,
 }
 
 impl Worked {
     /// Adds what the walk noticed.
     fn with(mut self, walked: super::planner::Noticed) -> Self {
-        self.used.covered.extend(walked.covered);
         self.collected.unread.append(walked.unread);
         self.collected.vanished += walked.vanished;
         self.collected.stats.excluded += walked.excluded;
         self
-    }
-}
-
-impl Pass<'_> {
-    /// Publishes an index run over finished packs when enough of them wait.
-    fn publish_if_due(
-        &self,
-        pool: &PackPool<'_>,
-        fan_out: &FanOut<'_>,
-        worked: &mut Worked,
-    ) -> Result<(), EngineError> {
-        fan_out.check()?;
-        if pool.finished_waiting() >= PACKS_BEFORE_RUN {
-            self.publish(pool.take_finished(), fan_out, &mut worked.own, &mut worked.runs)?;
-        }
-        Ok(())
-    }
-
-    /// Stores an index run on every target that has all of these packs. Packs first: a run on a
-    /// target says that they are there.
-    fn publish(
-        &self,
-        packs: Vec<OwnPack>,
-        fan_out: &FanOut<'_>,
-        own: &mut HashMap<u32, RunPack>,
-        runs: &mut HashMap<ObjectHash, Vec<RunPack>>,
-    ) -> Result<(), EngineError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        let run = run_of(&packs);
-        let (bytes, id) = run
-            .seal(&self.repository.id(), self.signer, self.repository.keys())
-            .map_err(RepositoryError::from)?;
-        let bytes = Bytes::from(bytes);
-        for (lane, has_all) in fan_out.drain().into_iter().enumerate() {
-            let Some(target) = self.start.targets.get(lane).filter(|_| has_all) else { continue };
-            let stored = target.storage.sync().and_then(|()| {
-                target.storage.put_new(&index_name(0, &id), bytes.clone())?;
-                target.storage.sync()
-            });
-            if let Err(error) = stored {
-                fan_out.leave_behind(lane, crate::repository::fan_out::Lag::Failed(error));
-            }
-        }
-        fan_out.check()?;
-        own.extend(packs.into_iter().map(|pack| (pack.number, pack.pack)));
-        runs.insert(id, run.packs);
-        Ok(())
-    }
-
-    /// Closes the packs, stores the pack set if it is long, and publishes the last run.
-    fn close(
-        &self,
-        pool: &PackPool<'_>,
-        fan_out: &FanOut<'_>,
-        worked: Worked,
-    ) -> Result<Gathered, EngineError> {
-        let Worked { collected, roots, used, mut own, mut runs } = worked;
-        pool.close_all(fan_out)?;
-        self.publish(pool.take_finished(), fan_out, &mut own, &mut runs)?;
-        let mut needed = self.needed(&used, &own)?;
-        let names: Vec<(PackClass, ObjectHash)> = needed.iter().map(|pack| (pack.class, pack.hash)).collect();
-        let pack_set = if names.len() <= PACKS_INLINE_MAX {
-            PackSetRef::Inline(names)
-        } else {
-            let plain = pack_set::encode(&names);
-            let id = self.repository.keys().ids().id(BlobKind::PackSet, &plain);
-            let mut scratch = Scratch::new(LEVEL_DEFAULT);
-            pool.store(BlobKind::PackSet, &id, &plain, &mut scratch, fan_out)?;
-            pool.close_all(fan_out)?;
-            let last = pool.take_finished();
-            // The pack that holds the list of packs is needed, too, but cannot be in the list.
-            needed.extend(last.iter().map(|own| NeededPack {
-                class: own.pack.class,
-                hash: own.pack.hash,
-                covered: false,
-            }));
-            self.publish(last, fan_out, &mut own, &mut runs)?;
-            PackSetRef::Blob(id)
-        };
-        Ok(Gathered { collected, roots, runs, lanes: Vec::new(), pack_set, needed })
-    }
-
-    /// The packs of the snapshot, sorted.
-    fn needed(&self, used: &Used, own: &HashMap<u32, RunPack>) -> Result<Vec<NeededPack>, EngineError> {
-        let mut packs = BTreeSet::new();
-        for number in &used.own {
-            let pack = own.get(number).ok_or(EngineError::Defect { what: "the list of own packs" })?;
-            packs.insert(NeededPack { class: pack.class, hash: pack.hash, covered: false });
-        }
-        for number in used.covered.union(&used.relied) {
-            let pack = self.start.loaded.index.pack(*number);
-            let pack = pack.ok_or(EngineError::Defect { what: "the list of packs" })?;
-            let covered = !used.relied.contains(number);
-            packs.insert(NeededPack { class: pack.class, hash: pack.hash, covered });
-        }
-        Ok(packs.into_iter().collect())
-    }
-
-    fn commit(&self, gathered: Gathered) -> Result<BackupOutcome, EngineError> {
-        let ended_at = self.cx.clock.now();
-        let mut runs = self.start.loaded.runs.clone();
-        runs.extend(gathered.runs.clone());
-        let mut run_of: HashMap<ObjectHash, ObjectHash> = HashMap::new();
-        for (id, packs) in &gathered.runs {
-            run_of.extend(packs.iter().map(|pack| (pack.hash, *id)));
-        }
-        for pack in self.start.loaded.index.packs() {
-            run_of.entry(pack.hash).or_insert(pack.run);
-        }
-        let index_runs = finish::runs_for(&gathered.needed, &run_of);
-        let body = self.body(&gathered, ended_at, index_runs.clone());
-        let (bytes, id) = finish::seal(self.repository, self.signer, self.start, &body)?;
-        let proposal = Proposal {
-            bytes,
-            id,
-            at: self.captured_at,
-            writer: self.signer.id(),
-            parent: self.start.parent.as_ref().map(|parent| parent.id),
-            runs: index_runs,
-            packs: gathered.needed,
-        };
-        let parent_packs = self.parent_packs()?;
-        let ready = Ready {
-            repository: self.repository,
-            signer: self.signer,
-            host: &self.request.host,
-            start: self.start,
-            proposal: &proposal,
-            runs: &runs,
-            parent_packs: &parent_packs,
-        };
-        let targets = finish::commit_everywhere(&ready, gathered.lanes, self.cx)?;
-        if targets.iter().all(|target| !target.complete) {
-            return Err(finish::nowhere(&targets));
-        }
-        let Collected { stats, unread, changed, vanished } = gathered.collected;
-        Ok(BackupOutcome {
-            snapshot: id,
-            manifest_root: body.roots.first().map(|root| root.node).unwrap_or_default(),
-            kind: body.kind,
-            asked: body.asked,
-            parent: body.parent,
-            captured_at: self.captured_at,
-            ended_at,
-            targets,
-            stats,
-            unread,
-            changed,
-            vanished,
-        })
-    }
-
-    /// Packs that the parent needs, which were read back with it.
-    fn parent_packs(&self) -> Result<HashSet<ObjectHash>, EngineError> {
-        let (Some(parent), Some(target)) = (&self.start.parent, self.start.targets.first()) else {
-            return Ok(HashSet::new());
-        };
-        let packs = needs::packs_of(self.repository, target, &self.start.loaded.index, parent);
-        // Unknown means none: then everything is read back again, which is only slow.
-        Ok(packs.unwrap_or_default().into_iter().map(|(_, hash)| hash).collect())
-    }
-
-    fn body(&self, gathered: &Gathered, ended_at: Timestamp, index_runs: Vec<ObjectHash>) -> SnapshotBody {
-        let stats = &gathered.collected.stats;
-        let kind = if self.start.parent.is_some() { self.request.kind } else { SnapshotKind::Full };
-        let mut excludes = Vec::new();
-        for rule in &self.request.excludes {
-            excludes.extend_from_slice(rule.as_bytes());
-            excludes.push(b'\n');
-        }
-        SnapshotBody {
-            kind,
-            host: self.request.host.clone(),
-            policy: self.request.policy.clone(),
-            tags: self.request.tags.clone(),
-            started_at: self.captured_at,
-            ended_at,
-            parent: self.start.parent.as_ref().map(|parent| parent.id),
-            base_full: if kind == SnapshotKind::Full { None } else { self.start.base_full },
-            roots: gathered.roots.clone(),
-            index_runs,
-            pack_set: gathered.pack_set.clone(),
-            excludes_hash: hash::plain(&[&excludes]),
-            tool: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).to_owned(),
-            stats: SnapshotStats {
-                files: stats.files,
-                files_read: stats.files_read,
-                bytes_read: stats.bytes_read,
-                bytes_new: stats.bytes_new,
-                changed: gathered.collected.changed.count,
-                excluded: stats.excluded,
-            },
-            unread: UnreadItems { count: gathered.collected.unread.count },
-            run_id: self.request.run_id.clone(),
-            occurrence: self.request.occurrence.clone(),
-            asked: self.request.kind,
-            captured_at: self.captured_at,
-        }
     }
 }
 

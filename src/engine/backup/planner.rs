@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
-use super::collect::{Planned, Used};
+use super::collect::{Batch, Planned};
 use super::content::{FileResult, Known};
 use super::file::Fault;
 use super::large::LargeFile;
 use super::outcome::Items;
 use super::pass::Pass;
+use super::request::BackupRequest;
 use super::slot::{Slot, slot};
+use super::sparse_groups::sparse_groups;
+use super::used::{Used, covering};
 use super::worker::{FileRun, Job, Shop};
 use crate::base::display;
 use crate::base::error::Chain;
@@ -28,6 +31,7 @@ use crate::repository::manifest::{
 };
 use crate::repository::pack_pool::PackPool;
 use crate::repository::reader::BlobReader;
+use crate::repository::snapshots::Snapshot;
 use crate::source::files::{
     Found, Item, Scope, Stat, Unreadable, Walk, WalkOptions, complete, hard_link_group,
 };
@@ -45,13 +49,12 @@ const RACY_SECONDS: i64 = 2;
 pub(super) struct Wires {
     pub(super) jobs: Sender<Job>,
     pub(super) large: Sender<LargeFile>,
-    pub(super) planned: Sender<Vec<Planned>>,
+    pub(super) planned: Sender<Batch>,
 }
 
 /// What the walk noticed.
 #[derive(Debug, Default)]
 pub(super) struct Noticed {
-    pub(super) covered: HashSet<u32>,
     pub(super) unread: Items,
     pub(super) vanished: u64,
     pub(super) excluded: u64,
@@ -63,12 +66,15 @@ pub(super) struct Planner<'a> {
     pool: &'a PackPool<'a>,
     shop: &'a Shop<'a>,
     wires: Wires,
-    batch: Vec<Planned>,
+    batch: Batch,
     run: Run,
+    /// What has been said of the packs in use.
     used: Used,
     last_covered: (BlobId, bool),
     walked: Noticed,
     files: u64,
+    /// Entries that are done and not yet told to whoever watches.
+    done: u64,
 }
 
 /// Small files that wait to be handed over together.
@@ -86,7 +92,17 @@ impl Run {
     }
 }
 
-type Parent<'r, 'a> = ManifestReader<Nodes<'r, 'a>>;
+/// An earlier tree, read beside the walk.
+struct Past<'r, 'a> {
+    /// `None` when there is none, or it can't be read any further.
+    reader: Option<ManifestReader<Nodes<'r, 'a>>>,
+    /// Whether a file whose metadata is the same is taken for unchanged.
+    is_trusted: bool,
+    /// Files with times from here on may have changed under that look (seconds).
+    racy_from: i64,
+    /// Groups that are to be written anew.
+    sparse: HashSet<BlobId>,
+}
 
 impl<'a> Planner<'a> {
     pub(super) fn new(pass: &'a Pass<'a>, pool: &'a PackPool<'a>, shop: &'a Shop<'a>, wires: Wires) -> Self {
@@ -95,12 +111,13 @@ impl<'a> Planner<'a> {
             pool,
             shop,
             wires,
-            batch: Vec::new(),
+            batch: Batch::default(),
             run: Run::new(),
             used: Used::default(),
             last_covered: (BlobId::default(), false),
             walked: Noticed::default(),
             files: 0,
+            done: 0,
         }
     }
 
@@ -108,34 +125,27 @@ impl<'a> Planner<'a> {
     pub(super) fn walk_all(mut self) -> Result<Noticed, EngineError> {
         for (number, root) in self.pass.request.roots.iter().enumerate() {
             self.walk_root(root, number)?;
+            self.batch.ends_root = true;
             self.flush()?;
-            // An empty batch ends the root.
-            self.wires.planned.send(Vec::new()).map_err(|_| EngineError::Cancelled)?;
         }
         let needed = self.pass.request.rule.files_min;
         if self.files < needed {
             let path = self.pass.roots.iter().map(|root| display::path(root)).collect::<Vec<_>>().join(", ");
             return Err(EngineError::TooFewFiles { path, files: self.files, needed });
         }
-        self.walked.covered = self.used.covered;
         Ok(self.walked)
     }
 
     fn walk_root(&mut self, root: &Path, number: usize) -> Result<(), EngineError> {
-        let options = WalkOptions {
-            excludes: self.pass.request.excludes.clone(),
-            one_file_system: self.pass.request.one_file_system,
-            exclude_caches: true,
-        };
         let shown = display::path(root.as_os_str().as_bytes());
-        let mut walk = Walk::open(root, options)?;
+        let mut walk = Walk::open(root, walk_options(self.pass.request))?;
         let blobs = BlobReader::new(
             self.pass.repository,
             &self.pass.start.loaded.index,
             self.pass.start.targets.iter().collect(),
             Read::Quick,
         );
-        let mut parent = self.parent_of(number, &blobs)?;
+        let mut pasts = self.pasts_of(number, &blobs)?;
         // The walk gives entries of one folder after the other: its path is put together once.
         let mut dir = (None, Vec::new());
         for item in &mut walk {
@@ -147,11 +157,11 @@ impl<'a> Planner<'a> {
                     if dir.0.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &found.dir)) {
                         dir = (Some(Arc::clone(&found.dir)), found.dir.path());
                     }
-                    self.plan(found, &dir.1, &mut parent, &blobs, &shown)?;
+                    self.plan(found, &dir.1, &mut pasts, &blobs, &shown)?;
                 }
                 Item::Unreadable(unreadable) => self.unreadable(&unreadable, &shown),
             }
-            if self.batch.len() >= BATCH_ENTRIES {
+            if self.batch.entries.len() >= BATCH_ENTRIES {
                 self.flush()?;
             }
         }
@@ -161,83 +171,116 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn parent_of<'r, 'b>(
+    /// What the walk of a root is compared with, the most trusted first: what an interrupted run
+    /// has done of it, and the parent.
+    fn pasts_of<'r, 'b>(
         &self,
         number: usize,
         blobs: &'b BlobReader<'r>,
-    ) -> Result<Option<Parent<'r, 'b>>, EngineError> {
-        let Some(snapshot) = &self.pass.start.parent else { return Ok(None) };
-        let Some(root) = snapshot.body.roots.get(number) else { return Ok(None) };
-        match ManifestReader::open(&root.node, Nodes(blobs)) {
-            Ok(reader) => Ok(Some(reader)),
-            Err(error) => {
-                self.pass
-                    .cx
-                    .progress
-                    .warn(format!("the parent's listing cannot be read, so everything is: {error}"));
-                Ok(None)
+    ) -> Result<[Past<'r, 'b>; 2], EngineError> {
+        let start = self.pass.start;
+        let resume = self.past(start.resume.as_ref(), number, blobs, true);
+        let mut parent = self.past(start.parent.as_ref(), number, blobs, self.pass.trusts_stat());
+        if let (Some(_), Some(snapshot)) = (&parent.reader, start.parent.as_ref())
+            && !parent.is_trusted
+            && let Some(root) = snapshot.body.roots.get(number)
+        {
+            match sparse_groups(&root.node, blobs) {
+                Ok(sparse) => parent.sparse = sparse,
+                Err(error) => self.warn(format!("old groups are kept as they are: {error}")),
             }
         }
+        Ok([resume, parent])
+    }
+
+    fn past<'r, 'b>(
+        &self,
+        snapshot: Option<&Snapshot>,
+        number: usize,
+        blobs: &'b BlobReader<'r>,
+        is_trusted: bool,
+    ) -> Past<'r, 'b> {
+        let captured_ms = snapshot.map_or(0, |snapshot| snapshot.body.captured_at.unix_ms());
+        let racy_from = captured_ms.div_euclid(1000) - RACY_SECONDS;
+        let root = snapshot.and_then(|snapshot| snapshot.body.roots.get(number));
+        let reader = root.and_then(|root| match ManifestReader::open(&root.node, Nodes(blobs)) {
+            Ok(reader) => Some(reader),
+            Err(error) => {
+                self.warn(format!("an earlier listing cannot be read, so all of it is read: {error}"));
+                None
+            }
+        });
+        Past { reader, is_trusted, racy_from, sparse: HashSet::new() }
+    }
+
+    fn warn(&self, message: String) {
+        self.pass.cx.progress.warn(message);
     }
 
     fn plan(
         &mut self,
         found: Found,
         dir: &[u8],
-        parent: &mut Option<Parent<'_, '_>>,
+        pasts: &mut [Past<'_, '_>],
         blobs: &BlobReader<'_>,
         shown: &str,
     ) -> Result<(), EngineError> {
         let is_file = found.stat.kind == FileKind::File;
         self.files += u64::from(is_file);
         let key = Key { dir, name: &found.name };
-        let known = self.compare(key, &found.stat, parent, blobs);
+        let known = self.compare(key, &found.stat, pasts, blobs);
         match known {
-            Compared::Unchanged(planned) => self.batch.push(planned),
+            Compared::Unchanged(planned) => {
+                self.done += 1;
+                self.batch.entries.push(planned);
+            }
             Compared::Changed(known) if is_file => self.file(found, dir, known)?,
-            Compared::Changed(_) => self.special(&found, dir, shown),
+            Compared::Changed(_) => {
+                self.done += 1;
+                self.special(&found, dir, shown);
+            }
         }
         Ok(())
     }
 
-    /// Looks the entry up in the parent. A parent that cannot be read any further counts as one
-    /// that knows nothing more.
+    /// Looks the entry up in what is known. An earlier tree that cannot be read any further counts
+    /// as one that knows nothing more.
     fn compare(
         &mut self,
         key: Key<'_>,
         stat: &Stat,
-        parent: &mut Option<Parent<'_, '_>>,
+        pasts: &mut [Past<'_, '_>],
         blobs: &BlobReader<'_>,
     ) -> Compared {
-        let Some(reader) = parent.as_mut() else { return Compared::Changed(None) };
-        let compared = self.compare_in(key, stat, reader, blobs);
-        compared.unwrap_or_else(|error| {
-            self.pass
-                .cx
-                .progress
-                .warn(format!("the parent's listing cannot be read further, so the rest is: {error}"));
-            *parent = None;
-            Compared::Changed(None)
-        })
+        let mut best = None;
+        for past in pasts {
+            match self.compare_in(key, stat, past, blobs) {
+                Ok(Compared::Changed(known)) => best = best.or(known),
+                Ok(unchanged) => return unchanged,
+                Err(error) => {
+                    self.warn(format!("an earlier listing cannot be read further, so the rest is: {error}"));
+                    past.reader = None;
+                }
+            }
+        }
+        Compared::Changed(best)
     }
 
     fn compare_in(
         &mut self,
         key: Key<'_>,
         stat: &Stat,
-        reader: &mut Parent<'_, '_>,
+        past: &mut Past<'_, '_>,
         blobs: &BlobReader<'_>,
     ) -> Result<Compared, EngineError> {
+        let Some(reader) = past.reader.as_mut() else { return Ok(Compared::Changed(None)) };
         let Some(view) = reader.advance_to(key)? else { return Ok(Compared::Changed(None)) };
         let row = view.row();
         let is_file = stat.kind == FileKind::File;
-        let trust = self.pass.trusts_stat();
-        if is_unchanged(&view, stat, self.racy_from()) && (trust || !is_file) && self.covers(&view, blobs)? {
+        let trust = past.is_trusted || !is_file;
+        if trust && is_unchanged(&view, stat, past.racy_from) && self.covers(&view, blobs)? {
             let leaf = reader.leaf().cloned();
             let leaf = leaf.ok_or(EngineError::Defect { what: "the parent's leaf" })?;
-            if is_file {
-                self.shop.progress.advance(1, 0);
-            }
             return Ok(Compared::Unchanged(Planned::Kept { leaf, row }));
         }
         if !is_file || view.kind() != FileKind::File {
@@ -249,12 +292,15 @@ impl<'a> Planner<'a> {
             Content::ChunkList { .. } => false,
             content => holds(self.pool, content),
         };
+        let is_scattered =
+            matches!(&entry.content, Content::Group { blob, .. } if past.sparse.contains(blob));
         Ok(Compared::Changed(Some(Known {
             size: entry.meta.size,
             hash16: entry.hash16,
             content: entry.content,
             extents: entry.extents,
             is_whole,
+            is_scattered,
         })))
     }
 
@@ -280,14 +326,15 @@ impl<'a> Planner<'a> {
     /// Neighbours share their group: one look-up serves them all.
     fn cover(&mut self, id: &BlobId) -> bool {
         if self.last_covered.0 != *id {
-            self.last_covered = (*id, self.used.cover(self.pool, id));
+            let used = covering(self.pool, id);
+            if let Some(used) = used
+                && self.used.note(used)
+            {
+                self.batch.uses.push(used);
+            }
+            self.last_covered = (*id, used.is_some());
         }
         self.last_covered.1
-    }
-
-    fn racy_from(&self) -> i64 {
-        let captured = self.pass.start.parent.as_ref().map_or(0, |parent| parent.body.captured_at.unix_ms());
-        captured.div_euclid(1000) - RACY_SECONDS
     }
 
     fn file(&mut self, found: Found, dir: &[u8], known: Option<Known>) -> Result<(), EngineError> {
@@ -298,7 +345,7 @@ impl<'a> Planner<'a> {
             let at = self.run.files.len();
             self.run.bytes += found.stat.size;
             self.run.files.push((found, known));
-            self.batch.push(Planned::Small { entry, run: Arc::clone(&self.run.slot), at });
+            self.batch.entries.push(Planned::Small { entry, run: Arc::clone(&self.run.slot), at });
             if self.run.bytes >= RUN_BYTES {
                 self.hand_over_run()?;
             }
@@ -307,7 +354,7 @@ impl<'a> Planner<'a> {
         // Jobs that wait in the run must be on their way before this thread may block.
         self.hand_over_run()?;
         let (file, done) = slot();
-        self.batch.push(Planned::Large { entry, file });
+        self.batch.entries.push(Planned::Large { entry, file });
         self.wires.large.send(LargeFile { found, known, done }).map_err(|_| EngineError::Cancelled)
     }
 
@@ -331,7 +378,7 @@ impl<'a> Planner<'a> {
                 }
             },
         }
-        self.batch.push(Planned::Ready(entry));
+        self.batch.entries.push(Planned::Ready(entry));
     }
 
     /// Something that could not even be looked at: nothing is known of it but its name.
@@ -358,11 +405,22 @@ impl<'a> Planner<'a> {
     /// that nobody has.
     fn flush(&mut self) -> Result<(), EngineError> {
         self.hand_over_run()?;
-        if self.batch.is_empty() {
+        self.shop.progress.advance(std::mem::take(&mut self.done), 0);
+        if self.batch.entries.is_empty() && !self.batch.ends_root {
             return Ok(());
         }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_ENTRIES));
+        let next = Batch { entries: Vec::with_capacity(BATCH_ENTRIES), ..Batch::default() };
+        let batch = std::mem::replace(&mut self.batch, next);
         self.wires.planned.send(batch).map_err(|_| EngineError::Cancelled)
+    }
+}
+
+/// How a request's roots are walked.
+pub(super) fn walk_options(request: &BackupRequest) -> WalkOptions {
+    WalkOptions {
+        excludes: request.excludes.clone(),
+        one_file_system: request.one_file_system,
+        exclude_caches: true,
     }
 }
 

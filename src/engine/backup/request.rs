@@ -1,6 +1,7 @@
 //! What is asked of a backup.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::repository::format::snapshot::SnapshotKind;
 
@@ -18,6 +19,22 @@ pub enum ParentChoice {
 pub struct SourceRule {
     /// Fewer regular files than this fail the run: an empty mount must never look like a backup.
     pub files_min: u64,
+}
+
+/// How much work an interruption may cost: a checkpoint is made when either is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointRule {
+    /// Time since the newest one.
+    pub time: Duration,
+    /// New bytes stored since.
+    pub bytes: u64,
+}
+
+impl Default for CheckpointRule {
+    /// Five minutes, 64 GB.
+    fn default() -> Self {
+        Self { time: Duration::from_secs(300), bytes: 64_000_000_000 }
+    }
 }
 
 /// One backup.
@@ -41,6 +58,8 @@ pub struct BackupRequest {
     pub one_file_system: bool,
     /// What the source must look like.
     pub rule: SourceRule,
+    /// When checkpoints are made.
+    pub checkpoint: CheckpointRule,
     /// The run's id, when there is a catalogue.
     pub run_id: Option<String>,
     /// The scheduled occurrence, when there is one.

@@ -1,19 +1,22 @@
 //! The verb: checks the source, then makes passes until one commits.
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::outcome::BackupOutcome;
 use super::pass::{Pass, root_bytes};
 use super::request::BackupRequest;
-use super::start::Start;
+use super::size;
+use super::start::{Doubt, Start};
 use crate::base::display;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
 
-/// A commit that a sweep disturbed is tried again with a further pass this often.
+/// A commit that a sweep disturbed, or that found packs gone, is tried again with a further pass:
+/// so many in all.
 const PASSES_MAX: usize = 3;
 
 /// Backs the roots up to all targets of the repository at once.
@@ -32,18 +35,36 @@ pub fn backup(
     let roots = root_bytes(request);
     let signer = repository.signer(&request.host)?;
     let mut rounds = 1;
+    let mut lost = HashSet::new();
     loop {
-        let start = Start::read(repository, request, &roots, cx)?;
+        let doubt = Doubt { lost: &lost, another_round: rounds < PASSES_MAX };
+        let start = Start::read(repository, request, &roots, &doubt, cx)?;
         let captured_at = cx.clock.now();
-        cx.progress.phase("backup", None, None);
         let pass =
             Pass { repository, request, roots: &roots, cx, start: &start, signer: &signer, captured_at };
+        let (entries, bytes) = size::expected(&pass);
+        cx.progress.phase("backup", entries, bytes);
+        if let Some(resume) = &start.resume {
+            let entries: u64 = resume.body.roots.iter().map(|root| root.entries).sum();
+            cx.progress.note(format!("going on from an interrupted run: {entries} entries are done"));
+        }
         let result = pass.run();
         cx.progress.phase_finished("backup");
         match result {
             Err(EngineError::Repository(RepositoryError::Busy { place, what })) if rounds < PASSES_MAX => {
                 rounds += 1;
                 cx.progress.warn(format!("{place}: {what}; going over the source again (round {rounds})"));
+            }
+            Err(EngineError::Repository(RepositoryError::Gone { place, what, packs }))
+                if rounds < PASSES_MAX =>
+            {
+                rounds += 1;
+                cx.progress.warn(format!(
+                    "{place}: {what}; {} packs count as lost: what they held is read again and stored anew (round {rounds}). \
+                     Older snapshots that need them are hurt: run `lifeboat repo verify`",
+                    packs.len()
+                ));
+                lost.extend(packs);
             }
             other => return other,
         }

@@ -4,18 +4,22 @@
 //! The order of the listings is part of the commit protocol: plans first, then snapshots, then
 //! index runs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use super::checkpoint;
 use super::request::{BackupRequest, ParentChoice};
 use crate::base::error::{Class, Classified};
-use crate::base::id::ObjectHash;
+use crate::base::id::{ObjectHash, WriterId};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::plans;
 use crate::repository::error::RepositoryError;
+use crate::repository::format::plan::PlanBody;
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::repository::index::IndexedPack;
 use crate::repository::load::{self, Loaded};
+use crate::repository::presence;
 use crate::repository::snapshots::{self, Snapshot};
 
 /// A target that takes no part, and why.
@@ -41,10 +45,47 @@ pub(super) struct Start {
     pub(super) parent: Option<Snapshot>,
     /// The newest full of the same host and roots.
     pub(super) base_full: Option<ObjectHash>,
+    /// The checkpoint of an interrupted run that this one goes on from.
+    pub(super) resume: Option<Snapshot>,
+    /// Where the new snapshot stands.
+    pub(super) chain: Chain,
+    /// Whether a further pass can store anew what turns out to be gone.
+    pub(super) another_round: bool,
+}
+
+/// A snapshot's place in its writer's chain.
+#[derive(Clone, Debug)]
+pub(super) struct Chain {
     /// One more than the highest number this writer used.
     pub(super) number: u64,
-    /// What the new snapshot links to.
-    pub(super) links: Vec<ObjectHash>,
+    /// All own newest.
+    own: Vec<ObjectHash>,
+    /// The newest verified of others.
+    others: Vec<ObjectHash>,
+}
+
+impl Chain {
+    /// What a snapshot at this place links to: what makes a roll-back visible.
+    pub(super) fn links(&self) -> Vec<ObjectHash> {
+        let mut links: Vec<ObjectHash> = self.own.iter().chain(&self.others).copied().collect();
+        links.sort_unstable();
+        links.dedup();
+        links
+    }
+
+    /// The place after a snapshot that was made at this one.
+    pub(super) fn advance(&mut self, id: ObjectHash) {
+        self.number = self.number.saturating_add(1);
+        self.own = vec![id];
+    }
+}
+
+/// What earlier passes of this run found out.
+pub(super) struct Doubt<'a> {
+    /// Packs that are gone or damaged: they count as absent.
+    pub(super) lost: &'a HashSet<ObjectHash>,
+    /// Whether a further pass may follow this one.
+    pub(super) another_round: bool,
 }
 
 /// Links to snapshots of other writers are at most this many.
@@ -55,16 +96,20 @@ impl Start {
         repository: &Repository,
         request: &BackupRequest,
         roots: &[Vec<u8>],
+        doubt: &Doubt<'_>,
         cx: &Context,
     ) -> Result<Self, EngineError> {
         let mut targets = Vec::new();
         let mut absent = Vec::new();
-        let mut condemned = HashSet::new();
+        let mut condemned = doubt.lost.clone();
+        let mut doomed = HashSet::new();
         let mut lists = Vec::new();
         for target in repository.targets() {
             match look_at(repository, target) {
                 Ok((plans, found)) => {
-                    condemned.extend(plans);
+                    condemned.extend(plans.iter().flat_map(PlanBody::packs));
+                    let named = |s: &&Snapshot| plans.iter().any(|plan| plan.names_proposal(&s.name));
+                    doomed.extend(found.iter().filter(named).map(|s| s.id));
                     lists.push(found);
                     targets.push(target.clone());
                 }
@@ -83,22 +128,26 @@ impl Start {
             cx.progress
                 .warn(format!("index run {} cannot be read and counts as absent: {error}", id.short()));
         }
+        condemned.extend(lost_packs(&loaded, &targets, !doubt.lost.is_empty())?);
         loaded.index.drop_packs(&condemned);
         let snapshots = merge(lists);
         let me = repository.signer(&request.host)?.id();
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
-        let newest_own = own.iter().map(|s| s.number).max().unwrap_or(0);
-        let parent = choose_parent(request, roots, &snapshots, cx)?.cloned();
-        let base_full =
-            snapshots::newest_for(&snapshots, &request.host, roots, cx.clock.now(), true).map(|s| s.id);
+        // A snapshot that a plan names protects nothing.
+        let standing: Vec<Snapshot> = snapshots.iter().filter(|s| !doomed.contains(&s.id)).cloned().collect();
+        let now = cx.clock.now();
+        let parent = choose_parent(request, roots, &standing, cx)?.cloned();
+        let resume = checkpoint::choose(request, roots, &standing, parent.as_ref(), me, now).cloned();
+        let base_full = snapshots::newest_for(&snapshots, &request.host, roots, now, true).map(|s| s.id);
         Ok(Self {
             targets,
             absent,
             loaded,
             parent,
             base_full,
-            number: newest_own.saturating_add(1),
-            links: links(&snapshots, &own, newest_own, me),
+            resume,
+            chain: chain(&snapshots, &own, me),
+            another_round: doubt.another_round,
         })
     }
 }
@@ -106,11 +155,44 @@ impl Start {
 fn look_at(
     repository: &Repository,
     target: &Target,
-) -> Result<(Vec<ObjectHash>, Vec<Snapshot>), RepositoryError> {
+) -> Result<(Vec<PlanBody>, Vec<Snapshot>), RepositoryError> {
     let plans = plans(repository, target)?;
-    let condemned = plans.iter().flat_map(|plan| plan.packs()).collect();
-    let (snapshots, _damaged) = snapshots::load_all(repository, target)?;
-    Ok((condemned, snapshots))
+    let (snapshots, _damaged) = snapshots::load_with_checkpoints(repository, target)?;
+    Ok((plans, snapshots))
+}
+
+/// Packs of the index that are not where a run says they are.
+///
+/// Once a pack was found gone (`all`), every pack is looked for, and one that no target has is
+/// lost. Before that only packs that hold the same blob as another pack are: there are few, and a
+/// blob is doubled when what a lost pack held was stored anew. The lost one must not be chosen again.
+fn lost_packs(loaded: &Loaded, targets: &[Target], all: bool) -> Result<HashSet<ObjectHash>, EngineError> {
+    let index = &loaded.index;
+    let mut doubled = HashSet::new();
+    let mut last = None;
+    for (id, at) in index.entries() {
+        if let Some((_, before)) = last.filter(|(same, before)| *same == id && *before != at.pack) {
+            doubled.extend([before, at.pack]);
+        }
+        last = Some((id, at.pack));
+    }
+    let suspects = (0..).zip(index.packs()).filter(|(number, _)| all || doubled.contains(number));
+    let suspects: Vec<(u32, &IndexedPack)> = suspects.collect();
+    let mut misses: HashMap<ObjectHash, usize> = HashMap::new();
+    let mut lost = HashSet::new();
+    for (bit, target) in (0u32..64).zip(targets) {
+        let here = suspects.iter().map(|(_, pack)| (pack.class, pack.hash)).collect::<Vec<_>>();
+        let missing = presence::missing(target, &here)?;
+        for (number, pack) in suspects.iter().filter(|(_, pack)| missing.contains(&pack.hash)) {
+            let count = misses.entry(pack.hash).or_default();
+            *count += 1;
+            let is_promised = pack.on >> bit & 1 == 1;
+            if *count == targets.len() || (is_promised && doubled.contains(number)) {
+                lost.insert(pack.hash);
+            }
+        }
+    }
+    Ok(lost)
 }
 
 /// One list over all targets, each snapshot once, oldest first.
@@ -148,18 +230,13 @@ fn choose_parent<'a>(
     }
 }
 
-/// All own newest and the newest verified of others: what makes a roll-back visible.
-fn links(
-    snapshots: &[Snapshot],
-    own: &[&Snapshot],
-    newest_own: u64,
-    me: crate::base::id::WriterId,
-) -> Vec<ObjectHash> {
-    let mut links: Vec<ObjectHash> = own.iter().filter(|s| s.number == newest_own).map(|s| s.id).collect();
+fn chain(snapshots: &[Snapshot], own: &[&Snapshot], me: WriterId) -> Chain {
+    let newest = own.iter().map(|s| s.number).max().unwrap_or(0);
     let mut seen = HashSet::new();
     let others = snapshots.iter().rev().filter(|s| s.writer != me && s.signed && seen.insert(s.writer));
-    links.extend(others.map(|s| s.id).take(LINKS_TO_OTHERS_MAX));
-    links.sort_unstable();
-    links.dedup();
-    links
+    Chain {
+        number: newest.saturating_add(1),
+        own: own.iter().filter(|s| s.number == newest).map(|s| s.id).collect(),
+        others: others.map(|s| s.id).take(LINKS_TO_OTHERS_MAX).collect(),
+    }
 }

@@ -6,7 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::content::{FileContent, FileResult, Known, list_hash};
-use super::file::{Fault, read_small};
+use super::file::{Fault, describe_twin, open, read_small};
+use super::links::Links;
 use super::slot::Delivery;
 use crate::base::limits::{BLOB_PLAIN_BYTES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::base::progress::Progress;
@@ -60,6 +61,7 @@ pub(super) struct Shop<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) files_read: &'a AtomicU64,
     pub(super) bytes_read: &'a AtomicU64,
+    pub(super) links: &'a Links,
 }
 
 impl Shop<'_> {
@@ -132,6 +134,11 @@ impl<'a> Worker<'a> {
             }
         }
         self.close_group(&mut results)?;
+        for ((found, _), result) in run.files.iter().zip(&results) {
+            if let FileResult::Read(file) = result {
+                self.shop.links.remember(&found.stat, file);
+            }
+        }
         run.done.deliver(results);
         Ok(())
     }
@@ -142,6 +149,13 @@ impl<'a> Worker<'a> {
         known: Option<&Known>,
         results: &mut [FileResult],
     ) -> Result<FileResult, EngineError> {
+        if let Some(twin) = self.shop.links.find(&found.stat)
+            && let Ok(opened) = open(found)
+            && let Some(file) = describe_twin(found, &opened, twin, self.shop.owners)
+        {
+            self.shop.progress.advance(1, file.meta.size);
+            return Ok(FileResult::Read(Box::new(file)));
+        }
         let read = match read_small(found, self.shop.owners, BLOB_PLAIN_BYTES_MAX, &mut self.file) {
             Ok(read) => read,
             Err(Fault::Vanished) => return Ok(FileResult::Vanished),
@@ -158,7 +172,7 @@ impl<'a> Worker<'a> {
         if len == 0 {
             return Ok(FileResult::Read(Box::new(file)));
         }
-        if let Some(known) = known.filter(|k| k.size == u64::from(len) && k.hash16 == hash16 && k.is_whole) {
+        if let Some(known) = known.filter(|k| k.holds(u64::from(len), &hash16)) {
             file.content = FileContent::Known(known.content.clone());
             return Ok(FileResult::Read(Box::new(file)));
         }

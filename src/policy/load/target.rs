@@ -12,7 +12,7 @@ use crate::policy::problem::{Complaint, Sort};
 
 const LATER: [&str; 6] = ["immutable", "upload_limit", "offline", "accept_every", "network", "account"];
 /// Keys that only mean something on S3.
-const S3_ONLY: [&str; 4] = ["endpoint", "region", "path_style", "credentials_file"];
+const S3_ONLY: [&str; 5] = ["endpoint", "region", "path_style", "credentials_file", "ca_file"];
 /// Words that a drill's `copy` takes besides a target's name.
 const RESERVED: [&str; 5] = ["local", "offsite", "each", "rotate", "random"];
 
@@ -52,6 +52,7 @@ pub(super) fn read(name: &str, section: Section<'_>) -> Option<Found<Target>> {
         section.or("provider", host.as_deref().unwrap_or("aws"), values::word)
     };
     let credentials_file = section.optional("credentials_file", values::path);
+    let ca_file = section.optional("ca_file", values::path);
     section.finish(&LATER);
     let url = url?;
     let (written, place) = url.value;
@@ -66,6 +67,7 @@ pub(super) fn read(name: &str, section: Section<'_>) -> Option<Found<Target>> {
         media: media?.value,
         provider: provider.map(|f| f.value),
         credentials_file: credentials_file.map(|f| f.value),
+        ca_file: ca_file.map(|f| f.value),
     };
     Some(Found { value: target, span: url.span })
 }

@@ -172,6 +172,9 @@ pub struct Target {
     pub provider: Option<String>,
     /// `AWS_*` KEY=VALUE lines. `None`: the usual credential chain.
     pub credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) of whoever may vouch for the store. `None`: `AWS_CA_BUNDLE`, else the
+    /// system's authorities.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A target's URL, taken apart.

@@ -56,7 +56,7 @@ pub struct ManifestBuilder<S> {
 
 /// The first rows of another tree's leaf, kept while this tree stands at a leaf's start. When it
 /// turns out to be the whole leaf, nothing needs to be written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     leaf: Arc<Leaf>,
     rows: usize,
@@ -156,6 +156,29 @@ impl<S: BlobSink> ManifestBuilder<S> {
     /// As for [`Self::push`].
     pub fn keep_leaf(&mut self, leaf: &Arc<Leaf>) -> Result<(), ManifestError> {
         (0..leaf.len()).try_for_each(|row| self.keep(leaf, row))
+    }
+
+    /// The tree of the entries so far, finished and stored as if nothing followed; the builder
+    /// goes on as it was. `None` while there is no entry. Costs the open leaf and nodes.
+    ///
+    /// # Errors
+    /// [`ManifestError::Put`]; the builder is of no use then.
+    pub fn so_far(&mut self) -> Result<Option<Root>, ManifestError> {
+        if self.last.is_none() {
+            return Ok(None);
+        }
+        let copy = ManifestBuilder {
+            sink: &mut self.sink,
+            cut_key: self.cut_key,
+            leaf: self.leaf.clone(),
+            first: self.first.clone(),
+            totals: self.totals,
+            levels: self.levels.clone(),
+            last: self.last.clone(),
+            kept: self.kept.clone(),
+            attrs: Vec::new(),
+        };
+        copy.finish().map(|(root, _)| Some(root))
     }
 
     /// Stores what is open. Gives the sink back with the root.

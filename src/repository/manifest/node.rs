@@ -33,7 +33,7 @@ pub(super) struct Child {
 }
 
 /// Collects one node after the other, all of one level.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct NodeWriter {
     level: u8,
     body: Vec<u8>,

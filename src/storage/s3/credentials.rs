@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_s3::config::{Credentials, ProvideCredentials, SharedCredentialsProvider, SharedHttpClient};
 use zeroize::Zeroizing;
 
 use super::options::S3Options;
@@ -19,13 +19,20 @@ const CHAIN_SECONDS_MAX: u64 = 15;
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The SDK's configuration with credentials that were there just now.
-pub(super) async fn load(options: &S3Options, label: &str) -> Result<SdkConfig, StorageError> {
+pub(super) async fn load(
+    options: &S3Options,
+    client: Option<SharedHttpClient>,
+    label: &str,
+) -> Result<SdkConfig, StorageError> {
     let denied = |reason: String| StorageError::Denied {
         place: label.to_owned(),
         action: "finding credentials".to_owned(),
         reason,
     };
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(client) = client {
+        loader = loader.http_client(client);
+    }
     let region = options.region.clone().or(options.endpoint.as_ref().map(|_| "us-east-1".to_owned()));
     if let Some(region) = region {
         loader = loader.region(Region::new(region));

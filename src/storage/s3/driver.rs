@@ -18,6 +18,7 @@ use super::credentials;
 use super::failure::{Failure, root_cause};
 use super::options::{Create, S3Options};
 use super::runtime::block_on;
+use super::trust;
 use crate::base::clock::Timestamp;
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::storage::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
@@ -40,13 +41,16 @@ impl S3Storage {
     /// Finds credentials and makes a client. The bucket isn't asked for anything yet.
     ///
     /// # Errors
-    /// `Denied` without credentials; `BadUrl`, `Io`.
+    /// `Denied` without credentials; `BadUrl`, also for a file of certificates that is none; `Io`.
     pub fn open(options: S3Options) -> Result<Self, StorageError> {
         let label = options.label();
-        let sdk = block_on(credentials::load(&options, &label)).map_err(|source| StorageError::Io {
-            place: label.clone(),
-            action: "starting the network threads".to_owned(),
-            source,
+        let trust = trust::of(&options, &label)?;
+        let sdk = block_on(credentials::load(&options, trust.credentials, &label)).map_err(|source| {
+            StorageError::Io {
+                place: label.clone(),
+                action: "starting the network threads".to_owned(),
+                source,
+            }
         })??;
         if sdk.region().is_none() {
             return Err(StorageError::BadUrl { url: label, reason: "it needs a region".to_owned() });
@@ -64,6 +68,9 @@ impl S3Storage {
             // that some stores refuse.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenSupported);
+        if let Some(client) = trust.store {
+            config = config.http_client(client);
+        }
         if let Some(endpoint) = &options.endpoint {
             config = config.endpoint_url(endpoint);
         }

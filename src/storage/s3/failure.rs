@@ -29,7 +29,7 @@ pub(super) enum Failure {
     /// Full.
     NoSpace,
     /// Not a matter of time: a certificate that isn't trusted.
-    Unreachable(String),
+    Untrusted(String),
     /// Passing.
     Transient(String, Option<Duration>),
     /// Anything else.
@@ -46,7 +46,7 @@ impl Failure {
             (Self::Absent | Self::NoBucket, _) => StorageError::NoPlace { place, what: "bucket" },
             (Self::NoSpace, Some(name)) => StorageError::NoSpace { place, name: name.clone() },
             (Self::Denied(reason), _) => StorageError::Denied { place, action, reason },
-            (Self::Unreachable(reason), _) => StorageError::Unreachable { place, reason },
+            (Self::Untrusted(reason), _) => StorageError::Untrusted { place, reason },
             (Self::Transient(reason, wait), _) => StorageError::Transient { place, action, reason, wait },
             (Self::Unknown(reason) | Self::Other(reason), _) => {
                 StorageError::Unsupported { place, reason: format!("{action} failed: {reason}") }
@@ -163,7 +163,7 @@ fn of_answer(answer: &Answer<'_>) -> Failure {
 fn of_connection(cause: String) -> Failure {
     // A certificate doesn't become good by waiting, and fifteen minutes of silence would hide why.
     if cause.to_lowercase().contains("certificate") {
-        Failure::Unreachable(cause)
+        Failure::Untrusted(cause)
     } else {
         Failure::Transient(cause, None)
     }

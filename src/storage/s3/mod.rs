@@ -10,6 +10,7 @@ mod failure;
 mod listing;
 mod options;
 mod runtime;
+mod trust;
 
 pub use driver::S3Storage;
 pub use options::{Create, S3Options, Timeouts};

@@ -20,6 +20,8 @@ pub struct S3Options {
     pub path_style: Option<bool>,
     /// A private file of `AWS_ACCESS_KEY_ID=...` lines, instead of the chain.
     pub credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that may vouch for the store, instead of the system's.
+    pub ca_file: Option<PathBuf>,
     /// How create-only is held.
     pub create: Create,
     /// How long each wait may last.
@@ -36,6 +38,7 @@ impl S3Options {
             region: None,
             path_style: None,
             credentials_file: None,
+            ca_file: None,
             create: Create::Conditional,
             timeouts: Timeouts::default(),
         }

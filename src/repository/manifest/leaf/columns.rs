@@ -72,7 +72,7 @@ const RUNS: u8 = 1;
 const BYTES: u8 = 2;
 
 /// What a leaf under construction holds of each column.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ColumnsWriter {
     ints: Vec<Vec<u64>>,
     bytes: Vec<Vec<u8>>,

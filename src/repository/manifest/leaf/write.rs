@@ -46,7 +46,7 @@ pub(crate) struct Owner<'a> {
 
 /// A dictionary of ids in the order of their first use. A reference is written as 0 for the next
 /// new id, and k for the one that was new k ids ago: no id can stand there twice or unused.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ids(HashMap<BlobId, usize>);
 
 impl Ids {
@@ -58,7 +58,7 @@ impl Ids {
 }
 
 /// Collects one leaf after the other.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LeafWriter {
     columns: ColumnsWriter,
     entries: usize,
@@ -79,7 +79,7 @@ pub(crate) struct LeafWriter {
 type OwnedOwner = (u32, u32, Vec<u8>, Vec<u8>);
 
 /// What the deltas of the next row are counted from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Before {
     mode: u64,
     mtime_seconds: u64,

@@ -58,6 +58,31 @@ fn a_hundred_thousand_files_come_back_and_are_found_in_few_reads() {
 }
 
 #[test]
+fn a_tree_so_far_is_the_tree_of_the_entries_so_far_and_disturbs_nothing() {
+    let memory = Memory::default();
+    let entries = files(5_000);
+    let whole = write(&entries, &memory);
+    // Kept rows as well as pushed ones may be open when somebody asks.
+    let mut parent = ManifestReader::open(&whole.id, &memory).expect("it was just written");
+    let mut builder = ManifestBuilder::new(CUT, &memory);
+    assert_eq!(builder.so_far().expect("nothing is stored"), None);
+    for (count, entry) in entries.iter().enumerate() {
+        if count % 3 == 0 || count > 3_000 {
+            let row = parent.advance_to(entry.key()).expect("it can be read").expect("it is there").row();
+            let leaf = Arc::clone(parent.leaf().expect("an entry was found"));
+            builder.keep(&leaf, row).expect("entries are in order");
+        } else {
+            builder.push(entry).expect("entries are in order");
+        }
+        if count % 701 == 0 || count == entries.len() - 2 {
+            let so_far = builder.so_far().expect("memory takes all").expect("there are entries");
+            assert_eq!(so_far, write(&entries[..=count], &memory));
+        }
+    }
+    assert_eq!(builder.finish().expect("a root is there").0, whole);
+}
+
+#[test]
 fn a_directory_of_half_a_million_has_several_levels_and_the_same_promises() {
     let memory = Memory::default();
     let count = 500_000u32;

@@ -1,0 +1,8 @@
+//! The commit against everything that may happen between its steps: sweeps, forgetting, lost
+//! answers. The storage is in memory, the sweeper is played.
+
+mod answers;
+mod lost;
+mod order;
+mod stage;
+mod sweeps;

@@ -1,0 +1,170 @@
+//! Step 1 of a commit, for a target that lacks something: objects from the other targets, packs
+//! first, then the index runs that list them. A copy is made of bytes with the right hash only.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::access::Target;
+use super::commit::{Proposal, Surroundings};
+use super::error::RepositoryError;
+use super::format::names::{index_name, pack_name, parse_index_name};
+use crate::base::id::ObjectHash;
+use crate::codec::hash;
+use crate::storage::contract::{ObjectName, Read, Span, StorageError};
+
+/// An object whose bytes don't fit its name is read again this often before it is called damaged.
+const READS_MAX: usize = 3;
+
+/// Packs that nobody can give: absent or damaged wherever they were looked for.
+#[derive(Default)]
+pub(super) struct Gone {
+    packs: HashSet<ObjectHash>,
+    first: Option<String>,
+}
+
+impl Gone {
+    /// Takes the outcome of copying something that these packs stand or fall with. Damage is noted;
+    /// what is a matter of the network or the target comes back as the error it is.
+    pub(super) fn note<T: Default>(
+        &mut self,
+        packs: impl IntoIterator<Item = ObjectHash>,
+        outcome: Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        match outcome {
+            Err(RepositoryError::Damage { place, object, what }) => {
+                self.packs.extend(packs);
+                self.first.get_or_insert_with(|| format!("{object} {what} (looked for at {place})"));
+                Ok(T::default())
+            }
+            other => other,
+        }
+    }
+
+    /// An error when anything is gone.
+    pub(super) fn finish(self, target: &Target) -> Result<(), RepositoryError> {
+        let Some(what) = self.first else { return Ok(()) };
+        let mut packs: Vec<ObjectHash> = self.packs.into_iter().collect();
+        packs.sort_unstable();
+        Err(RepositoryError::Gone { place: target.storage.label().to_owned(), what, packs })
+    }
+}
+
+/// Step 1: copies what the target lacks from the other targets. Returns how many bytes were copied.
+///
+/// # Errors
+/// `Gone` with every pack that nobody can give; whatever the target or a source says.
+pub(crate) fn complete(
+    around: &Surroundings<'_>,
+    target: &Target,
+    proposal: &Proposal,
+) -> Result<u64, RepositoryError> {
+    let storage = target.storage.as_ref();
+    let mut listed = HashSet::new();
+    storage.list("i/", &mut |stat| {
+        listed.extend(parse_index_name(&stat.name).map(|(_, id)| id));
+        ControlFlow::Continue(())
+    })?;
+    let mut copied = 0;
+    let mut gone = Gone::default();
+    for id in proposal.runs.iter().filter(|id| !listed.contains(*id)) {
+        let Some(run) = around.runs.get(id) else {
+            return Err(RepositoryError::Defect { what: "the list of index runs" });
+        };
+        // A run may not stand here without all its packs: one that is gone takes the run along,
+        // and with it every pack that only the run would lead to.
+        let all = || run.iter().map(|pack| pack.hash);
+        let before = gone.packs.len();
+        for pack in run {
+            let name = pack_name(pack.class, &pack.hash);
+            copied += gone.note(all(), copy_missing(around, target, &name, &pack.hash))?;
+        }
+        if gone.packs.len() > before {
+            continue;
+        }
+        storage.sync()?;
+        copied += gone.note(all(), copy_missing(around, target, &index_name(0, id), id))?;
+    }
+    storage.sync()?;
+    gone.finish(target)?;
+    Ok(copied)
+}
+
+/// Copies one object unless it is there. Returns the bytes copied.
+///
+/// # Errors
+/// `Damage` when no source has it with the right bytes; whatever the target or a source says.
+pub(super) fn copy_missing(
+    around: &Surroundings<'_>,
+    target: &Target,
+    name: &ObjectName,
+    expected: &ObjectHash,
+) -> Result<u64, RepositoryError> {
+    if around.cancel.is_cancelled() {
+        return Err(RepositoryError::Cancelled);
+    }
+    if target.storage.head(name)?.is_some() {
+        return Ok(0);
+    }
+    if around.sources.is_empty() {
+        return Err(RepositoryError::Damage {
+            place: target.storage.label().to_owned(),
+            object: name.to_string(),
+            what: "is missing".to_owned(),
+        });
+    }
+    let bytes = fetch_checked(around.sources, name, expected)?;
+    let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    target.storage.put_new(name, bytes)?;
+    around.progress.advance(1, count);
+    Ok(count)
+}
+
+/// An object from the first source whose bytes have the right hash.
+///
+/// # Errors
+/// `Damage` when every source that answers lacks it or has other bytes; else what a source said
+/// that might have it.
+pub(crate) fn fetch_checked(
+    sources: &[Target],
+    name: &ObjectName,
+    expected: &ObjectHash,
+) -> Result<Bytes, RepositoryError> {
+    let mut damaged = None;
+    let mut unknown = None;
+    for source in sources {
+        match read_checked(source, name, expected) {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) => {}
+            Err(error @ RepositoryError::Damage { .. }) => damaged = Some(error),
+            Err(error) => unknown = Some(error),
+        }
+    }
+    // Where one source could not be asked, nobody knows that the object is lost.
+    Err(unknown.or(damaged).unwrap_or_else(|| RepositoryError::Damage {
+        place: sources.iter().map(|source| source.storage.label()).collect::<Vec<_>>().join(", "),
+        object: name.to_string(),
+        what: "is missing".to_owned(),
+    }))
+}
+
+/// The object of one source; `None` when it has none.
+fn read_checked(
+    source: &Target,
+    name: &ObjectName,
+    expected: &ObjectHash,
+) -> Result<Option<Bytes>, RepositoryError> {
+    let mut what = "is not what its name says".to_owned();
+    for _ in 0..READS_MAX {
+        match source.storage.get(name, Span::Whole, Read::Quick) {
+            Ok(bytes) if hash::object(&bytes) == *expected => return Ok(Some(bytes)),
+            Ok(_) => {}
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            // A medium that doesn't give the bytes back has lost them.
+            Err(StorageError::Io { source, .. }) => what = format!("cannot be read: {source}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(RepositoryError::Damage { place: source.storage.label().to_owned(), object: name.to_string(), what })
+}
