@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't prepare its files has failed")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +16,10 @@ use lifeboat::base::error::{Class, Classified};
 use lifeboat::base::progress::Silent;
 use lifeboat::catalog::Catalog;
 use lifeboat::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
-use lifeboat::catalog::runs::Run;
+use lifeboat::catalog::process::Holder;
+use lifeboat::catalog::runs::{Failure, NewRun, Run};
 use lifeboat::catalog::state::StateFolder;
-use lifeboat::catalog::words::{BackupKind, Job, OccurrenceState, RunState};
+use lifeboat::catalog::words::{BackupKind, Cause, Job, OccurrenceState, RunState};
 use lifeboat::daemon::{DaemonError, DaemonOptions, Life, run};
 use lifeboat::policy::load::{Machine, Observed, load};
 
@@ -131,4 +134,75 @@ fn two_daemons_on_one_state_folder_are_one_too_many() {
     assert_eq!((error.class(), error.class().exit_code()), (Class::StateInUse, 11));
     assert_eq!(site.outcome().0, OccurrenceState::Due);
     drop(claim);
+}
+
+/// How a run stands after an attempt at a target where nobody listens, the one after so many.
+fn attempt_at_nobody(credentials_mode: u32, before: u64) -> (RunState, u64) {
+    let site = Site::new(true);
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let credentials = site.dir.path().join("credentials");
+    fs::write(&credentials, "AWS_ACCESS_KEY_ID=a\nAWS_SECRET_ACCESS_KEY=b\n").unwrap();
+    fs::set_permissions(&credentials, fs::Permissions::from_mode(credentials_mode)).unwrap();
+    let policy = format!(
+        "source = [{:?}]\n[targets.cloud]\nurl = \"s3://bucket/letters\"\nendpoint = \"http://127.0.0.1:{port}\"\ncredentials_file = {credentials:?}\n",
+        site.dir.path().join("source"),
+    );
+    fs::write(site.dir.path().join("config/policies/letters.toml"), policy).unwrap();
+    play_attempts(&site, before);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+    command.arg("--config").arg(site.dir.path().join("config")).arg("--state-dir");
+    command.arg(site.dir.path().join("state")).args(["--quiet", "run", "letters", "--incremental"]);
+    command.args(["--occurrence", &site.key.scheduled_at.rfc3339()]);
+    // Our end of the lifeline is held until it has ended.
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let lifeline = child.stdin.take();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    drop(lifeline);
+    let runs = site.outcome().1;
+    assert_eq!(runs.len(), 1, "each attempt is one of the same run");
+    (runs[0].state, runs[0].attempt)
+}
+
+/// A run of the occurrence that waits after so many attempts.
+fn play_attempts(site: &Site, count: u64) {
+    let catalogue = Catalog::open(&site.state().catalogue()).unwrap();
+    let (now, holder) = (SystemClock::new().now(), Holder::this_process());
+    let failure = Failure { code: "E0103".to_owned(), message: "unreachable".to_owned() };
+    let mut run = None;
+    for _ in 0..count {
+        let id = match run.take() {
+            Some(id) => {
+                catalogue.next_attempt(&id, None, &holder, now).unwrap();
+                id
+            }
+            None => {
+                let new = NewRun {
+                    policy: site.key.policy.clone(),
+                    job: site.key.job.clone(),
+                    scheduled_at: Some(site.key.scheduled_at),
+                    cause: Cause::Schedule,
+                    holder: holder.clone(),
+                };
+                catalogue.start_run(&new, now).unwrap()
+            }
+        };
+        catalogue.await_next_attempt(&id, &failure, now).unwrap();
+        run = Some(id);
+    }
+}
+
+#[test]
+fn a_target_that_does_not_answer_is_waited_for() {
+    assert_eq!(attempt_at_nobody(0o600, 0), (RunState::Waiting, 1));
+}
+
+#[test]
+fn a_target_that_never_answers_is_a_failed_run_after_three_attempts() {
+    assert_eq!(attempt_at_nobody(0o600, 2), (RunState::Failed, 3));
+}
+
+#[test]
+fn a_target_that_is_set_up_wrongly_is_not_waited_for() {
+    assert_eq!(attempt_at_nobody(0o644, 0), (RunState::Failed, 1));
 }

@@ -48,7 +48,7 @@ pub fn plan(configuration: &Configuration, now: Timestamp, days: u32) -> PlanVie
             }
         };
         for line in policy.schedule.lines() {
-            add(line.schedule, format!("{:?}", line.kind).to_lowercase());
+            add(line.schedule, line.kind.word().to_owned());
         }
         add(&policy.verify.deep, "verify".to_owned());
         for drill in configuration.drills_of(&policy.id) {

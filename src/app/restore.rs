@@ -4,6 +4,7 @@ use super::error::AppError;
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
+use crate::catalog::Catalog;
 use crate::catalog::copies::Snapshot as Recorded;
 use crate::engine::restore::outcome::RestoreOutcome;
 use crate::engine::restore::request::RestoreRequest;
@@ -86,12 +87,16 @@ struct Candidate<'a> {
 
 /// Copies in the order in which to try them: local targets first, because they are nearest.
 fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec<Candidate<'a>>, Failure> {
+    let catalogue = match site.catalogue() {
+        Ok(catalogue) => catalogue,
+        Err(failure) => return without_catalogue(site, what, from, failure),
+    };
     let (policy, recorded) = match what {
         What::Policy { name, at } => {
             let policy = site.policy(name)?;
-            (policy, newest_verified(site, policy, *at)?)
+            (policy, newest_verified(site, &catalogue, policy, *at)?)
         }
-        What::Snapshot(digits) => match find_recorded(site, digits)? {
+        What::Snapshot(digits) => match find_recorded(site, &catalogue, digits)? {
             Some((policy, recorded)) => (policy, Some(recorded)),
             None => {
                 let known: Vec<&str> = site.configuration.policies.iter().map(|p| p.id.as_str()).collect();
@@ -102,6 +107,21 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
             }
         },
     };
+    let mut targets = nearest_first(policy, from)?;
+    let snapshot = recorded.map(|recorded| recorded.id);
+    if let Some(id) = &snapshot {
+        let copies = catalogue.copies(id)?;
+        // Copies that were read back come before those that only should be there.
+        targets.sort_by_key(|target| {
+            let copy = copies.iter().find(|copy| copy.target == target.name.as_str());
+            !copy.is_some_and(|copy| copy.read_back_at.is_some() && copy.problem.is_none())
+        });
+    }
+    Ok(targets.into_iter().map(|target| Candidate { policy, target, snapshot: snapshot.clone() }).collect())
+}
+
+/// A policy's targets, or the one that was named; folders before services.
+fn nearest_first<'a>(policy: &'a Policy, from: Option<&str>) -> Result<Vec<&'a Planned>, Failure> {
     let mut targets: Vec<&Planned> = policy.targets.iter().collect();
     if let Some(from) = from {
         targets.retain(|target| target.name.as_str() == from);
@@ -113,21 +133,38 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
         }
     }
     targets.sort_by_key(|target| !matches!(target.place, Place::Folder(_)));
-    let snapshot = recorded.map(|recorded| recorded.id);
-    if let Some(id) = &snapshot {
-        let copies = site.catalogue()?.copies(id)?;
-        // Copies that were read back come before those that only should be there.
-        targets.sort_by_key(|target| {
-            let copy = copies.iter().find(|copy| copy.target == target.name.as_str());
-            !copy.is_some_and(|copy| copy.read_back_at.is_some() && copy.problem.is_none())
-        });
+    Ok(targets)
+}
+
+/// With a state folder that is full, read-only or damaged a restore still goes on: the targets know
+/// their snapshots. What isn't known is which copies were read back, and that is said.
+fn without_catalogue<'a>(
+    site: &'a Site,
+    what: &What,
+    from: Option<&str>,
+    failure: Failure,
+) -> Result<Vec<Candidate<'a>>, Failure> {
+    let (policies, snapshot) = match what {
+        What::Policy { at: Some(_), .. } => return Err(failure),
+        What::Policy { name, at: None } => (vec![site.policy(name)?], None),
+        What::Snapshot(digits) => (site.configuration.policies.iter().collect(), Some(digits.clone())),
+    };
+    site.cx.progress.warn(format!("{}; going by what the targets have", failure.message()));
+    let mut candidates = Vec::new();
+    for policy in policies {
+        let targets = nearest_first(policy, from)?.into_iter();
+        candidates.extend(targets.map(|target| Candidate { policy, target, snapshot: snapshot.clone() }));
     }
-    Ok(targets.into_iter().map(|target| Candidate { policy, target, snapshot: snapshot.clone() }).collect())
+    Ok(candidates)
 }
 
 /// The newest snapshot of which a copy was read back; newer ones that were not are named.
-fn newest_verified(site: &Site, policy: &Policy, at: Option<Timestamp>) -> Result<Option<Recorded>, Failure> {
-    let catalogue = site.catalogue()?;
+fn newest_verified(
+    site: &Site,
+    catalogue: &Catalog,
+    policy: &Policy,
+    at: Option<Timestamp>,
+) -> Result<Option<Recorded>, Failure> {
     let mut recorded = catalogue.snapshots(policy.id.as_str())?;
     recorded.retain(|snapshot| at.is_none_or(|at| snapshot.captured_at <= at));
     recorded.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.captured_at));
@@ -166,11 +203,14 @@ fn newest_verified(site: &Site, policy: &Policy, at: Option<Timestamp>) -> Resul
     Ok(newest)
 }
 
-fn find_recorded<'a>(site: &'a Site, digits: &str) -> Result<Option<(&'a Policy, Recorded)>, Failure> {
+fn find_recorded<'a>(
+    site: &'a Site,
+    catalogue: &Catalog,
+    digits: &str,
+) -> Result<Option<(&'a Policy, Recorded)>, Failure> {
     if digits.len() < 8 {
         return Ok(None);
     }
-    let catalogue = site.catalogue()?;
     for policy in &site.configuration.policies {
         for snapshot in catalogue.snapshots(policy.id.as_str())? {
             if snapshot.id.starts_with(digits) {

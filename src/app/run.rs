@@ -8,8 +8,9 @@ use crate::base::error::{Class, Failure};
 use crate::base::id::ObjectHash;
 use crate::catalog::Catalog;
 use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
+use crate::catalog::occurrences::OccurrenceKey;
 use crate::catalog::process::Holder;
-use crate::catalog::runs::{Failure as RunFailure, NewRun, RunEnd, RunId};
+use crate::catalog::runs::{Failure as RunFailure, NewRun, Run, RunEnd, RunId};
 use crate::catalog::targets::Verification;
 use crate::catalog::words::{BackupKind, Cause, Job, Level, RunState, VerifyScope};
 use crate::engine::backup::backup;
@@ -18,6 +19,7 @@ use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice
 use crate::engine::verify::read_back;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
 use crate::policy::model::{AfterRun, Place, Policy};
+use crate::policy::retry::ATTEMPTS_MAX;
 use crate::repository::access::Repository;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshots;
@@ -74,7 +76,8 @@ pub fn run_policy(
     }
 }
 
-/// Begins a run, or the next attempt of the one that was interrupted at the same occurrence.
+/// Begins a run, or the next attempt of the one at the same occurrence that was interrupted or
+/// waits.
 ///
 /// # Errors
 /// Refused while another run of the policy's lane goes on.
@@ -85,13 +88,7 @@ pub(super) fn begin(
     occasion: Occasion,
     now: Timestamp,
 ) -> Result<RunId, Failure> {
-    let last = catalogue.last_run(policy.id.as_str(), &job)?;
-    let interrupted = last.filter(|run| {
-        run.state == RunState::Interrupted
-            && run.scheduled_at.is_some()
-            && run.scheduled_at == occasion.scheduled_at
-    });
-    if let Some(run) = interrupted {
+    if let Some(run) = unfinished(catalogue, policy, &job, occasion)? {
         catalogue.next_attempt(&run.id, None, &Holder::this_process(), now)?;
         return Ok(run.id);
     }
@@ -103,6 +100,42 @@ pub(super) fn begin(
         holder: Holder::this_process(),
     };
     Ok(catalogue.start_run(&new, now)?)
+}
+
+/// The run of this occurrence that another attempt may go on with.
+fn unfinished(
+    catalogue: &Catalog,
+    policy: &Policy,
+    job: &Job,
+    occasion: Occasion,
+) -> Result<Option<Run>, Failure> {
+    let Some(scheduled_at) = occasion.scheduled_at else { return Ok(None) };
+    let key = OccurrenceKey { policy: policy.id.as_str().to_owned(), job: job.clone(), scheduled_at };
+    let run = catalogue.run_of(&key)?;
+    Ok(run.filter(|run| matches!(run.state, RunState::Interrupted | RunState::Waiting)))
+}
+
+/// How a run ends with this failure: it waits for another attempt when the schedule asked for it,
+/// the reason passes and an attempt is left. Whether there is time for one is the scheduler's word.
+///
+/// # Errors
+/// When the catalogue cannot be written.
+pub(super) fn end_failed(
+    site: &Site,
+    catalogue: &Catalog,
+    run: &RunId,
+    failure: &Failure,
+    end: RunEnd,
+) -> Result<RunState, Failure> {
+    let known = catalogue.run(run)?;
+    let may_again = known.scheduled_at.is_some() && known.attempt < ATTEMPTS_MAX;
+    if may_again && failure.class().is_transient() && !site.cx.cancel.is_cancelled() {
+        let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
+        catalogue.await_next_attempt(run, &reason, end.at)?;
+        return Ok(RunState::Waiting);
+    }
+    catalogue.end_run(run, &end)?;
+    Ok(end.state)
 }
 
 fn carry_out(
@@ -309,19 +342,17 @@ fn record_failure(
         _ => RunState::Failed,
     };
     let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
-    catalogue.end_run(
-        run,
-        &RunEnd {
-            state,
-            at: site.cx.clock.now(),
-            job_done: None,
-            snapshot: None,
-            stats: json!({}),
-            failure: Some(reason),
-        },
-    )?;
+    let end = RunEnd {
+        state,
+        at: site.cx.clock.now(),
+        job_done: None,
+        snapshot: None,
+        stats: json!({}),
+        failure: Some(reason),
+    };
+    let state = end_failed(site, catalogue, run, failure, end)?;
     log.append(
-        "run.ended",
+        if state == RunState::Waiting { "run.attempt_failed" } else { "run.ended" },
         json!({
             "policy": policy.id.as_str(),
             "run": run.as_str(),

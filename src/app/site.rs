@@ -216,8 +216,8 @@ impl Site {
                 self.record_targets(policy, &created.probed)?;
                 created.repository
             }
-            (None, true) => match unreached.into_iter().next() {
-                Some(first) => return Err(first.failure),
+            (None, true) => match worth_waiting_for(unreached) {
+                Some(one) => return Err(one.failure),
                 None => {
                     return Err(AppError::Nothing {
                         what: format!("policy {} has no target", policy.id.as_str()),
@@ -305,6 +305,13 @@ impl Unreached {
     pub fn class(&self) -> Class {
         self.failure.class()
     }
+}
+
+/// Of targets that all failed, the one to answer for: one whose reason passes, so that the run is
+/// tried again, or else the first.
+fn worth_waiting_for(mut unreached: Vec<Unreached>) -> Option<Unreached> {
+    let passes = unreached.iter().position(|one| one.class().is_transient()).unwrap_or(0);
+    (passes < unreached.len()).then(|| unreached.swap_remove(passes))
 }
 
 /// Where a snapshot stands in its writer's chain, for a signed head.

@@ -1,5 +1,7 @@
 //! Reading a policy's targets back as a whole, and what that says of each copy.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::error::AppError;
@@ -8,7 +10,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
-use crate::catalog::runs::{Failure as RunFailure, RunEnd};
+use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
 use crate::catalog::targets::Verification;
 use crate::catalog::words::{Job, Level, RunState, VerifyScope};
 use crate::engine::verify::{Depth, VerifyOutcome, verify};
@@ -16,7 +18,7 @@ use crate::policy::model::Policy;
 use crate::repository::access::Repository;
 use crate::repository::snapshots::{self, Snapshot};
 
-use super::run::{Occasion, backup_kind, begin};
+use super::run::{Occasion, backup_kind, begin, end_failed};
 
 /// What verifying a policy found, target by target.
 pub struct PolicyVerify {
@@ -55,7 +57,9 @@ pub fn verify_policy(
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Verify, occasion, now)?;
     let mut result = PolicyVerify { outcomes: Vec::new(), unreached: Vec::new() };
-    for planned in policy.targets.iter().filter(|t| only.is_none_or(|name| t.name.as_str() == name)) {
+    let before = read_before(&catalogue, policy, &run)?;
+    let wanted = |name: &str| only.is_none_or(|only| name == only) && !before.contains(name);
+    for planned in policy.targets.iter().filter(|t| wanted(t.name.as_str())) {
         let one = site.repository_at(planned).and_then(|repository| {
             let outcome = verify_target(site, policy, &repository, depth, &catalogue)?;
             Ok(outcome)
@@ -65,28 +69,55 @@ pub fn verify_policy(
             Err(failure) => result.unreached.push((planned.name.as_str().to_owned(), failure)),
         }
     }
-    let failure = result
-        .unreached
-        .first()
-        .map(|(_, failure)| RunFailure { code: failure.code().to_owned(), message: failure.message() });
-    let state = match (&failure, result.outcomes.is_empty()) {
-        (Some(_), true) => RunState::Failed,
-        _ if result.is_clean() => RunState::Succeeded,
-        _ => RunState::Partial,
-    };
-    catalogue.end_run(
-        &run,
-        &RunEnd {
-            state,
-            at: site.cx.clock.now(),
-            job_done: Some(Job::Verify),
-            snapshot: None,
-            stats: json!({ "targets": result.outcomes.len(), "unreached": result.unreached.len() }),
-            failure,
-        },
-    )?;
+    let answered = !result.outcomes.is_empty() || !before.is_empty();
+    record_end(site, &catalogue, &run, &result, answered)?;
     record_evidence(site, policy, &result)?;
     Ok(result)
+}
+
+/// The targets that earlier attempts of this run read back and found clean: a target that was away
+/// for a while is no reason to read the others twice.
+fn read_before(catalogue: &Catalog, policy: &Policy, run: &RunId) -> Result<BTreeSet<String>, Failure> {
+    let run = catalogue.run(run)?;
+    if run.attempt == 1 {
+        return Ok(BTreeSet::new());
+    }
+    let known = catalogue.last_verifications(policy.id.as_str())?;
+    let read = known.into_iter().filter(|v| v.started_at >= run.started_at && v.damaged == 0);
+    Ok(read.map(|v| v.target).collect())
+}
+
+/// How the verification ended. One that lacks a target whose reason passes is tried again when the
+/// schedule asked: until the next one, a month later, that copy would expire.
+fn record_end(
+    site: &Site,
+    catalogue: &Catalog,
+    run: &RunId,
+    result: &PolicyVerify,
+    answered: bool,
+) -> Result<(), Failure> {
+    let unreached = result.unreached.iter().map(|(_, failure)| failure);
+    let worst = unreached.clone().find(|failure| failure.class().is_transient());
+    let failure = worst.or_else(|| unreached.clone().next());
+    let state = match failure {
+        _ if site.cx.cancel.is_cancelled() => RunState::Cancelled,
+        Some(_) if !answered => RunState::Failed,
+        None if result.is_clean() => RunState::Succeeded,
+        _ => RunState::Partial,
+    };
+    let end = RunEnd {
+        state,
+        at: site.cx.clock.now(),
+        job_done: Some(Job::Verify),
+        snapshot: None,
+        stats: json!({ "targets": result.outcomes.len(), "unreached": result.unreached.len() }),
+        failure: failure.map(|f| RunFailure { code: f.code().to_owned(), message: f.message() }),
+    };
+    match failure {
+        Some(failure) => drop(end_failed(site, catalogue, run, failure, end)?),
+        None => catalogue.end_run(run, &end)?,
+    }
+    Ok(())
 }
 
 fn verify_target(
@@ -191,7 +222,7 @@ fn record_evidence(site: &Site, policy: &Policy, result: &PolicyVerify) -> Resul
 pub fn rebuild_catalogue(site: &Site, policy: &Policy) -> Result<(u64, u64), Failure> {
     let catalogue = site.catalogue()?;
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, site.cx.clock.now())?;
-    let mut ids = std::collections::BTreeSet::new();
+    let mut ids = BTreeSet::new();
     let (mut copies, mut answered, mut last) = (0, false, None);
     for planned in &policy.targets {
         let found = site.repository_at(planned).and_then(|repository| {

@@ -134,6 +134,8 @@ impl Classified for CatalogError {
             Self::Io { .. } | Self::Sql { .. } if self.class() == Class::NoSpace => {
                 "free some space in the state folder, then repeat"
             }
+            Self::Io { .. } => "check the state folder and who may write there, or use another --state-dir",
+            Self::NotFound { .. } => "`lifeboat drill list` and `lifeboat snapshots` show what there is",
             _ => return None,
         };
         Some(text.to_owned())

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::CatalogError;
-use super::occurrences::Period;
+use super::occurrences::{OccurrenceKey, Period};
 use super::open::{Catalog, new_id};
 use super::process::Holder;
 use super::sql::{Row, Session, args};
@@ -171,7 +171,8 @@ impl Catalog {
         Ok(id)
     }
 
-    /// Begins the next attempt: of an interrupted run, or of a running one whose attempt failed.
+    /// Begins the next attempt: of an interrupted or waiting run, or of a running one whose attempt
+    /// failed.
     /// The attempt before is closed with `failure`, or as interrupted without one.
     ///
     /// # Errors
@@ -187,14 +188,17 @@ impl Catalog {
             let run = get(session, id)?;
             match run.state {
                 RunState::Running => {}
-                RunState::Interrupted => no_overlap(session, &run.policy, run.job.lane())?,
+                RunState::Interrupted | RunState::Waiting => {
+                    no_overlap(session, &run.policy, run.job.lane())?
+                }
                 _ => return Err(final_state(&run, "running")),
             }
             let state = if failure.is_some() { RunState::Failed } else { RunState::Interrupted };
             close_attempt(session, id, state, failure, now)?;
             session.execute(
                 "begin an attempt",
-                "UPDATE runs SET state = 'running', ended_at = NULL, attempt = $2, boot_id = $3, pid = $4,
+                "UPDATE runs SET state = 'running', ended_at = NULL, error_code = NULL, error_message = NULL,
+                 attempt = $2, boot_id = $3, pid = $4,
                  pid_started = $5, heartbeat_at = $6 WHERE id = $1",
                 args![
                     &id.0,
@@ -225,14 +229,41 @@ impl Catalog {
         })
     }
 
-    /// Ends a run and its attempt.
+    /// Ends the attempt of a running run, which waits for its next one from here on. Answers how
+    /// many attempts there were.
     ///
     /// # Errors
-    /// Refused, when it is not running or the state isn't final; not found.
+    /// Refused, when it is not running; not found.
+    pub fn await_next_attempt(
+        &self,
+        id: &RunId,
+        failure: &Failure,
+        now: Timestamp,
+    ) -> Result<u64, CatalogError> {
+        self.database.transaction(|session| {
+            let run = get(session, id)?;
+            if run.state != RunState::Running {
+                return Err(final_state(&run, "waiting"));
+            }
+            close_attempt(session, id, RunState::Failed, Some(failure), now)?;
+            session.execute(
+                "let a run wait",
+                "UPDATE runs SET state = 'waiting', ended_at = $2, error_code = $3, error_message = $4
+                 WHERE id = $1",
+                args![&id.0, now, &Some(failure.code.clone()), &Some(failure.message.clone())],
+            )?;
+            Ok(run.attempt)
+        })
+    }
+
+    /// Ends a run and its attempt. A waiting run has no attempt any more.
+    ///
+    /// # Errors
+    /// Refused, when it is neither running nor waiting or the state isn't final; not found.
     pub fn end_run(&self, id: &RunId, end: &RunEnd) -> Result<(), CatalogError> {
         self.database.transaction(|session| {
             let run = get(session, id)?;
-            if run.state != RunState::Running || !end.state.is_final() {
+            if !matches!(run.state, RunState::Running | RunState::Waiting) || !end.state.is_final() {
                 return Err(final_state(&run, end.state.as_str()));
             }
             close_attempt(session, id, end.state, end.failure.as_ref(), end.at)?;
@@ -329,6 +360,23 @@ impl Catalog {
                     "WHERE policy = $1 AND lane = $2 AND state <> 'running' ORDER BY started_at DESC, id DESC LIMIT 1"
                 ),
                 args![policy, job.lane()],
+                read,
+            )
+        })
+    }
+
+    /// The newest run of an occurrence, wherever it stands.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn run_of(&self, key: &OccurrenceKey) -> Result<Option<Run>, CatalogError> {
+        self.database.with(|session| {
+            session.row(
+                "read the run of an occurrence",
+                select!(
+                    "WHERE policy = $1 AND job = $2 AND scheduled_at = $3 ORDER BY started_at DESC, id DESC LIMIT 1"
+                ),
+                args![&key.policy, &key.job, key.scheduled_at],
                 read,
             )
         })

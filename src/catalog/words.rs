@@ -152,7 +152,8 @@ impl OccurrenceState {
 }
 
 words! {
-    /// Where a run or an attempt stands. All are final but `running`, and `interrupted` for a run.
+    /// Where a run or an attempt stands. All are final but `running`, and for a run `interrupted`
+    /// and `waiting`.
     RunState {
         /// It goes on.
         Running = "running",
@@ -164,6 +165,8 @@ words! {
         Failed = "failed",
         /// Its process ended without a word. A run may be tried again.
         Interrupted = "interrupted",
+        /// Its attempt failed for a reason that passes; it is tried again a little later.
+        Waiting = "waiting",
         /// A person or a signal ended it.
         Cancelled = "cancelled",
         /// It took longer than allowed.
@@ -174,7 +177,7 @@ words! {
 impl RunState {
     /// A final state never changes.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Running | Self::Interrupted)
+        !matches!(self, Self::Running | Self::Interrupted | Self::Waiting)
     }
 }
 

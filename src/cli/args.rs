@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::examples;
 use crate::base::size::parse_duration;
 
 /// Backups in three copies, and proof that they come back.
@@ -50,20 +51,28 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole main job on a folder of yours: back up twice, verify, drill, judge 3-2-1, report
+    #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
     /// Read the configuration and print every problem at once; changes nothing
+    #[command(after_help = examples::CHECK)]
     Check,
     /// What will run next, and what would be removed; changes nothing
+    #[command(after_help = examples::PLAN)]
     Plan(PlanArgs),
     /// Back a policy up now, to all its targets in one pass
+    #[command(after_help = examples::RUN)]
     Run(RunArgs),
     /// Every policy: proven or not, why, and until when
+    #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
     /// The snapshots of the policies, and which copies of them stand
+    #[command(after_help = examples::SNAPSHOTS)]
     Snapshots(SnapshotsArgs),
     /// Restore a policy's newest verified snapshot, or the one you name
+    #[command(after_help = examples::RESTORE)]
     Restore(RestoreArgs),
     /// Read copies back and compare every object with its name
+    #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
     /// Restore drills: run, list, show
     #[command(subcommand)]
@@ -72,12 +81,16 @@ pub enum Command {
     #[command(subcommand)]
     Evidence(EvidenceCommand),
     /// Print where a drill's signed report is, or its JSON
+    #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
     /// Fill the catalogue again from the policies' targets after it was lost
+    #[command(after_help = examples::REBUILD)]
     RebuildCatalogue(PolicyArg),
     /// Run the schedule until told to stop
+    #[command(after_help = examples::DAEMON)]
     Daemon(DaemonArgs),
     /// What an error code means and what to do about it
+    #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
     /// Bare repositories, without configuration: for scripts, tests and emergencies
     #[command(subcommand)]
@@ -243,6 +256,7 @@ pub struct VerifyArgs {
 #[derive(Debug, Subcommand)]
 pub enum DrillCommand {
     /// Run a drill now; exit code 16 when it does not pass
+    #[command(after_help = examples::DRILL_RUN)]
     Run {
         /// The drill, by the name of its file, or `POLICY-weekly` for a policy's default drill
         drill: String,
@@ -251,8 +265,10 @@ pub enum DrillCommand {
         occurrence: Option<String>,
     },
     /// The drills of the configuration, when each ran last and what came out
+    #[command(after_help = examples::DRILL_LIST)]
     List,
     /// One drill that ran: verdict, checks, where its report is
+    #[command(after_help = examples::DRILL_SHOW)]
     Show {
         /// The drill's id, such as D-2026-000143
         id: String,
@@ -263,6 +279,7 @@ pub enum DrillCommand {
 #[derive(Debug, Subcommand)]
 pub enum EvidenceCommand {
     /// Check the chain, the heads, the signatures and the reports; needs no configuration and no network
+    #[command(after_help = examples::EVIDENCE_VERIFY)]
     Verify {
         /// The evidence folder (default: the one in the state folder)
         dir: Option<PathBuf>,
@@ -346,6 +363,7 @@ pub struct OneRepoKeyOptional {
 #[derive(Debug, Subcommand)]
 pub enum RepoCommand {
     /// Make a repository at one or several places (the same one everywhere)
+    #[command(after_help = examples::REPO_INIT)]
     Init {
         /// Where and with which passphrase
         #[command(flatten)]
@@ -355,10 +373,13 @@ pub enum RepoCommand {
         pack_size: String,
     },
     /// Back folders up: one read, every copy at once
+    #[command(after_help = examples::REPO_BACKUP)]
     Backup(RepoBackupArgs),
     /// List the snapshots
+    #[command(after_help = examples::REPO_SNAPSHOTS)]
     Snapshots(OneRepo),
     /// List what is in a snapshot
+    #[command(after_help = examples::REPO_LS)]
     Ls {
         /// The repository
         #[command(flatten)]
@@ -369,6 +390,7 @@ pub enum RepoCommand {
         path: Option<PathBuf>,
     },
     /// Restore a snapshot, or paths of it
+    #[command(after_help = examples::REPO_RESTORE)]
     Restore {
         /// The repository
         #[command(flatten)]
@@ -380,6 +402,7 @@ pub enum RepoCommand {
         to: RestoreToArgs,
     },
     /// Read every object and compare it with its name; with the key, also find what is missing
+    #[command(after_help = examples::REPO_VERIFY)]
     Verify {
         /// The repository
         #[command(flatten)]
@@ -389,6 +412,7 @@ pub enum RepoCommand {
         deep: bool,
     },
     /// Copy what the snapshots of one place need to another
+    #[command(after_help = examples::REPO_SYNC)]
     Sync {
         /// The place to copy from
         #[arg(long, value_name = "URL")]
@@ -404,6 +428,7 @@ pub enum RepoCommand {
         access: S3Args,
     },
     /// Objects, bytes, snapshots
+    #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),
 }
 

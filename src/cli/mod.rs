@@ -3,6 +3,7 @@
 pub mod args;
 mod bars;
 mod commands;
+mod examples;
 mod output;
 mod run;
 

@@ -88,7 +88,24 @@ pub(super) fn escape(text: &str) -> String {
     crate::base::display::text(text)
 }
 
+/// What is said below a list that names only the first of so many.
+pub(super) fn more(count: u64, named: usize) -> Option<String> {
+    let unnamed = count.saturating_sub(u64::try_from(named).unwrap_or(u64::MAX));
+    (unnamed > 0).then(|| format!("... and {unnamed} more"))
+}
+
 /// A reader that went away has what it wanted; nothing else can be told to anybody.
 fn finish(result: io::Result<()>) {
     drop(result);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::more;
+
+    #[test]
+    fn what_a_list_leaves_out_is_counted() {
+        assert_eq!(more(120, 100).as_deref(), Some("... and 20 more"));
+        assert_eq!(more(100, 100), None);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::clock::Timestamp;
 use crate::catalog::occurrences::OccurrenceKey;
 use crate::catalog::words::{BackupKind, Job};
 use crate::policy::due::Line;
@@ -12,6 +13,9 @@ use crate::policy::schedule::Schedule;
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3 * 24 * 3600);
 /// A drill keeps its own limit, target by target, and cleans up; this is added before its process is ended.
 const DRILL_GRACE: Duration = Duration::from_secs(15 * 60);
+
+/// The next occurrence is looked for so far ahead; every wait is far shorter.
+const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// The backups of a policy, its verification, or one drill plan.
 #[derive(Clone, Debug)]
@@ -84,6 +88,15 @@ impl Lane {
     /// Whether an occurrence is one of these.
     pub(super) fn holds(&self, key: &OccurrenceKey) -> bool {
         self.policy == key.policy && self.jobs.iter().any(|(job, _)| *job == key.job)
+    }
+
+    /// When an occurrence comes due after `now` that does the work of this job: of the same or a
+    /// stronger one.
+    pub(super) fn next_like(&self, job: &Job, now: Timestamp) -> Option<Timestamp> {
+        let next = |(_, schedule): &(Job, Schedule)| {
+            schedule.occurrences(now, now.plus(AHEAD)).next().map(|next| next.at)
+        };
+        self.jobs.iter().skip(self.kind_of(job)).filter_map(next).min()
     }
 
     /// Whether a job that goes on does the work of these, so that one that comes due is not for later.

@@ -16,12 +16,11 @@ use crate::catalog::Catalog;
 use crate::catalog::CatalogError;
 use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
 use crate::catalog::process::Holder;
-use crate::catalog::runs::{NewRun, Run, RunEnd};
+use crate::catalog::runs::{Failure, NewRun, Run, RunEnd};
 use crate::catalog::words::{Cause, OccurrenceState, RunState};
 use crate::evidence::EvidenceLog;
+use crate::policy::retry::{self, ATTEMPTS_MAX};
 
-/// An occurrence whose process keeps dying is given up after so many attempts.
-const ATTEMPTS_MAX: u64 = 3;
 /// A clock that was set back makes a run look older than its occurrence.
 const CLOCK_SLACK: Duration = Duration::from_secs(24 * 3600);
 
@@ -64,6 +63,8 @@ pub(super) enum Fate {
     Settled,
     /// It is due again.
     Again,
+    /// It is due again at this time.
+    AgainAt(Timestamp),
 }
 
 /// An occurrence, for people.
@@ -99,7 +100,13 @@ impl Records {
     }
 
     /// Settles an occurrence whose process is gone.
-    pub(super) fn close(&self, key: &OccurrenceKey, ending: Ending) -> Result<Fate, DaemonError> {
+    /// `next` is when the next occurrence is due that does the same work.
+    pub(super) fn close(
+        &self,
+        key: &OccurrenceKey,
+        ending: Ending,
+        next: Option<Timestamp>,
+    ) -> Result<Fate, DaemonError> {
         self.catalogue.mark_interrupted(self.clock.now())?;
         let runs = self.runs_of(key)?;
         let Some(run) = runs.last() else {
@@ -108,6 +115,7 @@ impl Records {
         match (run.state, ending) {
             (RunState::Running, _) => Ok(Fate::Alive),
             (RunState::Interrupted, _) => self.close_interrupted(key, &runs),
+            (RunState::Waiting, _) => self.close_waiting(key, run, next),
             (RunState::Cancelled, Ending::WithDaemon) => {
                 self.settle(key, OccurrenceState::Due, "ended with the daemon before it was done")?;
                 Ok(Fate::Again)
@@ -132,6 +140,28 @@ impl Records {
                 self.fail(key, &DaemonError::NoRun { what: name(key), how: exit.to_string() })?;
             }
         }
+        Ok(Fate::Settled)
+    }
+
+    /// An attempt failed for a reason that passes: another one, or the run has failed.
+    fn close_waiting(
+        &self,
+        key: &OccurrenceKey,
+        run: &Run,
+        next: Option<Timestamp>,
+    ) -> Result<Fate, DaemonError> {
+        let failed = retry::Failed {
+            name: &name(key),
+            attempts: run.attempt,
+            at: run.ended_at.unwrap_or(run.started_at),
+            next_occurrence: next,
+        };
+        if let Some(at) = retry::next_attempt(&failed) {
+            self.settle(key, OccurrenceState::Due, &format!("attempt {} failed", run.attempt))?;
+            return Ok(Fate::AgainAt(at));
+        }
+        self.end(run, RunState::Failed, run.failure.clone())?;
+        self.settle(key, OccurrenceState::Done, RunState::Failed.as_str())?;
         Ok(Fate::Settled)
     }
 
@@ -169,7 +199,7 @@ impl Records {
         match self.catalogue.start_run(&new, now) {
             Ok(id) => {
                 let run = self.catalogue.run(&id)?;
-                self.end(&run, RunState::Failed, error)?;
+                self.end(&run, RunState::Failed, Some(error.as_failure()))?;
                 self.settle(key, OccurrenceState::Done, "failed")
             }
             // A person was quicker, and the child found the lane taken.
@@ -184,23 +214,17 @@ impl Records {
     pub(super) fn time_out(&self, key: &OccurrenceKey, limit: Duration) -> Result<(), DaemonError> {
         match self.runs_of(key)?.last() {
             Some(run) if run.state == RunState::Running => {
-                self.end(run, RunState::TimedOut, &DaemonError::TimedOut { what: name(key), limit })
+                let error = DaemonError::TimedOut { what: name(key), limit };
+                self.end(run, RunState::TimedOut, Some(error.as_failure()))
             }
             _ => Ok(()),
         }
     }
 
-    fn end(&self, run: &Run, state: RunState, error: &DaemonError) -> Result<(), DaemonError> {
-        let failure = error.as_failure();
-        let code = failure.code.clone();
-        let end = RunEnd {
-            state,
-            at: self.clock.now(),
-            job_done: None,
-            snapshot: None,
-            stats: json!({}),
-            failure: Some(failure),
-        };
+    fn end(&self, run: &Run, state: RunState, failure: Option<Failure>) -> Result<(), DaemonError> {
+        let code = failure.as_ref().map(|failure| failure.code.clone());
+        let end =
+            RunEnd { state, at: self.clock.now(), job_done: None, snapshot: None, stats: json!({}), failure };
         match self.catalogue.end_run(&run.id, &end) {
             Ok(()) => {}
             // The child was quicker: its own word stands.

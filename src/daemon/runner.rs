@@ -3,7 +3,6 @@
 //! The child records its own run. This room claims the occurrence before the child starts; what
 //! became of it is settled in [`super::ledger`].
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::DaemonError;
@@ -27,12 +26,19 @@ struct Running {
     kill_at: Option<Duration>,
 }
 
+/// An occurrence that waits for its turn.
+struct Queued {
+    going: Going,
+    /// Its next attempt doesn't begin before.
+    ready_at: Duration,
+}
+
 /// Everything that is queued or going on. Times without a date are monotonic.
 pub(super) struct Runner {
     starter: Box<dyn Starter>,
     concurrency: usize,
-    timeouts: BTreeMap<(String, Job), Duration>,
-    queue: Vec<Going>,
+    lanes: Vec<Lane>,
+    queue: Vec<Queued>,
     running: Vec<Running>,
     /// Their processes are gone, or were left by a daemon that is; not settled yet.
     ended: Vec<(Going, Ending)>,
@@ -47,14 +53,10 @@ impl Runner {
         lanes: &[Lane],
         records: &Records,
     ) -> Result<Self, DaemonError> {
-        let timeout_of = |lane: &Lane| {
-            let of_job = |(job, _): &(Job, _)| ((lane.policy.clone(), job.clone()), lane.timeout);
-            lane.jobs.iter().map(of_job).collect::<Vec<_>>()
-        };
         let mut runner = Self {
             starter,
             concurrency: concurrency.max(1),
-            timeouts: lanes.iter().flat_map(timeout_of).collect(),
+            lanes: lanes.to_vec(),
             queue: Vec::new(),
             running: Vec::new(),
             ended: Vec::new(),
@@ -64,7 +66,9 @@ impl Runner {
             let going = Going { key: open.key, since };
             match open.state {
                 OccurrenceState::Running => runner.ended.push((going, Ending::WithDaemon)),
-                _ if runner.timeout_of(&going.key).is_some() => runner.queue.push(going),
+                _ if runner.lane_of(&going.key).is_some() => {
+                    runner.queue.push(Queued { going, ready_at: Duration::ZERO });
+                }
                 _ => {
                     let reason = "the configuration does not name it any more";
                     records.settle(&going.key, OccurrenceState::Missed, reason)?;
@@ -76,13 +80,14 @@ impl Runner {
 
     /// Adds an occurrence that was recorded as due.
     pub(super) fn enqueue(&mut self, key: OccurrenceKey, since: Timestamp) {
-        self.queue.push(Going { key, since });
+        self.queue.push(Queued { going: Going { key, since }, ready_at: Duration::ZERO });
     }
 
     /// What is queued or going on, also where a person or a daemon before this one started it.
     pub(super) fn going(&self, records: &Records) -> Result<Vec<Going>, DaemonError> {
         let ended = self.ended.iter().map(|(going, _)| going);
-        let ours = self.queue.iter().chain(self.running.iter().map(|r| &r.going)).chain(ended);
+        let queued = self.queue.iter().map(|queued| &queued.going);
+        let ours = queued.chain(self.running.iter().map(|r| &r.going)).chain(ended);
         let mut going: Vec<Going> = ours.cloned().collect();
         going.extend(records.running()?);
         Ok(going)
@@ -100,13 +105,17 @@ impl Runner {
             return Ok(());
         }
         let elsewhere = records.running()?;
-        self.queue.sort_by_key(|going| (urgency(&going.key.job), going.key.scheduled_at));
+        let now = records.clock.monotonic();
+        self.queue.sort_by_key(|Queued { going, .. }| (urgency(&going.key.job), going.key.scheduled_at));
         let mut at = 0;
-        while let Some(next) = self.queue.get(at) {
+        while let Some(Queued { going: next, ready_at }) = self.queue.get(at) {
             let ours = self.running.iter().map(|running| &running.going);
             let left = self.ended.iter().map(|(going, _)| going);
             let mut others = ours.chain(left).chain(&elsewhere);
-            if self.is_full_for(&next.key.job) || others.any(|other| other.blocks(&next.key)) {
+            if *ready_at > now
+                || self.is_full_for(&next.key.job)
+                || others.any(|other| other.blocks(&next.key))
+            {
                 at += 1;
                 continue;
             }
@@ -130,7 +139,7 @@ impl Runner {
     fn start(&mut self, records: &Records, key: OccurrenceKey) -> Result<(), DaemonError> {
         match self.starter.start(&key) {
             Ok(process) => {
-                let timeout = self.timeout_of(&key).unwrap_or_default();
+                let timeout = self.lane_of(&key).map(|lane| lane.timeout).unwrap_or_default();
                 let going = Going { key, since: records.clock.now() };
                 let started = records.clock.monotonic();
                 self.running.push(Running { going, process, timeout, started, kill_at: None });
@@ -140,8 +149,8 @@ impl Runner {
         }
     }
 
-    fn timeout_of(&self, key: &OccurrenceKey) -> Option<Duration> {
-        self.timeouts.get(&(key.policy.clone(), key.job.clone())).copied()
+    fn lane_of(&self, key: &OccurrenceKey) -> Option<&Lane> {
+        self.lanes.iter().find(|lane| lane.holds(key))
     }
 
     /// Notices children that ended and ends those that take too long. Answers whether any ended.
@@ -178,12 +187,19 @@ impl Runner {
     pub(super) fn settle(&mut self, records: &Records) -> Result<(), DaemonError> {
         let mut at = 0;
         while let Some((going, ending)) = self.ended.get(at) {
-            match records.close(&going.key, *ending)? {
+            let now = records.clock.now();
+            let next = self.lane_of(&going.key).and_then(|lane| lane.next_like(&going.key.job, now));
+            match records.close(&going.key, *ending, next)? {
                 Fate::Alive => at += 1,
                 Fate::Settled => drop(self.ended.remove(at)),
                 Fate::Again => {
                     let (going, _) = self.ended.remove(at);
-                    self.queue.push(Going { since: records.clock.now(), ..going });
+                    self.enqueue(going.key, records.clock.now());
+                }
+                Fate::AgainAt(time) => {
+                    let (going, _) = self.ended.remove(at);
+                    let ready_at = records.clock.monotonic().saturating_add(time.since(now));
+                    self.queue.push(Queued { going: Going { since: now, ..going }, ready_at });
                 }
             }
         }

@@ -199,6 +199,8 @@ mod tests {
     use super::*;
     use std::process::Command;
 
+    use proptest::prelude::{Strategy, TestCaseError, prop_assert_eq, proptest};
+
     use crate::base::metadata::FileTime;
 
     fn file(path: &str) -> EntryFact {
@@ -251,6 +253,26 @@ mod tests {
         assert_eq!(drawn.len(), 5);
         assert_eq!(picked, Picked::Paths(drawn.iter().cloned().collect()));
         assert_eq!(facts.list_sha256, Some(sha256::hex(&shell.stdout)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pick_is_the_lowest_hashes_whatever_the_order(
+            paths in proptest::collection::hash_set("[a-z/]{1,8}", 0..40)
+                .prop_map(|set| set.into_iter().collect::<Vec<_>>()),
+            count in 0u32..10,
+        ) {
+            let (Picked::Paths(picked), _) = draw(&paths, sample(count), &[]) else {
+                return Err(TestCaseError::fail("a sample is a list"));
+            };
+            let rank = |path: &String| {
+                sha256::hex(format!("{}\n{}\n{path}", "07".repeat(32), "09".repeat(32)).as_bytes())
+            };
+            let mut sorted = paths;
+            sorted.sort_by_key(rank);
+            let expected = sorted.into_iter().take(count as usize).map(String::into_bytes).collect();
+            prop_assert_eq!(picked, expected);
+        }
     }
 
     #[test]

@@ -479,8 +479,9 @@ mod tests {
         plan.checks
             .insert(0, spec("rm", Command::new(argv, Duration::from_secs(3_600), 0).expect("a program")));
         let (out, _state) = drill(&plan, Trouble::None, 1);
-        assert_eq!(out.verdict, Verdict::Pass, "{:?}", out.reasons);
-        assert_eq!(out.checks[0].kind, "manifest");
+        // How long the program takes is no matter here: a busy machine may be late for the RTO.
+        assert!(matches!(out.verdict, Verdict::Pass | Verdict::PassWithFindings), "{:?}", out.reasons);
+        assert_eq!((out.checks[0].kind, out.checks[0].result), ("manifest", CheckResult::Pass));
     }
 
     #[test]

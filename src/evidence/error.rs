@@ -95,7 +95,9 @@ impl Classified for EvidenceError {
             Self::Io { source, .. } if Class::of_io(source) == Class::NoSpace => {
                 "free some space in the state folder, then repeat"
             }
-            Self::Io { .. } => return None,
+            Self::Io { .. } => {
+                "check the folder and who may use it; the evidence is in `evidence` of the state folder"
+            }
             Self::Damaged { .. } => {
                 "run `lifeboat evidence verify`; keep the folder as it is and compare it with a copy"
             }

@@ -10,5 +10,6 @@ pub mod load;
 pub mod model;
 pub mod objective;
 pub mod problem;
+pub mod retry;
 pub mod schedule;
 pub mod state;

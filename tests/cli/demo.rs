@@ -97,6 +97,16 @@ fn a_policy_runs_is_restored_and_survives_the_loss_of_its_catalogue() {
             std::fs::remove_file(file).expect("lost");
         }
     }
+    // A state folder in which nothing can be opened is no obstacle to a restore.
+    std::fs::create_dir(bench.path("state/catalogue.db")).expect("made");
+    let id = before["snapshots"][0]["snapshot"]["id"].as_str().expect("an id");
+    for (number, what) in ["web", id].into_iter().enumerate() {
+        let out = bench.path(&format!("hard{number}"));
+        let ran = lifeboat(&["restore", what, "--to", out.to_str().expect("text"), "--verify"]).exits(0);
+        assert!(ran.err.contains("going by what the targets have"), "{}", ran.err);
+        same(&tree, &out);
+    }
+    std::fs::remove_dir(bench.path("state/catalogue.db")).expect("removed");
     lifeboat(&["rebuild-catalogue"]).exits(0);
     let after = lifeboat(&["snapshots", "--json"]).exits(0).json();
     assert_eq!(after["snapshots"][0]["snapshot"]["id"], before["snapshots"][0]["snapshot"]["id"]);

@@ -9,7 +9,7 @@ mod odd_tree;
 mod s3;
 
 mod demo;
+mod hostile;
 mod refusals;
 mod round_trip;
 mod run;
-mod trouble;

@@ -18,7 +18,12 @@ fn an_odd_tree_comes_back_bit_by_bit_from_each_target_alone() {
         moved(gone, &aside);
         std::fs::remove_dir_all(bench.path("state")).ok();
         let to = out.join(&number.to_string());
-        bench.repo("restore", &[kept], &["latest", "--to", to.to_str().expect("text"), "--verify"]).exits(0);
+        let restored = bench
+            .repo("restore", &[kept], &["latest", "--to", to.to_str().expect("text"), "--verify"])
+            .exits(0);
+        assert!(restored.out.contains("1 socket not made"), "{}", restored.out);
+        let listed = bench.repo("ls", &[kept], &["latest", "--json"]).exits(0);
+        assert_eq!(listed.json()["state"], "ok");
         let differences = odd_tree::compare(&root, &to);
         assert!(differences.is_empty(), "{differences:#?}");
         moved(&aside, gone);

@@ -150,7 +150,7 @@ fn subject(m: &Material<'_>) -> Subject {
     Subject {
         policy: m.policy.id.as_str().to_owned(),
         policy_sha256: Some(m.policy.version.sha256.clone()),
-        tier: Some(format!("{:?}", m.policy.tier).to_lowercase()),
+        tier: Some(m.policy.tier.word().to_owned()),
         snapshot,
         copy: Copy {
             target: m.target.name.as_str().to_owned(),

@@ -71,7 +71,7 @@ fn print_drill(out: Output, drill: &DrillDone) {
         format_bytes(outcome.reads.bytes_from_target),
     ));
     for check in &outcome.checks {
-        let result = format!("{:?}", check.result).to_lowercase();
+        let result = check.result.word();
         out.line(&format!("  {result:<5} {}: {}", escape(&check.id), escape(&check.observed)));
     }
     for finding in &drill.open {

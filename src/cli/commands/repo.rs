@@ -14,7 +14,7 @@ use crate::base::size::{format_bytes, parse_bytes};
 use crate::cli::args::{
     KindArgs, ManyRepos, OneRepo, OneRepoKeyOptional, RepoBackupArgs, RepoCommand, S3Args,
 };
-use crate::cli::output::{JSON_VERSION, Output, escape};
+use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::backup::outcome::BackupOutcome;
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
@@ -148,8 +148,14 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
     for item in &outcome.unread.named {
         out.talk(&format!("unread: {}: {}", escape(&item.path), escape(&item.reason)));
     }
+    if let Some(more) = more(outcome.unread.count, outcome.unread.named.len()) {
+        out.talk(&format!("unread: {more}"));
+    }
     for item in &outcome.changed.named {
         out.talk(&format!("changed: {}: {}", escape(&item.path), escape(&item.reason)));
+    }
+    if let Some(more) = more(outcome.changed.count, outcome.changed.named.len()) {
+        out.talk(&format!("changed: {more}"));
     }
     for target in outcome.targets.iter().filter(|target| !target.complete) {
         let reason = target.reason.as_deref().unwrap_or("no reason given");
@@ -268,16 +274,24 @@ fn optional_password(
 pub(in crate::cli) fn print_verify(out: Output, outcome: &VerifyOutcome) -> u8 {
     let code = if outcome.is_clean() { 0 } else { Class::Damage.exit_code() };
     if out.is_json() {
-        out.json(&json!({ "version": JSON_VERSION, "exit": code, "verify": outcome }));
+        let mut value = json!({ "version": JSON_VERSION, "exit": code, "verify": outcome });
+        value["verify"]["hurt_paths"] = json!(outcome.hurt.iter().map(|hurt| hurt.paths).sum::<u64>());
+        out.json(&value);
         return code;
     }
     for problem in &outcome.problems {
         out.line(&format!("damaged: {} {}", escape(&problem.object), escape(&problem.what)));
     }
+    if let Some(more) = more(outcome.problem_count, outcome.problems.len()) {
+        out.line(&format!("damaged: {more}"));
+    }
     for hurt in &outcome.hurt {
         out.line(&format!("hurt: snapshot {}, {} paths", hurt.snapshot.short(), hurt.paths));
         for path in &hurt.named {
             out.line(&format!("  {}", escape(path)));
+        }
+        if let Some(more) = more(hurt.paths, hurt.named.len()) {
+            out.line(&format!("  {more}"));
         }
     }
     let keyless = if outcome.with_key { "" } else { "; without the key, missing objects are not noticed" };

@@ -37,7 +37,7 @@ pub(super) fn run(
                 "gid": entry.meta.gid,
                 "size": entry.meta.size,
                 "mtime": entry.meta.mtime,
-                "state": format!("{:?}", entry.state),
+                "state": entry.state.word(),
             }));
         } else {
             out.line(&display::path(path));

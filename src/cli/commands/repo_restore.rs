@@ -9,7 +9,7 @@ use crate::app::secrets::read_password;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
 use crate::cli::args::{OneRepo, RestoreToArgs};
-use crate::cli::output::{JSON_VERSION, Output, escape};
+use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::restore::outcome::RestoreOutcome;
 use crate::engine::restore::request::{Mode, Others, RestoreRequest};
@@ -71,6 +71,9 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
         for item in &items.named {
             out.talk(&format!("{word}: {}: {}", escape(&item.path), escape(&item.reason)));
         }
+        if let Some(more) = more(items.count, items.named.len()) {
+            out.talk(&format!("{word}: {more}"));
+        }
     }
     let verb = if to.dry_run { "would restore" } else { "restored" };
     out.line(&format!(
@@ -81,6 +84,13 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
         outcome.others,
         escape(&outcome.target)
     ));
+    if outcome.sockets_not_made > 0 {
+        let sockets = if outcome.sockets_not_made == 1 { "socket" } else { "sockets" };
+        out.line(&format!(
+            "{} {sockets} not made: the program that listens makes its own",
+            outcome.sockets_not_made
+        ));
+    }
     if outcome.removed > 0 {
         out.line(&format!("removed {} entries that the snapshot does not have", outcome.removed));
     }

@@ -198,3 +198,72 @@ fn a_second_daemon_on_a_state_folder_is_refused_and_starts_nothing() {
     assert!(stage.occurrences().is_empty());
     drop(claim);
 }
+
+fn fails_at_first(times: usize) -> Stage {
+    let stage = stage();
+    let failing = Manner { lasts: MINUTE, end: Finale::Unreached };
+    stage.play().next.extend(std::iter::repeat_n(failing, times));
+    stage
+}
+
+/// The attempts of the only run: how each ended, and how long after the one before it began.
+fn attempts(stage: &Stage) -> Vec<(RunState, Duration)> {
+    let runs = stage.runs();
+    assert_eq!(runs.len(), 1, "every attempt belongs to one run");
+    let attempts = stage.catalogue.attempts(&runs[0].id).expect("read");
+    let waits = attempts
+        .windows(2)
+        .map(|two| two[1].started_at.since(two[0].ended_at.expect("the one before has ended")));
+    let waits = std::iter::once(Duration::ZERO).chain(waits);
+    attempts.iter().map(|attempt| attempt.state).zip(waits).collect()
+}
+
+#[test]
+fn what_fails_for_a_reason_that_passes_is_tried_again_a_little_later() {
+    let stage = fails_at_first(2);
+    stage.live(45 * MINUTE);
+    assert_eq!(stage.play().started, vec![eleven(); 3]);
+    assert_eq!(state_of(&stage), OccurrenceState::Done);
+    let run = stage.runs().remove(0);
+    assert_eq!((run.state, run.attempt, run.failure), (RunState::Succeeded, 3, None));
+    let attempts = attempts(&stage);
+    let states: Vec<_> = attempts.iter().map(|(state, _)| *state).collect();
+    assert_eq!(states, [RunState::Failed, RunState::Failed, RunState::Succeeded]);
+    // The clock is looked at every 20 s.
+    assert!((MINUTE..=5 * MINUTE + MINUTE).contains(&attempts[1].1), "{attempts:?}");
+    assert!((MINUTE..=15 * MINUTE + MINUTE).contains(&attempts[2].1), "{attempts:?}");
+}
+
+#[test]
+fn the_third_failed_attempt_is_the_last() {
+    let stage = fails_at_first(9);
+    stage.live(50 * MINUTE);
+    assert_eq!(stage.play().started, vec![eleven(); 3]);
+    assert_eq!(state_of(&stage), OccurrenceState::Done);
+    assert_eq!(stage.runs()[0].state, RunState::Failed);
+}
+
+#[test]
+fn an_attempt_is_left_to_the_next_occurrence_when_that_comes_first() {
+    let stage = Stage::new(START, Tz::UTC, "full = \"daily 01:30\"\nincremental = \"* * * * *\"");
+    stage.play().manner = Manner { lasts: Duration::from_secs(5), end: Finale::Unreached };
+    stage.live(4 * MINUTE);
+    let runs = stage.runs();
+    assert!(runs.len() >= 3, "{runs:?}");
+    for run in &runs {
+        assert_eq!((run.state, run.attempt), (RunState::Failed, 1));
+        assert_eq!(run.failure.as_ref().map(|failure| failure.code.as_str()), Some("E0301"));
+    }
+    assert!(stage.occurrences().iter().all(|o| o.state == OccurrenceState::Done));
+    assert!(stage.evidence().iter().any(|(kind, data)| kind == "run.ended" && data["state"] == "failed"));
+}
+
+#[test]
+fn an_attempt_that_waits_outlives_the_daemon() {
+    let stage = fails_at_first(1);
+    stage.live(2 * MINUTE + Duration::from_secs(10));
+    assert_eq!((state_of(&stage), stage.runs()[0].state), (OccurrenceState::Due, RunState::Waiting));
+    stage.live(10 * MINUTE);
+    assert_eq!(state_of(&stage), OccurrenceState::Done);
+    assert_eq!(attempts(&stage).last().map(|(state, _)| *state), Some(RunState::Succeeded));
+}

@@ -13,7 +13,7 @@ use crate::base::progress::Silent;
 use crate::catalog::Catalog;
 use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
 use crate::catalog::process::Holder;
-use crate::catalog::runs::{NewRun, Run, RunEnd, RunId};
+use crate::catalog::runs::{Failure, NewRun, Run, RunEnd, RunId};
 use crate::catalog::state::StateFolder;
 use crate::catalog::words::{Cause, RunState};
 use crate::daemon::error::DaemonError;
@@ -56,6 +56,8 @@ pub(super) enum Finale {
     Crash,
     /// The same, and it begins every attempt as a new run.
     CrashAnew,
+    /// Its attempt fails for a reason that passes.
+    Unreached,
     /// It ends with this code and records nothing.
     Mute(i32),
     /// It never ends and doesn't listen.
@@ -275,7 +277,8 @@ fn begin(catalogue: &Catalog, key: &OccurrenceKey, end: Finale, now: Timestamp) 
     catalogue.mark_interrupted(now).expect("marked");
     let last = catalogue.last_run(&key.policy, &key.job).expect("read");
     let again = last.filter(|run| {
-        run.state == RunState::Interrupted && run.scheduled_at == Some(key.scheduled_at) && run.job == key.job
+        let may_again = matches!(run.state, RunState::Interrupted | RunState::Waiting);
+        may_again && run.scheduled_at == Some(key.scheduled_at) && run.job == key.job
     });
     if let Some(run) = again {
         catalogue.next_attempt(&run.id, None, &holder, now).expect("the next attempt");
@@ -303,6 +306,17 @@ struct PlayedChild {
 }
 
 impl PlayedChild {
+    /// What `lifeboat run --occurrence` does when no target answers.
+    fn lose(&mut self) {
+        let failure = Failure { code: "E0301".to_owned(), message: "unreachable".to_owned() };
+        let run = self.run.as_ref().filter(|_| self.ended.is_none());
+        if let Some(id) = run.filter(|id| self.catalogue.run(id).expect("read").attempt < 3) {
+            self.catalogue.await_next_attempt(id, &failure, self.clock.now()).expect("it waits");
+            return self.end(Exit::Code(1), None);
+        }
+        self.end(Exit::Code(1), Some(RunState::Failed));
+    }
+
     fn end(&mut self, exit: Exit, state: Option<RunState>) {
         if self.ended.is_some() {
             return;
@@ -330,6 +344,7 @@ impl Child for PlayedChild {
             match self.end {
                 Finale::Success => self.end(Exit::Code(0), Some(RunState::Succeeded)),
                 Finale::Crash | Finale::CrashAnew => self.end(Exit::Signal(11), None),
+                Finale::Unreached => self.lose(),
                 Finale::Mute(code) => self.end(Exit::Code(code), None),
                 Finale::Deaf | Finale::Absent => {}
             }

@@ -17,6 +17,17 @@ pub enum CheckResult {
     Error,
 }
 
+impl CheckResult {
+    /// The word in records.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// What a program printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {

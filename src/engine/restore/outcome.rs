@@ -25,6 +25,8 @@ pub struct RestoreOutcome {
     pub folders: u64,
     /// Symbolic links, pipes, devices, further names of files.
     pub others: u64,
+    /// Sockets: recorded, never made, because only the process that listens can make its own.
+    pub sockets_not_made: u64,
     /// Entries removed because the snapshot doesn't have them.
     pub removed: u64,
     /// Bytes fetched from the target.
@@ -55,6 +57,7 @@ impl RestoreOutcome {
             bytes: 0,
             folders: 0,
             others: 0,
+            sockets_not_made: 0,
             removed: 0,
             bytes_fetched: 0,
             failed: Items::default(),

@@ -22,7 +22,7 @@ use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 use crate::source::files::{
-    Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
+    Aspect, Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
 };
 use crate::storage::contract::Read;
 
@@ -90,11 +90,14 @@ pub fn restore(
     for (path, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
         fail(&mut outcome, &path, &error);
     }
-    for issue in destination.issues().listed {
+    let issues = destination.issues();
+    // A socket is no metadata: it has a number of its own.
+    for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
         let why = format!("{}: {}", issue.aspect, issue.why);
         outcome.metadata_issues.push(display::path(&issue.path), why);
     }
-    outcome.metadata_issues.count = destination.issues().counts.values().sum();
+    let counted = issues.counts.iter().filter(|(aspect, _)| **aspect != Aspect::Socket);
+    outcome.metadata_issues.count = counted.map(|(_, count)| count).sum();
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
@@ -155,6 +158,7 @@ fn count(outcome: &mut RestoreOutcome, wanted: &Wanted) {
             outcome.bytes = outcome.bytes.saturating_add(wanted.entry.meta.size);
         }
         FileKind::Directory => outcome.folders += 1,
+        FileKind::Socket => outcome.sockets_not_made += 1,
         _ => outcome.others += 1,
     }
     if wanted.entry.state == State::Unread {

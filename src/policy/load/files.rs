@@ -236,22 +236,30 @@ impl Loader<'_> {
     }
 
     fn read(&mut self, file: &str) -> Option<(String, Version)> {
-        match self.text(file)? {
-            Ok(read) => Some(read),
-            Err(problem) => {
-                self.problems.push(problem);
-                None
-            }
-        }
+        // It was listed: what is gone now must not silently stop a backup.
+        let problem = match self.text(file) {
+            Some(Ok(read)) => return Some(read),
+            Some(Err(problem)) => problem,
+            None => unreadable(file, &io::Error::from(io::ErrorKind::NotFound)),
+        };
+        self.problems.push(problem);
+        None
     }
 
     /// A file's text and version; `None` when it isn't there.
     fn text(&self, file: &str) -> Option<Result<(String, Version), Problem>> {
+        let path = self.dir.join(file);
         let mut bytes = Vec::new();
-        let read =
-            File::open(self.dir.join(file)).and_then(|f| f.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        let read = std::fs::metadata(&path).and_then(|metadata| {
+            if !metadata.is_file() {
+                // Opening a pipe would wait for its writer.
+                return Err(io::Error::other("it is not a regular file"));
+            }
+            File::open(&path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)
+        });
         match read {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // A link to nothing is there, and was meant to be more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return None,
             Err(error) => return Some(Err(unreadable(file, &error))),
             Ok(length) if u64::try_from(length).is_ok_and(|l| l > FILE_BYTES_MAX) => {
                 let complaint = Complaint::new(Sort::Unreadable, "the file is larger than 1 MiB", "split it");

@@ -53,6 +53,17 @@ pub enum Tier {
     Critical,
 }
 
+impl Tier {
+    /// The word in the file and in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Important => "important",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 /// Recovery objectives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Objective {
@@ -87,6 +98,17 @@ pub enum BackupKind {
     Differential,
     /// Reads and hashes every byte.
     Full,
+}
+
+impl BackupKind {
+    /// The word in the file and in views.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Incremental => "incremental",
+            Self::Differential => "differential",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// `[schedule]`: when backups run.

@@ -18,6 +18,15 @@ pub enum State {
 }
 
 impl State {
+    /// The word in views.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ChangedWhileRead => "changed_while_read",
+            Self::Unread => "unread",
+        }
+    }
+
     pub(super) fn from_u64(number: u64) -> Option<Self> {
         [Self::Ok, Self::ChangedWhileRead, Self::Unread].into_iter().find(|s| *s as u64 == number)
     }

@@ -1,0 +1,150 @@
+//! What stands below the help of each command: an example, and what its exit codes mean.
+
+pub(super) const DEMO: &str = "\
+Example: lifeboat demo /srv/www
+         lifeboat demo /srv/www --s3 s3://bucket/demo --endpoint http://host:8333
+
+Exit codes: 0 everything worked, whatever the 3-2-1 verdict; 1 failed; 2 usage; 13 damage found; 16 a drill did not pass; 130 cancelled.";
+pub(super) const CHECK: &str = "\
+Example: lifeboat --config /etc/lifeboat check
+
+Exit codes: 0 good, warnings included; 2 problems; 130 cancelled.";
+pub(super) const PLAN: &str = "\
+Example: lifeboat plan --days 7
+
+Exit codes: 0 done; 2 the configuration has problems; 130 cancelled.";
+pub(super) const RUN: &str = "\
+Example: lifeboat run web
+         lifeboat run web --full
+
+Exit codes: 0 every target has the snapshot; 1 failed; 2 configuration; 3 a target lacks it or items are unread;
+12 wrong key; 13 damage found; 14 another run of the policy goes on; 130 cancelled.";
+pub(super) const STATUS: &str = "\
+Example: lifeboat status
+         lifeboat status web --nagios
+
+Exit codes: 0 the 3-2-1 rule and the RPO are met; 15 they are not; 2 configuration; with --nagios 0 to 3; 130 cancelled.";
+pub(super) const SNAPSHOTS: &str = "\
+Example: lifeboat snapshots web
+
+Exit codes: 0 done; 2 configuration; 130 cancelled.";
+pub(super) const RESTORE: &str = "\
+Example: lifeboat restore web --to /srv/restored
+         lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
+
+Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 12 wrong key; 13 damage found; 14 something is in the
+way (see --overwrite); 130 cancelled.";
+pub(super) const VERIFY: &str = "\
+Example: lifeboat verify web
+         lifeboat verify web --target cloud --deep
+
+Exit codes: 0 nothing wrong; 1 a target was not reached; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const DRILL_RUN: &str = "\
+Example: lifeboat drill run web-weekly
+
+Exit codes: 0 passed; 16 not passed; 1 failed; 2 usage or configuration; 130 cancelled.";
+pub(super) const DRILL_LIST: &str = "\
+Example: lifeboat drill list --json
+
+Exit codes: 0 done; 2 configuration; 130 cancelled.";
+pub(super) const DRILL_SHOW: &str = "\
+Example: lifeboat drill show D-2026-000143
+
+Exit codes: 0 done; 1 there is none; 130 cancelled.";
+pub(super) const EVIDENCE_VERIFY: &str = "\
+Example: lifeboat evidence verify /var/lib/lifeboat/evidence --pub-key trusted.pem
+
+Exit codes: 0 intact; 1 unreadable; 13 changed, cut or rewritten; 130 cancelled.";
+pub(super) const REPORT: &str = "\
+Example: lifeboat report D-2026-000143
+         lifeboat report --json
+
+Exit codes: 0 done; 1 there is none; 130 cancelled.";
+pub(super) const REBUILD: &str = "\
+Example: lifeboat rebuild-catalogue web
+
+Exit codes: 0 done; 1 no target was reached; 2 configuration; 130 cancelled.";
+pub(super) const DAEMON: &str = "\
+Example: lifeboat --config /etc/lifeboat daemon
+
+Exit codes: 0 stopped in order; 2 configuration; 11 the state folder has a daemon already; 130 cancelled.";
+pub(super) const EXPLAIN: &str = "\
+Example: lifeboat explain E0106
+
+Exit codes: 0 done; 2 there is no such code; 130 cancelled.";
+pub(super) const REPO_INIT: &str = "\
+Example: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --password-file passphrase
+
+Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 130 cancelled.";
+pub(super) const REPO_BACKUP: &str = "\
+Example: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
+
+Exit codes: 0 every place has the snapshot; 1 failed, without a snapshot; 2 usage; 3 a place lacks it or items are unread;
+10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_SNAPSHOTS: &str = "\
+Example: lifeboat repo snapshots --repo /mnt/nas/www --password-file passphrase
+
+Exit codes: 0 done; 1 unreachable; 10 no repository; 12 wrong key; 13 a snapshot is damaged; 130 cancelled.";
+pub(super) const REPO_LS: &str = "\
+Example: lifeboat repo ls --repo /mnt/nas/www --password-file passphrase latest docs
+
+Exit codes: 0 done; 1 no such snapshot or path; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_RESTORE: &str = "\
+Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
+
+Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 10 no repository; 12 wrong key; 13 damage found;
+14 something is in the way (see --overwrite); 130 cancelled.";
+pub(super) const REPO_VERIFY: &str = "\
+Example: lifeboat repo verify --repo /mnt/nas/www --password-file passphrase --deep
+
+Exit codes: 0 nothing wrong; 1 unreachable; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_SYNC: &str = "\
+Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
+
+Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const REPO_STATS: &str = "\
+Example: lifeboat repo stats --repo /mnt/nas/www
+
+Exit codes: 0 done; 1 unreachable; 10 no repository; 12 wrong key; 130 cancelled.";
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, CommandFactory};
+
+    use crate::cli::args::Cli;
+
+    fn every_leaf(command: &Command, look: &mut dyn FnMut(&Command)) {
+        let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        below.iter().for_each(|command| every_leaf(command, look));
+        if below.is_empty() {
+            look(command);
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example_that_parses_and_its_exit_codes() {
+        let mut leaves = 0;
+        every_leaf(&Cli::command(), &mut |command| {
+            leaves += 1;
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Exit codes: 0 "), "{}: {help}", command.get_name());
+            let examples: Vec<&str> = help
+                .lines()
+                .filter_map(|line| line.split_once("lifeboat "))
+                .map(|(_, words)| words)
+                .collect();
+            assert!(!examples.is_empty(), "{} has no example", command.get_name());
+            for example in examples {
+                let words = std::iter::once("lifeboat").chain(example.split_whitespace());
+                let parsed = Cli::command().try_get_matches_from(words);
+                assert!(parsed.is_ok(), "`lifeboat {example}`: {:?}", parsed.err().map(|e| e.to_string()));
+                assert!(
+                    example.contains(command.get_name()),
+                    "{example} is no example of {}",
+                    command.get_name()
+                );
+            }
+        });
+        assert!(leaves >= 24, "{leaves}");
+    }
+}
