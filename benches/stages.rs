@@ -26,11 +26,12 @@ use lifeboat::codec::compress::{Compression, Compressor, Decompressor};
 use lifeboat::codec::hash;
 use lifeboat::codec::seal;
 use lifeboat::codec::sign::Signer;
+use lifeboat::repository::error::RepositoryError;
 use lifeboat::repository::format::index_run::{IndexRun, RunEntry, RunPack};
 use lifeboat::repository::format::keys::{BlobKind, EpochKeys, RootKeys};
 use lifeboat::repository::format::names::PackClass;
 use lifeboat::repository::format::pack::{BlobRow, FinishedPack, PackBuilder, PackDirectory, PackIdentity};
-use lifeboat::repository::index::Index;
+use lifeboat::repository::index::{Ground, Index, RunSource};
 use lifeboat::repository::manifest::{
     BlobSink, BlobSource, Content, Entry, Key, ManifestBuilder, ManifestReader, NodeKind, Root, State,
 };
@@ -341,20 +342,33 @@ fn run() -> IndexRun {
     IndexRun { packs: packs.collect(), entries }
 }
 
-fn index() -> Index {
-    let mut index = Index::default();
-    index.add(&ObjectHash::new([1; 32]), &run(), 1);
-    index.sort();
-    index
+/// Gives one run over and over.
+struct OneRun(IndexRun);
+
+impl RunSource for OneRun {
+    fn run(&self, _: &ObjectHash) -> Result<IndexRun, RepositoryError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn index(source: &Arc<OneRun>) -> Index {
+    let source: Arc<dyn RunSource> = Arc::<OneRun>::clone(source);
+    Index::open(Ground::new(None), &KEYS, &REPO, source, &[ObjectHash::new([1; 32])]).expect("it opens").0
+}
+
+#[divan::bench(sample_count = 10)]
+fn index_build(bencher: Bencher) {
+    let source = Arc::new(OneRun(run()));
+    bencher.counter(ItemsCount::new(INDEX_BLOBS)).bench_local(|| index(&source));
 }
 
 #[divan::bench(args = [true, false])]
 fn index_look_up(bencher: Bencher, there: bool) {
-    let index = index();
+    let index = index(&Arc::new(OneRun(run())));
     let first = if there { 0 } else { INDEX_BLOBS };
     let wanted: Vec<BlobId> = (0..1000).map(|n| blob_id(first + n * 397)).collect();
     bencher.counter(ItemsCount::new(wanted.len())).bench_local(|| {
-        let found = wanted.iter().filter(|id| index.locations(id).next().is_some()).count();
+        let found = wanted.iter().filter(|id| index.first(id).expect("it is read").is_some()).count();
         assert_eq!(found, if there { wanted.len() } else { 0 });
     });
 }

@@ -69,15 +69,17 @@ fn walk(
     cx: &Context,
 ) -> Result<(), EngineError> {
     let mut last = (BlobId::default(), true);
-    let mut stands = |id: &BlobId| {
+    let mut stands = |id: &BlobId| -> Result<bool, EngineError> {
         // Neighbours share their group: one look-up serves them all.
         if last.0 != *id {
             let index = reader.index();
-            let whole =
-                index.locations(id).any(|at| index.pack(at.pack).is_some_and(|p| !lost.contains(&p.hash)));
+            let mut whole = false;
+            for at in index.locations(id)? {
+                whole |= index.pack(at.pack)?.is_some_and(|pack| !lost.contains(&pack.hash));
+            }
             last = (*id, whole);
         }
-        last.1
+        Ok(last.1)
     };
     let mut entries = ManifestReader::open(root, Nodes(reader))?;
     while let Some(entry) = entries.next_entry()? {
@@ -86,12 +88,18 @@ fn walk(
         }
         let whole = match &entry.content {
             Content::None => true,
-            Content::Group { blob, .. } => stands(blob),
-            Content::Chunks(chunks) => chunks.iter().all(|chunk| stands(&chunk.id)),
+            Content::Group { blob, .. } => stands(blob)?,
+            Content::Chunks(chunks) => {
+                let mut whole = true;
+                for chunk in chunks {
+                    whole &= stands(&chunk.id)?;
+                }
+                whole
+            }
             Content::ChunkList { .. } => {
                 let mut whole = true;
                 for chunk in entries.chunks((&entry.content).into()) {
-                    whole &= stands(&chunk?.id);
+                    whole &= stands(&chunk?.id)?;
                 }
                 whole
             }

@@ -74,7 +74,7 @@ pub fn stats(target: &Target, keyed: Option<&Repository>) -> Result<Stats, Engin
     let (mut blobs, mut newest_source_bytes) = (None, None);
     if let Some(repository) = keyed {
         let loaded = load::load(repository, std::slice::from_ref(target))?;
-        blobs = Some(u64::try_from(loaded.index.blobs()).unwrap_or(u64::MAX));
+        blobs = Some(loaded.index.blobs());
         let (snapshots, _) = snapshots::load_all(repository, target)?;
         newest_source_bytes = snapshots.last().map(|s| s.body.roots.iter().map(|root| root.bytes).sum());
     }

@@ -101,7 +101,7 @@ pub fn sync(
     let around = Surroundings {
         repository,
         sources: &sources,
-        runs: &loaded.runs,
+        runs: &loaded.index,
         progress: cx.progress.as_ref(),
         cancel: &cx.cancel,
     };

@@ -25,7 +25,7 @@ use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_
 use crate::repository::format::pack::{PackDirectory, PackIdentity};
 use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_matches;
-use crate::repository::index::{Index, IndexedPack};
+use crate::repository::index::Index;
 use crate::repository::load;
 use crate::repository::needs;
 use crate::repository::snapshots;
@@ -397,14 +397,14 @@ fn find_missing(
             findings
                 .add(snapshot.name.proposal().to_string(), "carries no signature that verifies".to_owned());
         }
-        for run in snapshot.body.index_runs.iter().filter(|run| !listed.contains(run)) {
+        for run in snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err()) {
             findings.add(index_name(0, run).to_string(), "is missing".to_owned());
         }
         let mut missing: BTreeMap<ObjectHash, PackClass> = BTreeMap::new();
         match needs::packs_of(repository, target, &loaded.index, snapshot) {
             Ok(packs) => {
                 for (class, hash) in packs {
-                    if lost.contains(&hash) || loaded.index.number_of(&hash).is_none() {
+                    if lost.contains(&hash) || loaded.index.number_of(&hash)?.is_none() {
                         missing.insert(hash, class);
                     }
                 }
@@ -414,7 +414,7 @@ fn find_missing(
             }
         }
         for (hash, class) in &missing {
-            if loaded.index.number_of(hash).is_none() {
+            if loaded.index.number_of(hash)?.is_none() {
                 findings.add(pack_name(*class, hash).to_string(), "is in no index run".to_owned());
             }
         }
@@ -440,6 +440,7 @@ fn find_lost(
 ) -> Result<HashSet<ObjectHash>, EngineError> {
     let mut late = Vec::new();
     for pack in index.packs() {
+        let (_, pack) = pack?;
         let name = pack_name(pack.class, &pack.hash);
         if !lock(&findings.seen).contains(&name) {
             match target.storage.head(&name)? {
@@ -450,8 +451,14 @@ fn find_lost(
     }
     read_all(target, &late, (depth == Depth::Blobs).then_some(repository), findings, cx)?;
     let bad = lock(&findings.bad);
-    let is_bad = |pack: &&IndexedPack| bad.contains(&pack_name(pack.class, &pack.hash));
-    Ok(index.packs().iter().filter(is_bad).map(|pack| pack.hash).collect())
+    let mut lost = HashSet::new();
+    for pack in index.packs().filter(|_| !bad.is_empty()) {
+        let (_, pack) = pack?;
+        if bad.contains(&pack_name(pack.class, &pack.hash)) {
+            lost.insert(pack.hash);
+        }
+    }
+    Ok(lost)
 }
 
 fn count(len: usize) -> u64 {

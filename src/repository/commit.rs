@@ -8,17 +8,15 @@
 //! The order is the safety; nothing here may be reordered or answered from a cache. A proposal
 //! that is not confirmed is abandoned, never deleted: it is no backup to anybody.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use super::access::{Repository, Target};
 use super::copy::{Gone, copy_missing};
 use super::error::RepositoryError;
-use super::format::index_run::RunPack;
 use super::format::names::{PackClass, SnapshotName, content_hash, pack_name};
 use super::format::plan::PlanBody;
 use super::format::snapshot::confirmation_body;
+use super::index::Index;
 use super::{presence, snapshots};
 use crate::base::cancel::Cancel;
 use crate::base::clock::Timestamp;
@@ -63,14 +61,30 @@ pub(crate) struct NeededPack {
     pub(crate) covered: bool,
 }
 
+/// The index runs that are known.
+pub(crate) trait KnownRuns {
+    /// The packs that a run lists; `None` for one that nobody knows.
+    ///
+    /// # Errors
+    /// Whatever the local index says.
+    fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError>;
+}
+
+impl KnownRuns for Index {
+    fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError> {
+        let packs = self.packs_of_run(run)?;
+        Ok(packs.map(|packs| packs.into_iter().map(|pack| (pack.class, pack.hash)).collect()))
+    }
+}
+
 /// What a commit is carried out with.
 pub(crate) struct Surroundings<'a> {
     /// The opened repository.
     pub(crate) repository: &'a Repository,
     /// Where missing objects may be copied from.
     pub(crate) sources: &'a [Target],
-    /// The index runs known, by id.
-    pub(crate) runs: &'a HashMap<ObjectHash, Vec<RunPack>>,
+    /// The index runs known.
+    pub(crate) runs: &'a dyn KnownRuns,
     /// Who listens.
     pub(crate) progress: &'a dyn Progress,
     /// Raised when the work should stop.

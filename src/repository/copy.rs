@@ -69,16 +69,16 @@ pub(crate) fn complete(
     let mut copied = 0;
     let mut gone = Gone::default();
     for id in proposal.runs.iter().filter(|id| !listed.contains(*id)) {
-        let Some(run) = around.runs.get(id) else {
+        let Some(run) = around.runs.packs_of(id)? else {
             return Err(RepositoryError::Defect { what: "the list of index runs" });
         };
         // A run may not stand here without all its packs: one that is gone takes the run along,
         // and with it every pack that only the run would lead to.
-        let all = || run.iter().map(|pack| pack.hash);
+        let all = || run.iter().map(|(_, hash)| *hash);
         let before = gone.packs.len();
-        for pack in run {
-            let name = pack_name(pack.class, &pack.hash);
-            copied += gone.note(all(), copy_missing(around, target, &name, &pack.hash))?;
+        for (class, hash) in &run {
+            let name = pack_name(*class, hash);
+            copied += gone.note(all(), copy_missing(around, target, &name, hash))?;
         }
         if gone.packs.len() > before {
             continue;

@@ -107,6 +107,9 @@ pub enum RepositoryError {
         /// The class of the first reason.
         class: Class,
     },
+    /// A file of the local index failed, and no other place took its bytes.
+    #[error("the local index cannot be read or written")]
+    LocalIndex(#[from] std::io::Error),
     /// Somebody asked to stop.
     #[error("cancelled; what was stored so far is kept and is not stored again")]
     Cancelled,
@@ -130,7 +133,7 @@ impl Classified for RepositoryError {
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
             Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } => Class::Damage,
             Self::NoSnapshot { .. } => Class::NotFound,
-            Self::Busy { .. } | Self::Defect { .. } => Class::Failed,
+            Self::Busy { .. } | Self::Defect { .. } | Self::LocalIndex(_) => Class::Failed,
             Self::NoTarget { class, .. } => *class,
             Self::Cancelled => Class::Cancelled,
         }
@@ -154,6 +157,7 @@ impl Classified for RepositoryError {
             Self::Cancelled => "E0390",
             Self::Defect { .. } => "E0391",
             Self::Gone { .. } => "E0392",
+            Self::LocalIndex(_) => "E0393",
         }
     }
 
@@ -180,6 +184,9 @@ impl Classified for RepositoryError {
             Self::Ambiguous { .. } => "give more digits of the id".to_owned(),
             Self::Busy { .. } => "run the same command again; what is stored already is not stored twice".to_owned(),
             Self::NoTarget { .. } => "see the reasons; the next run stores only what is missing".to_owned(),
+            Self::LocalIndex(_) => {
+                "make room in the state folder or in the folder for temporary files; nothing stored is affected, and the local index is made anew by the next run".to_owned()
+            }
             Self::Cancelled => "run the same command again to go on".to_owned(),
             Self::Defect { .. } => return None,
         })

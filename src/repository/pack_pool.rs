@@ -4,7 +4,8 @@
 //! neighbours in a pack; metadata has a pack of its own. Which blobs are new is decided here, once
 //! for each id, so that two workers with the same chunk store it once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,11 +14,11 @@ use super::access::Repository;
 use super::buffers::Buffers;
 use super::error::RepositoryError;
 use super::fan_out::FanOut;
-use super::format::index_run::{IndexRun, RunEntry, RunPack};
+use super::format::index_run::{ENTRIES_MAX, IndexRun, PACKS_MAX, RunEntry, RunPack};
 use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
 use super::format::pack::{BlobRow, PackBuilder, PackIdentity};
-use super::index::{Index, Location};
+use super::index::{Ground, Index, Location, SessionBlobs};
 use crate::base::cancel::Cancel;
 use crate::base::entropy;
 use crate::base::id::BlobId;
@@ -71,7 +72,9 @@ pub(crate) struct PackPool<'s> {
     cancel: Cancel,
     data: Vec<Mutex<Option<OpenPack>>>,
     meta: Mutex<Option<OpenPack>>,
-    own: Mutex<HashMap<BlobId, u32>>,
+    own: Mutex<SessionBlobs>,
+    /// What a look-up said that could not answer.
+    trouble: Mutex<Option<RepositoryError>>,
     finished: Mutex<Finished>,
     settled: Condvar,
     next_number: AtomicU64,
@@ -118,7 +121,8 @@ impl<'s> PackPool<'s> {
             cancel,
             data: (0..data_packs.max(2)).map(|_| Mutex::new(None)).collect(),
             meta: Mutex::new(None),
-            own: Mutex::default(),
+            own: Mutex::new(SessionBlobs::new(Ground::new(repository.cache().map(Path::to_path_buf)))),
+            trouble: Mutex::default(),
             finished: Mutex::default(),
             settled: Condvar::new(),
             next_number: AtomicU64::new(0),
@@ -131,18 +135,35 @@ impl<'s> PackPool<'s> {
         &self.figures
     }
 
-    /// Where a blob is, if this session or the index has it.
+    /// Where a blob is, if this session or the index has it. A look-up that fails says that
+    /// nobody has it, and is an error of the next [`PackPool::store`] or [`PackPool::close_all`].
     pub(crate) fn home(&self, id: &BlobId) -> Option<Home> {
-        if let Some(number) = lock(&self.own).get(id) {
-            return Some(Home::Own(*number));
+        self.look_up(id).unwrap_or_else(|error| {
+            lock(&self.trouble).get_or_insert(error);
+            None
+        })
+    }
+
+    fn look_up(&self, id: &BlobId) -> Result<Option<Home>, RepositoryError> {
+        if let Some(number) = lock(&self.own).get(id)? {
+            return Ok(Some(Home::Own(number)));
         }
-        self.index.locations(id).next().map(Home::Indexed)
+        Ok(self.index.first(id)?.map(Home::Indexed))
+    }
+
+    /// Whether every look-up could be answered.
+    ///
+    /// # Errors
+    /// What the first one said that could not.
+    pub(crate) fn check(&self) -> Result<(), RepositoryError> {
+        lock(&self.trouble).take().map_or(Ok(()), Err)
     }
 
     /// Stores a blob unless it is there already.
     ///
     /// # Errors
-    /// `Cancelled` while waiting for a buffer; format errors are defects.
+    /// `Cancelled` while waiting for a buffer; `LocalIndex`, also of a look-up before; format
+    /// errors are defects.
     pub(crate) fn store(
         &self,
         kind: BlobKind,
@@ -151,7 +172,8 @@ impl<'s> PackPool<'s> {
         scratch: &mut Scratch,
         fan_out: &FanOut<'_>,
     ) -> Result<(), RepositoryError> {
-        if self.home(id).is_some() {
+        self.check()?;
+        if self.look_up(id)?.is_some() {
             return Ok(());
         }
         scratch.stored.clear();
@@ -172,10 +194,12 @@ impl<'s> PackPool<'s> {
         };
         let full = {
             let mut open = lock(slot);
-            if lock(&self.own).contains_key(id) {
+            let number = self.open_if_needed(&mut open, kind.class())?;
+            // Of two workers with the same chunk one gets it. Whoever sees the claim may rely on
+            // it: the pack is not closed before this slot is free again.
+            if !lock(&self.own).claim(id, number)? {
                 return Ok(());
             }
-            self.open_if_needed(&mut open, kind.class())?;
             self.push(&mut open, &row, &scratch.stored)?
         };
         self.figures.blobs.fetch_add(1, Ordering::Relaxed);
@@ -190,19 +214,17 @@ impl<'s> PackPool<'s> {
         &self,
         open: &mut MutexGuard<'_, Option<OpenPack>>,
         class: PackClass,
-    ) -> Result<(), RepositoryError> {
-        if open.is_none() {
-            let buffer = self.buffers.take(&self.cancel).ok_or(RepositoryError::Cancelled)?;
-            let identity =
-                PackIdentity { class, epoch: 0, repo: self.repository.id(), writer: self.signer.id() };
-            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-            **open = Some(OpenPack {
-                number: u32::try_from(number)
-                    .map_err(|_| RepositoryError::Defect { what: "the pack counter" })?,
-                builder: PackBuilder::new(identity, buffer),
-            });
+    ) -> Result<u32, RepositoryError> {
+        if let Some(pack) = open.as_ref() {
+            return Ok(pack.number);
         }
-        Ok(())
+        let buffer = self.buffers.take(&self.cancel).ok_or(RepositoryError::Cancelled)?;
+        let identity = PackIdentity { class, epoch: 0, repo: self.repository.id(), writer: self.signer.id() };
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let number =
+            u32::try_from(number).map_err(|_| RepositoryError::Defect { what: "the pack counter" })?;
+        **open = Some(OpenPack { number, builder: PackBuilder::new(identity, buffer) });
+        Ok(number)
     }
 
     /// Adds a sealed blob; gives the pack back when it is full.
@@ -216,7 +238,6 @@ impl<'s> PackPool<'s> {
             return Err(RepositoryError::Defect { what: "an open pack" });
         };
         pack.builder.push(row, stored)?;
-        lock(&self.own).insert(row.id, pack.number);
         let full = pack.builder.bytes() >= self.repository.pack_bytes();
         Ok(if full { self.take_open(open) } else { None })
     }
@@ -262,12 +283,21 @@ impl<'s> PackPool<'s> {
     /// As [`PackPool::store`].
     pub(crate) fn close_all(&self, fan_out: &FanOut<'_>) -> Result<(), RepositoryError> {
         for slot in self.data.iter().chain([&self.meta]) {
-            let open = self.take_open(&mut lock(slot));
+            let open = {
+                let mut open = lock(slot);
+                // A pack that a lost claim left empty waits for its first blob.
+                if open.as_ref().is_some_and(|pack| !pack.builder.is_empty()) {
+                    self.take_open(&mut open)
+                } else {
+                    None
+                }
+            };
             if let Some(pack) = open {
                 self.close(pack, fan_out)?;
             }
         }
-        self.wait_for_closing()
+        self.wait_for_closing()?;
+        self.check()
     }
 
     /// Waits for the packs that workers are closing at this moment.
@@ -295,6 +325,28 @@ impl<'s> PackPool<'s> {
     }
 }
 
+/// Finished packs in groups, each of which fits in one index run.
+pub(crate) fn groups(packs: &[OwnPack]) -> Vec<&[OwnPack]> {
+    groups_up_to(packs, PACKS_MAX, ENTRIES_MAX)
+}
+
+fn groups_up_to(packs: &[OwnPack], packs_max: usize, entries_max: usize) -> Vec<&[OwnPack]> {
+    let mut groups = Vec::new();
+    let (mut start, mut entries) = (0, 0);
+    for (at, pack) in packs.iter().enumerate() {
+        let is_full = at - start >= packs_max || entries + pack.entries.len() > entries_max;
+        if is_full && at > start {
+            groups.push(&packs[start..at]);
+            (start, entries) = (at, 0);
+        }
+        entries += pack.entries.len();
+    }
+    if start < packs.len() {
+        groups.push(&packs[start..]);
+    }
+    groups
+}
+
 /// An index run over these packs.
 pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
     let mut run = IndexRun::default();
@@ -309,4 +361,164 @@ pub(crate) fn run_of(packs: &[OwnPack]) -> IndexRun {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::base::id::{ObjectHash, WriterId};
+    use crate::base::secret::Secret;
+    use crate::codec::kdf::KdfParams;
+    use crate::repository::access::{CreateOptions, Target};
+    use crate::repository::format::index_run::RunEntry;
+    use crate::storage::memory::MemoryStorage;
+
+    const WORKERS: usize = 4;
+    const CHUNKS: u32 = 300;
+
+    fn repository(storage: &Arc<MemoryStorage>) -> Repository {
+        let target =
+            Target { name: "memory".to_owned(), storage: Arc::<MemoryStorage>::clone(storage), in_flight: 1 };
+        let kdf = KdfParams { memory_kib: 8192, passes: 1, lanes: 1 };
+        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
+        Repository::create(target, &Secret::new(b"open".to_vec()), options).expect("created")
+    }
+
+    #[test]
+    fn workers_with_the_same_chunks_store_each_of_them_once() {
+        let storage = Arc::new(MemoryStorage::new());
+        let repository = repository(&storage);
+        let signer = repository.signer("host").expect("a signer");
+        let index = Index::default();
+        let buffers = Buffers::new(WORKERS * 2 + 4, 9 * 1024 * 1024);
+        let pool = PackPool::new(&repository, &signer, &index, buffers, WORKERS, Cancel::default());
+        let together = Barrier::new(WORKERS);
+        std::thread::scope(|scope| {
+            let lane: (Arc<dyn crate::storage::contract::Storage>, usize) = (storage, 1);
+            let fan_out = FanOut::open(scope, [lane]);
+            std::thread::scope(|workers| {
+                for _ in 0..WORKERS {
+                    workers.spawn(|| {
+                        let mut scratch = Scratch::new(1);
+                        for chunk in 0..CHUNKS {
+                            let plain = chunk.to_le_bytes().repeat(500);
+                            let id = repository.keys().ids().id(BlobKind::Chunk, &plain);
+                            together.wait();
+                            pool.store(BlobKind::Chunk, &id, &plain, &mut scratch, &fan_out).expect("stored");
+                            assert!(matches!(pool.home(&id), Some(Home::Own(_))));
+                        }
+                    });
+                }
+            });
+            pool.close_all(&fan_out).expect("closed");
+            let mut times: HashMap<BlobId, u32> = HashMap::new();
+            for pack in pool.take_finished() {
+                assert!(!pack.entries.is_empty());
+                for entry in pack.entries {
+                    *times.entry(entry.id).or_default() += 1;
+                    assert_eq!(pool.home(&entry.id), Some(Home::Own(pack.number)));
+                }
+            }
+            assert_eq!(times.len(), CHUNKS as usize);
+            assert!(times.values().all(|count| *count == 1), "a chunk was stored twice");
+            assert_eq!(pool.figures().blobs.load(Ordering::Relaxed), u64::from(CHUNKS));
+            fan_out.finish();
+        });
+    }
+
+    fn finished(number: u32, blobs: u32) -> OwnPack {
+        let entry = |ordinal| RunEntry { id: BlobId::default(), pack: 0, ordinal, stored_bytes: 1 };
+        OwnPack {
+            number,
+            pack: RunPack {
+                hash: ObjectHash::default(),
+                class: PackClass::Data,
+                signer: WriterId::default(),
+                bytes: 1,
+                foot_offset: 1,
+            },
+            entries: (0..blobs).map(entry).collect(),
+        }
+    }
+
+    #[test]
+    fn finished_packs_are_split_into_runs_that_hold_no_more_than_a_run_may() {
+        let packs: Vec<OwnPack> =
+            (0..).zip([5, 5, 1, 9, 10, 11, 0, 2, 3]).map(|(n, b)| finished(n, b)).collect();
+        let sizes = |packs_max, entries_max| {
+            let groups = groups_up_to(&packs, packs_max, entries_max);
+            let numbers: Vec<u32> = groups.iter().copied().flatten().map(|pack| pack.number).collect();
+            assert_eq!(numbers, (0..9).collect::<Vec<_>>());
+            groups.iter().map(|group| group.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(100, 100), [9]);
+        assert_eq!(sizes(100, 10), [2, 2, 1, 1, 3]);
+        assert_eq!(sizes(2, 100), [2, 2, 2, 2, 1]);
+        assert_eq!(groups(&[]).len(), 0);
+        // Two packs of 300,000 blobs are more than one run may list, and each alone is not.
+        let many = [finished(0, 300_000), finished(1, 300_000)];
+        let signer = Signer::from_seed(&[1; 32]);
+        let repository = repository(&Arc::new(MemoryStorage::new()));
+        for group in groups(&many) {
+            run_of(group).seal(&repository.id(), &signer, repository.keys()).expect("fits");
+        }
+    }
+
+    /// An index whose file is cut and whose runs are gone.
+    fn index_that_cannot_answer(dir: &Path) -> Index {
+        use crate::repository::index::RunSource;
+        struct Once(std::sync::atomic::AtomicBool);
+        impl RunSource for Once {
+            fn run(&self, _: &ObjectHash) -> Result<IndexRun, RepositoryError> {
+                if self.0.swap(true, Ordering::Relaxed) {
+                    return Err(RepositoryError::Cancelled);
+                }
+                // More than fits in memory.
+                let mut pack = finished(0, 300_000);
+                for (number, entry) in (0u32..).zip(&mut pack.entries) {
+                    let mut id = [0; 32];
+                    id[..4].copy_from_slice(&number.wrapping_mul(2_654_435_761).to_be_bytes());
+                    entry.id = BlobId::new(id);
+                }
+                Ok(run_of(&[pack]))
+            }
+        }
+        let repository = repository(&Arc::new(MemoryStorage::new()));
+        let ground = Ground::new(Some(dir.to_path_buf()));
+        let source = Arc::new(Once(std::sync::atomic::AtomicBool::new(false)));
+        let runs = [ObjectHash::default()];
+        let (index, _) =
+            Index::open(ground, repository.keys(), &repository.id(), source, &runs).expect("open");
+        for file in std::fs::read_dir(dir).expect("listed") {
+            let file = std::fs::File::options().write(true).open(file.expect("a file").path());
+            file.expect("opened").set_len(0).expect("cut");
+        }
+        index
+    }
+
+    #[test]
+    fn a_look_up_that_fails_is_an_error_of_the_next_store_and_close() {
+        let storage = Arc::new(MemoryStorage::new());
+        let repository = repository(&storage);
+        let signer = repository.signer("host").expect("a signer");
+        let dir = tempfile::tempdir().expect("a folder");
+        let index = index_that_cannot_answer(dir.path());
+        let buffers = Buffers::new(4, 9 * 1024 * 1024);
+        let pool = PackPool::new(&repository, &signer, &index, buffers, 2, Cancel::default());
+        std::thread::scope(|scope| {
+            let lane: (Arc<dyn crate::storage::contract::Storage>, usize) = (storage, 1);
+            let fan_out = FanOut::open(scope, [lane]);
+            let id = BlobId::new([3; 32]);
+            assert_eq!(pool.home(&id), None);
+            assert!(pool.close_all(&fan_out).is_err());
+            assert_eq!(pool.home(&id), None);
+            let mut scratch = Scratch::new(1);
+            assert!(pool.store(BlobKind::Chunk, &id, b"chunk", &mut scratch, &fan_out).is_err());
+            fan_out.finish();
+        });
+    }
 }

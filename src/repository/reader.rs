@@ -86,7 +86,7 @@ impl<'r> BlobReader<'r> {
     /// `MissingBlob` when no index names it; else the last failure.
     pub fn get(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
         let mut last = None;
-        for at in self.index.locations(id) {
+        for at in self.index.locations(id)? {
             match self.get_at(kind, id, at) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => last = Some(error),
@@ -133,7 +133,7 @@ impl<'r> BlobReader<'r> {
             }
         }
         let pack = self.pack(number)?;
-        let directory = Arc::new(self.fetch_directory(number, pack)?);
+        let directory = Arc::new(self.fetch_directory(number, &pack)?);
         let mut kept = self.directories.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_front((number, Arc::clone(&directory)));
         kept.truncate(DIRECTORIES_KEPT);
@@ -219,14 +219,15 @@ impl<'r> BlobReader<'r> {
         })
     }
 
-    fn pack(&self, number: u32) -> Result<&'r IndexedPack, RepositoryError> {
-        self.index.pack(number).ok_or(RepositoryError::Defect { what: "a look-up in the index" })
+    fn pack(&self, number: u32) -> Result<IndexedPack, RepositoryError> {
+        self.index.pack(number)?.ok_or(RepositoryError::Defect { what: "a look-up in the index" })
     }
 
     fn damage(&self, number: u32, what: &str) -> RepositoryError {
         let object = match self.index.pack(number) {
-            Some(pack) => format!("pack {}", pack_name(pack.class, &pack.hash)),
-            None => "a pack".to_owned(),
+            Err(error) => return error,
+            Ok(Some(pack)) => format!("pack {}", pack_name(pack.class, &pack.hash)),
+            Ok(None) => "a pack".to_owned(),
         };
         RepositoryError::Damage { place: self.places(), object, what: what.to_owned() }
     }

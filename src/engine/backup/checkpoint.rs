@@ -54,13 +54,14 @@ impl Pass<'_> {
         let tree = Tree { collected: collector.collected(), roots, needed, pack_set };
         let (_, proposal) = self.proposal(SnapshotKind::Checkpoint, tree, &stored.chain)?;
         let no_packs = std::collections::HashSet::new();
+        let known = stored.known(self);
         let ready = Ready {
             repository: self.repository,
             signer: self.signer,
             host: &self.request.host,
             start: self.start,
             proposal: &proposal,
-            runs: &stored.runs,
+            runs: &known,
             parent_packs: &no_packs,
         };
         let mut anywhere = false;

@@ -1,10 +1,11 @@
 //! From a finished manifest to a confirmed snapshot on each target.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
 use super::outcome::TargetOutcome;
+use super::publish::Known;
 use super::start::Start;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
@@ -15,7 +16,6 @@ use crate::repository::access::{Repository, Target};
 use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::{Lag, LaneOutcome};
-use crate::repository::format::index_run::RunPack;
 use crate::repository::format::names::{index_name, pack_name};
 use crate::repository::format::object::{ObjectHeader, ObjectKind, Sealing, encode};
 use crate::repository::format::snapshot::SnapshotBody;
@@ -48,7 +48,7 @@ pub(super) struct Ready<'a> {
     pub(super) host: &'a str,
     pub(super) start: &'a Start,
     pub(super) proposal: &'a Proposal,
-    pub(super) runs: &'a HashMap<ObjectHash, Vec<RunPack>>,
+    pub(super) runs: &'a Known<'a>,
     /// Packs that the parent needs, too.
     pub(super) parent_packs: &'a HashSet<ObjectHash>,
 }
@@ -64,6 +64,7 @@ pub(super) fn commit_everywhere(
     lanes: Vec<LaneOutcome>,
     cx: &Context,
 ) -> Result<Vec<TargetOutcome>, EngineError> {
+    let new_objects = new_objects(ready)?;
     let mut order: Vec<(usize, LaneOutcome)> = lanes.into_iter().enumerate().collect();
     order.sort_by_key(|(number, lane)| (lane.lag.is_some(), *number));
     let mut outcomes: Vec<(usize, TargetOutcome)> = Vec::new();
@@ -77,7 +78,7 @@ pub(super) fn commit_everywhere(
         };
         let stored_bytes = lane.stored_bytes;
         match result {
-            Ok(copied) => outcomes.push((number, complete(ready, target, stored_bytes + copied))),
+            Ok(copied) => outcomes.push((number, complete(&new_objects, target, stored_bytes + copied))),
             Err(RepositoryError::Cancelled) => return Err(EngineError::Cancelled),
             Err(RepositoryError::Gone { place, what, packs }) if ready.start.another_round => {
                 gone = Some(match gone {
@@ -131,30 +132,26 @@ pub(super) fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Res
     Ok(copied)
 }
 
-fn complete(ready: &Ready<'_>, target: &Target, stored_bytes: u64) -> TargetOutcome {
+fn complete(new_objects: &[ObjectName], target: &Target, stored_bytes: u64) -> TargetOutcome {
     TargetOutcome {
         target: target.name.clone(),
         complete: true,
         reason: None,
         class: None,
         stored_bytes,
-        new_objects: new_objects(ready),
+        new_objects: new_objects.to_vec(),
     }
 }
 
 /// Packs that the parent did not need, and the runs that list them.
-fn new_objects(ready: &Ready<'_>) -> Vec<ObjectName> {
+fn new_objects(ready: &Ready<'_>) -> Result<Vec<ObjectName>, EngineError> {
     let fresh: Vec<&NeededPack> =
         ready.proposal.packs.iter().filter(|pack| !ready.parent_packs.contains(&pack.hash)).collect();
     let hashes: HashSet<ObjectHash> = fresh.iter().map(|pack| pack.hash).collect();
     let mut names: Vec<ObjectName> = fresh.iter().map(|pack| pack_name(pack.class, &pack.hash)).collect();
-    for id in &ready.proposal.runs {
-        let lists_fresh = ready.runs.get(id).is_some_and(|run| run.iter().any(|p| hashes.contains(&p.hash)));
-        if lists_fresh {
-            names.push(index_name(0, id));
-        }
-    }
-    names
+    let runs = ready.runs.runs_with(&hashes)?;
+    names.extend(ready.proposal.runs.iter().filter(|id| runs.contains(*id)).map(|id| index_name(0, id)));
+    Ok(names)
 }
 
 fn lagging(name: &str, error: &RepositoryError, stored_bytes: u64) -> TargetOutcome {

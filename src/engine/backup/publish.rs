@@ -1,6 +1,6 @@
 //! Index runs over finished packs, the packs that a snapshot needs, and their list.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::used::Used;
 use crate::base::id::ObjectHash;
 use crate::codec::compress::LEVEL_DEFAULT;
 use crate::engine::error::EngineError;
-use crate::repository::commit::NeededPack;
+use crate::repository::commit::{KnownRuns, NeededPack};
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::{FanOut, Lag};
-use crate::repository::format::index_run::RunPack;
 use crate::repository::format::keys::BlobKind;
 use crate::repository::format::names::{PackClass, index_name};
 use crate::repository::format::pack_set;
 use crate::repository::format::snapshot::{PACKS_INLINE_MAX, PackSetRef};
-use crate::repository::pack_pool::{OwnPack, PackPool, Scratch, run_of};
+use crate::repository::index::Index;
+use crate::repository::pack_pool::{OwnPack, PackPool, Scratch, groups, run_of};
 
 /// An index run is published after this many packs or this long, so that a crash costs at most
 /// their upload.
@@ -29,10 +29,10 @@ const TIME_BEFORE_RUN: Duration = Duration::from_secs(60);
 
 /// What the session has stored so far, by the runs that say so.
 pub(super) struct Stored {
-    /// Packs by their numbers in the session.
-    own: HashMap<u32, OwnLine>,
-    /// The packs of each index run that is known: those that were there, and the session's.
-    pub(super) runs: HashMap<ObjectHash, Vec<RunPack>>,
+    /// The session's packs by their numbers: 40 bytes each.
+    own: Vec<Option<OwnLine>>,
+    /// The session's index runs.
+    runs: Vec<ObjectHash>,
     /// Where the next snapshot stands.
     pub(super) chain: Chain,
     published: Duration,
@@ -40,10 +40,18 @@ pub(super) struct Stored {
     checkpoint: (Duration, u64),
 }
 
+#[derive(Clone, Copy)]
 struct OwnLine {
-    class: PackClass,
     hash: ObjectHash,
-    run: ObjectHash,
+    class: PackClass,
+    /// The place of its run among the session's.
+    run: u32,
+}
+
+/// The index runs that a commit may copy: the session's, and those that were there.
+pub(super) struct Known<'a> {
+    stored: &'a Stored,
+    index: &'a Index,
 }
 
 /// The packs of a snapshot, sorted, and the runs that list them.
@@ -56,8 +64,8 @@ impl Stored {
     pub(super) fn new(pass: &Pass<'_>) -> Self {
         let now = pass.cx.clock.monotonic();
         Self {
-            own: HashMap::new(),
-            runs: pass.start.loaded.runs.clone(),
+            own: Vec::new(),
+            runs: Vec::new(),
             chain: pass.start.chain.clone(),
             published: now,
             checkpoint: (now, 0),
@@ -79,24 +87,83 @@ impl Stored {
         self.checkpoint = (pass.cx.clock.monotonic(), stored);
     }
 
+    /// The runs that are known by now.
+    pub(super) fn known<'a>(&'a self, pass: &Pass<'a>) -> Known<'a> {
+        Known { stored: self, index: &pass.start.loaded.index }
+    }
+
     /// The packs that hold what is used, and the runs that list them.
     pub(super) fn needed(&self, pass: &Pass<'_>, used: &Used) -> Result<Needed, EngineError> {
-        let mut packs = BTreeSet::new();
+        let mut packs = BTreeMap::new();
         let mut runs = BTreeSet::new();
         for number in used.own() {
-            let own = self.own.get(&number).ok_or(EngineError::Defect { what: "the list of own packs" })?;
-            packs.insert(NeededPack { class: own.class, hash: own.hash, covered: false });
-            runs.insert(own.run);
+            let own = usize::try_from(number).ok().and_then(|number| *self.own.get(number)?);
+            let own = own.ok_or(EngineError::Defect { what: "the list of own packs" })?;
+            packs.insert((own.class, own.hash), false);
+            runs.insert(self.run(own.run)?);
         }
         for (number, covered) in used.indexed() {
-            let pack = pass.start.loaded.index.pack(number);
+            let pack = pass.start.loaded.index.pack(number)?;
             let pack = pack.ok_or(EngineError::Defect { what: "the list of packs" })?;
             // A full takes nothing on trust: it looks at every pack it uses.
             let covered = covered && pass.trusts_stat();
-            packs.insert(NeededPack { class: pack.class, hash: pack.hash, covered });
+            // A pack that two runs list has two numbers.
+            *packs.entry((pack.class, pack.hash)).or_insert(covered) &= covered;
             runs.insert(pack.run);
         }
-        Ok(Needed { packs: packs.into_iter().collect(), runs: runs.into_iter().collect() })
+        let packs = packs.into_iter();
+        Ok(Needed {
+            packs: packs.map(|((class, hash), covered)| NeededPack { class, hash, covered }).collect(),
+            runs: runs.into_iter().collect(),
+        })
+    }
+
+    fn run(&self, place: u32) -> Result<ObjectHash, EngineError> {
+        let run = usize::try_from(place).ok().and_then(|place| self.runs.get(place));
+        run.copied().ok_or(EngineError::Defect { what: "the list of own runs" })
+    }
+
+    /// Notes packs and the run that lists them.
+    fn note(&mut self, packs: &[OwnPack], run: ObjectHash) -> Result<(), EngineError> {
+        let defect = |_| EngineError::Defect { what: "the list of own packs" };
+        let place = u32::try_from(self.runs.len()).map_err(defect)?;
+        self.runs.push(run);
+        for pack in packs {
+            let number = usize::try_from(pack.number).map_err(defect)?;
+            if self.own.len() <= number {
+                self.own.resize(number + 1, None);
+            }
+            let line = OwnLine { class: pack.pack.class, hash: pack.pack.hash, run: place };
+            self.own[number] = Some(line);
+        }
+        Ok(())
+    }
+}
+
+impl Known<'_> {
+    /// The runs that list any of these packs.
+    pub(super) fn runs_with(&self, packs: &HashSet<ObjectHash>) -> Result<HashSet<ObjectHash>, EngineError> {
+        let mut runs = HashSet::new();
+        let mut own = HashSet::new();
+        for line in self.stored.own.iter().flatten().filter(|line| packs.contains(&line.hash)) {
+            own.insert(line.hash);
+            runs.insert(self.stored.run(line.run)?);
+        }
+        for hash in packs.difference(&own) {
+            runs.extend(self.index.runs_with(hash)?);
+        }
+        Ok(runs)
+    }
+}
+
+impl KnownRuns for Known<'_> {
+    fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError> {
+        let place = self.stored.runs.iter().position(|own| own == run);
+        let Some(place) = place.and_then(|place| u32::try_from(place).ok()) else {
+            return self.index.packs_of(run);
+        };
+        let lines = self.stored.own.iter().flatten().filter(|line| line.run == place);
+        Ok(Some(lines.map(|line| (line.class, line.hash)).collect()))
     }
 }
 
@@ -113,24 +180,32 @@ impl Pass<'_> {
         let now = self.cx.clock.monotonic();
         let long = now.saturating_sub(stored.published) >= TIME_BEFORE_RUN;
         if waiting >= PACKS_BEFORE_RUN || (waiting > 0 && long) {
-            self.publish(pool.take_finished(), fan_out, stored)?;
+            self.publish(&pool.take_finished(), fan_out, stored)?;
         }
         Ok(())
     }
 
-    /// Stores an index run on every target that has all of these packs. Packs first: a run on a
-    /// target says that they are there.
+    /// Stores index runs over these packs, as many as they need, on every target that has all of
+    /// them. Packs first: a run on a target says that they are there.
     pub(super) fn publish(
         &self,
-        packs: Vec<OwnPack>,
+        packs: &[OwnPack],
         fan_out: &FanOut<'_>,
         stored: &mut Stored,
     ) -> Result<(), EngineError> {
-        if packs.is_empty() {
-            return Ok(());
+        for group in groups(packs) {
+            self.publish_run(group, fan_out, stored)?;
         }
-        let run = run_of(&packs);
-        let (bytes, id) = run
+        Ok(())
+    }
+
+    fn publish_run(
+        &self,
+        packs: &[OwnPack],
+        fan_out: &FanOut<'_>,
+        stored: &mut Stored,
+    ) -> Result<(), EngineError> {
+        let (bytes, id) = run_of(packs)
             .seal(&self.repository.id(), self.signer, self.repository.keys())
             .map_err(RepositoryError::from)?;
         let bytes = Bytes::from(bytes);
@@ -146,13 +221,7 @@ impl Pass<'_> {
         }
         fan_out.check()?;
         stored.published = self.cx.clock.monotonic();
-        stored.own.extend(
-            packs
-                .into_iter()
-                .map(|pack| (pack.number, OwnLine { class: pack.pack.class, hash: pack.pack.hash, run: id })),
-        );
-        stored.runs.insert(id, run.packs);
-        Ok(())
+        stored.note(packs, id)
     }
 
     /// Closes what is open and stores the list of the packs that are needed, as a blob when it is
@@ -165,7 +234,7 @@ impl Pass<'_> {
         stored: &mut Stored,
     ) -> Result<(Needed, PackSetRef), EngineError> {
         pool.close_all(fan_out)?;
-        self.publish(pool.take_finished(), fan_out, stored)?;
+        self.publish(&pool.take_finished(), fan_out, stored)?;
         let needed = stored.needed(self, used)?;
         let names: Vec<(PackClass, ObjectHash)> =
             needed.packs.iter().map(|pack| (pack.class, pack.hash)).collect();
@@ -177,10 +246,11 @@ impl Pass<'_> {
         let mut scratch = Scratch::new(LEVEL_DEFAULT);
         pool.store(BlobKind::PackSet, &id, &plain, &mut scratch, fan_out)?;
         pool.close_all(fan_out)?;
-        self.publish(pool.take_finished(), fan_out, stored)?;
+        self.publish(&pool.take_finished(), fan_out, stored)?;
         // The pack that holds the list of packs is needed, too, but cannot be in the list.
         let mut used = used.clone();
         used.rely(pool, &id);
+        pool.check()?;
         Ok((stored.needed(self, &used)?, PackSetRef::Blob(id)))
     }
 }

@@ -57,13 +57,14 @@ impl Pass<'_> {
         let tree = Tree { collected: &collected, roots, needed, pack_set };
         let (body, proposal) = self.proposal(kind, tree, &stored.chain)?;
         let parent_packs = self.parent_packs()?;
+        let known = stored.known(self);
         let ready = Ready {
             repository: self.repository,
             signer: self.signer,
             host: &self.request.host,
             start: self.start,
             proposal: &proposal,
-            runs: &stored.runs,
+            runs: &known,
             parent_packs: &parent_packs,
         };
         let targets = finish::commit_everywhere(&ready, lanes, self.cx)?;

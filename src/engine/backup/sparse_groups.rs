@@ -54,7 +54,7 @@ pub(super) fn sparse_groups(root: &BlobId, blobs: &BlobReader<'_>) -> Result<Has
 }
 
 fn is_sparse(blob: &BlobId, in_use: u64, blobs: &BlobReader<'_>) -> Result<bool, EngineError> {
-    let Some(at) = blobs.index().locations(blob).next() else { return Ok(false) };
+    let Some(at) = blobs.index().first(blob)? else { return Ok(false) };
     let directory = blobs.directory(at.pack)?;
     Ok(directory.row(at.ordinal).is_some_and(|row| u64::from(row.plain_bytes) > 2 * in_use))
 }

@@ -15,9 +15,9 @@ use crate::engine::error::EngineError;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::plans;
 use crate::repository::error::RepositoryError;
+use crate::repository::format::names::PackClass;
 use crate::repository::format::plan::PlanBody;
 use crate::repository::format::snapshot::SnapshotKind;
-use crate::repository::index::IndexedPack;
 use crate::repository::load::{self, Loaded};
 use crate::repository::presence;
 use crate::repository::snapshots::{self, Snapshot};
@@ -129,7 +129,7 @@ impl Start {
                 .warn(format!("index run {} cannot be read and counts as absent: {error}", id.short()));
         }
         condemned.extend(lost_packs(&loaded, &targets, !doubt.lost.is_empty())?);
-        loaded.index.drop_packs(&condemned);
+        loaded.index.drop_packs(&condemned)?;
         let snapshots = merge(lists);
         let me = repository.signer(&request.host)?.id();
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
@@ -168,31 +168,47 @@ fn look_at(
 /// blob is doubled when what a lost pack held was stored anew. The lost one must not be chosen again.
 fn lost_packs(loaded: &Loaded, targets: &[Target], all: bool) -> Result<HashSet<ObjectHash>, EngineError> {
     let index = &loaded.index;
-    let mut doubled = HashSet::new();
-    let mut last = None;
-    for (id, at) in index.entries() {
-        if let Some((_, before)) = last.filter(|(same, before)| *same == id && *before != at.pack) {
-            doubled.extend([before, at.pack]);
+    let doubled = index.doubled()?;
+    let mut suspects = Vec::new();
+    if all {
+        for pack in index.packs() {
+            let (number, pack) = pack?;
+            suspects.push(Suspect {
+                name: (pack.class, pack.hash),
+                doubled: doubled.binary_search(&number).is_ok(),
+            });
         }
-        last = Some((id, at.pack));
+    } else {
+        for number in doubled {
+            let pack = index.pack(number)?;
+            suspects.extend(pack.map(|pack| Suspect { name: (pack.class, pack.hash), doubled: true }));
+        }
     }
-    let suspects = (0..).zip(index.packs()).filter(|(number, _)| all || doubled.contains(number));
-    let suspects: Vec<(u32, &IndexedPack)> = suspects.collect();
+    let names: Vec<(PackClass, ObjectHash)> = suspects.iter().map(|suspect| suspect.name).collect();
     let mut misses: HashMap<ObjectHash, usize> = HashMap::new();
     let mut lost = HashSet::new();
-    for (bit, target) in (0u32..64).zip(targets) {
-        let here = suspects.iter().map(|(_, pack)| (pack.class, pack.hash)).collect::<Vec<_>>();
-        let missing = presence::missing(target, &here)?;
-        for (number, pack) in suspects.iter().filter(|(_, pack)| missing.contains(&pack.hash)) {
-            let count = misses.entry(pack.hash).or_default();
+    for (target, listed) in targets.iter().zip(&loaded.listed) {
+        let missing = presence::missing(target, &names)?;
+        for suspect in suspects.iter().filter(|suspect| missing.contains(&suspect.name.1)) {
+            let hash = suspect.name.1;
+            let count = misses.entry(hash).or_default();
             *count += 1;
-            let is_promised = pack.on >> bit & 1 == 1;
-            if *count == targets.len() || (is_promised && doubled.contains(number)) {
-                lost.insert(pack.hash);
+            let is_promised = || -> Result<bool, EngineError> {
+                Ok(index.runs_with(&hash)?.iter().any(|run| listed.binary_search(run).is_ok()))
+            };
+            if *count == targets.len() || (suspect.doubled && is_promised()?) {
+                lost.insert(hash);
             }
         }
     }
     Ok(lost)
+}
+
+/// A pack that may not be where it is said to be.
+struct Suspect {
+    name: (PackClass, ObjectHash),
+    /// Whether it holds a blob of another pack.
+    doubled: bool,
 }
 
 /// One list over all targets, each snapshot once, oldest first.

@@ -60,7 +60,7 @@ impl<'a> Writer<'a> {
             .collect();
         let mut packs: BTreeMap<u32, ByOrdinal> = BTreeMap::new();
         for piece in &window.pieces {
-            match self.blobs.index().locations(&piece.blob).next() {
+            match self.blobs.index().first(&piece.blob)? {
                 Some(at) => {
                     packs.entry(at.pack).or_default().entry(at.ordinal).or_default().push(*piece);
                 }

@@ -70,6 +70,11 @@ impl PackBuilder {
         self.identity.class
     }
 
+    /// Whether no blob is in it.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Bytes so far, without footer.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
