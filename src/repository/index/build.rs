@@ -75,7 +75,6 @@ impl<'w> Builder<'w> {
     /// # Errors
     /// When there is no room.
     pub(super) fn new(workshop: &'w Workshop) -> io::Result<Self> {
-        // Most parts stay in memory, and reading should not wait for noise to be collected.
         let nonce = entropy::random::<16>();
         let Workshop { ground, tuning, .. } = workshop;
         let mut spool = ground.lasting(tuning.memory_bytes);
