@@ -3,11 +3,13 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use super::checkpoint::SoFar;
-use super::collect::{Batch, Collected, Collector, NodeSink};
+use super::collect::{Batch, Collected, Collector, NodeSink, Planned};
+use super::content::FileResult;
 use super::large::{LargeFile, LargeReader};
 use super::links::Links;
 use super::outcome::BackupOutcome;
@@ -15,6 +17,7 @@ use super::planner::{Planner, Wires};
 use super::publish::{Needed, Stored};
 use super::request::BackupRequest;
 use super::size;
+use super::slot::Slot;
 use super::snapshot::snapshot_root;
 use super::start::Start;
 use super::used::Used;
@@ -34,6 +37,8 @@ use crate::source::files::Owners;
 
 /// Batches of entries on their way to the collector.
 const PLANNED_WAITING: usize = 64;
+/// How often the collector looks up from a large file to see whether an index run is due.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 
 /// Everything one pass shares.
 pub(super) struct Pass<'a> {
@@ -210,6 +215,9 @@ impl Pass<'_> {
                 let batch = batches.next().ok_or(EngineError::Cancelled)?;
                 collector.note(batch.uses);
                 for planned in batch.entries {
+                    if let Planned::Large { file, .. } = &planned {
+                        self.publish_until(file, pool, fan_out, &mut stored)?;
+                    }
                     collector.take(planned)?;
                 }
                 if batch.ends_root {
@@ -226,6 +234,25 @@ impl Pass<'_> {
             roots.push(snapshot_root(path, &root));
         }
         Ok(Worked { collected, roots, used: sink.used, stored })
+    }
+}
+
+impl Pass<'_> {
+    /// Keeps publishing while a large file is read: it may take a day.
+    fn publish_until(
+        &self,
+        file: &Slot<FileResult>,
+        pool: &PackPool<'_>,
+        fan_out: &FanOut<'_>,
+        stored: &mut Stored,
+    ) -> Result<(), EngineError> {
+        while !file.is_settled_within(LOOK_UP_EVERY) {
+            if self.cx.cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
+            }
+            self.publish_if_due(pool, fan_out, stored)?;
+        }
+        Ok(())
     }
 }
 

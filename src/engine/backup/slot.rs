@@ -32,6 +32,14 @@ pub(super) fn slot<T>() -> (Arc<Slot<T>>, Delivery<T>) {
 }
 
 impl<T> Slot<T> {
+    /// Waits for at most `limit`; says whether waiting is over: the value is there or never comes.
+    pub(super) fn is_settled_within(&self, limit: Duration) -> bool {
+        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut State<T>| matches!(state, State::Waiting);
+        let waited = self.changed.wait_timeout_while(value, limit, waits);
+        !matches!(*waited.unwrap_or_else(PoisonError::into_inner).0, State::Waiting)
+    }
+
     /// Waits for the value and lets `use_it` look at it; `None` when it will never come.
     pub(super) fn with<R>(&self, cancel: &Cancel, use_it: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +90,9 @@ mod tests {
     #[test]
     fn a_delivered_value_is_seen() {
         let (slot, delivery) = slot();
+        assert!(!slot.is_settled_within(Duration::from_millis(1)));
         delivery.deliver(7u8);
+        assert!(slot.is_settled_within(Duration::from_secs(100)));
         assert_eq!(slot.with(&Cancel::new(), |value| *value), Some(7));
     }
 }
