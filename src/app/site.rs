@@ -141,7 +141,19 @@ impl Site {
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn passphrase(&self) -> Result<Secret<Vec<u8>>, Failure> {
-        Ok(read_password(&self.key_file(), self.cx.progress.as_ref())?)
+        let path = self.key_file();
+        if !path.exists() {
+            return Err(AppError::Usage {
+                what: format!(
+                    "the site key {} is not here, and what it sealed opens with nothing else",
+                    path.display()
+                ),
+                hint: "put back the copy that was kept of it, or name it by key_file in lifeboat.toml"
+                    .to_owned(),
+            }
+            .into());
+        }
+        Ok(read_password(&path, self.cx.progress.as_ref())?)
     }
 
     /// The site key, made when there is none: with a loud word, because nothing else can open

@@ -113,6 +113,16 @@ fn a_policy_runs_is_restored_and_survives_the_loss_of_its_catalogue() {
     // A target that is emptied is not begun anew: it lags, and says so.
     std::fs::remove_dir_all(bench.path("disk")).expect("lost");
     lifeboat(&["run", "web"]).exits(3);
+    // Without the site key nobody can go on, and is told so; no other key is made beside it.
+    let key = bench.path("state/keys/repository.key");
+    std::fs::remove_file(&key).expect("lost");
+    let ran = lifeboat(&["run", "web"]).exits(2);
+    assert!(
+        ran.err.contains("opens with nothing else") && ran.err.contains("put back the copy"),
+        "{}",
+        ran.err
+    );
+    assert!(!key.exists());
 }
 
 #[test]
