@@ -7,8 +7,10 @@
 //! reading it again, after the usual look at size, times and inode. A checkpoint that can't be
 //! made is only a longer way back.
 
+use std::collections::HashSet;
+
 use super::collect::Collector;
-use super::finish::{self, Ready};
+use super::finish;
 use super::pass::Pass;
 use super::publish::Stored;
 use super::snapshot::{Tree, excludes_hash, snapshot_root};
@@ -53,17 +55,10 @@ impl Pass<'_> {
         roots.push(snapshot_root(so_far.path, &root));
         let tree = Tree { collected: collector.collected(), roots, needed, pack_set };
         let (_, proposal) = self.proposal(SnapshotKind::Checkpoint, tree, &stored.chain)?;
-        let no_packs = std::collections::HashSet::new();
+        // Nobody reads a checkpoint back, so what its parent needed makes no difference.
+        let parent_packs = HashSet::new();
         let known = stored.known(self);
-        let ready = Ready {
-            repository: self.repository,
-            signer: self.signer,
-            host: &self.request.host,
-            start: self.start,
-            proposal: &proposal,
-            runs: &known,
-            parent_packs: &no_packs,
-        };
+        let ready = self.ready(&proposal, &known, &parent_packs);
         let mut anywhere = false;
         for (lane, has_all) in so_far.fan_out.drain().into_iter().enumerate() {
             let Some(target) = self.start.targets.get(lane).filter(|_| has_all) else { continue };

@@ -18,7 +18,7 @@ use crate::repository::format::snapshot::{
 use crate::repository::manifest::Root;
 use crate::repository::needs;
 
-use super::publish::Needed;
+use super::publish::{Known, Needed};
 
 /// A tree that is stored with all it needs.
 pub(super) struct Tree<'a> {
@@ -51,6 +51,24 @@ impl Pass<'_> {
         Ok((body, proposal))
     }
 
+    /// A proposal with what its commit needs to know.
+    pub(super) fn ready<'a>(
+        &'a self,
+        proposal: &'a Proposal,
+        runs: &'a Known<'a>,
+        parent_packs: &'a HashSet<ObjectHash>,
+    ) -> Ready<'a> {
+        Ready {
+            repository: self.repository,
+            signer: self.signer,
+            host: &self.request.host,
+            start: self.start,
+            proposal,
+            runs,
+            parent_packs,
+        }
+    }
+
     pub(super) fn commit(&self, gathered: Gathered) -> Result<BackupOutcome, EngineError> {
         let Gathered { collected, roots, needed, pack_set, stored, lanes } = gathered;
         let kind = if self.start.parent.is_some() { self.request.kind } else { SnapshotKind::Full };
@@ -58,15 +76,7 @@ impl Pass<'_> {
         let (body, proposal) = self.proposal(kind, tree, &stored.chain)?;
         let parent_packs = self.parent_packs()?;
         let known = stored.known(self);
-        let ready = Ready {
-            repository: self.repository,
-            signer: self.signer,
-            host: &self.request.host,
-            start: self.start,
-            proposal: &proposal,
-            runs: &known,
-            parent_packs: &parent_packs,
-        };
+        let ready = self.ready(&proposal, &known, &parent_packs);
         let targets = finish::commit_everywhere(&ready, lanes, self.cx)?;
         if targets.iter().all(|target| !target.complete) {
             return Err(finish::nowhere(&targets));

@@ -41,7 +41,7 @@ fn place(number: u32) -> (usize, u64) {
 /// A pack that is used, and on what ground.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// A pack of this session.
+    /// A pack that this backup made.
     Own(u32),
     /// A pack of the index that holds what was taken over from the parent.
     Covered(u32),
@@ -83,7 +83,7 @@ impl Used {
         }
     }
 
-    /// The packs of this session.
+    /// The packs that this backup made.
     pub(super) fn own(&self) -> impl Iterator<Item = u32> + '_ {
         self.own.iter()
     }

@@ -42,7 +42,7 @@ impl SessionBlobs {
         Self { ground, key, recent: HashMap::new(), recent_max, tables: Vec::new() }
     }
 
-    /// The pack of this session that holds a blob.
+    /// The pack made by this backup that holds a blob.
     ///
     /// # Errors
     /// When a table cannot be read back.
