@@ -1,0 +1,116 @@
+//! `lifeboat repo`: commands on bare repositories.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
+use super::policy::{KindArgs, RestoreToArgs};
+use crate::base::size::parse_duration;
+use crate::cli::examples;
+
+/// `lifeboat repo`.
+#[derive(Debug, Subcommand)]
+pub enum RepoCommand {
+    /// Make a repository at one or several places (the same one everywhere)
+    #[command(after_help = examples::REPO_INIT)]
+    Init {
+        /// Where and with which passphrase
+        #[command(flatten)]
+        at: ManyRepos,
+        /// Size of packs, 8 MiB to 512 MiB
+        #[arg(long, default_value = "16 MiB")]
+        pack_size: String,
+    },
+    /// Back folders up: one read, every copy at once
+    #[command(after_help = examples::REPO_BACKUP)]
+    Backup(RepoBackupArgs),
+    /// List the snapshots
+    #[command(after_help = examples::REPO_SNAPSHOTS)]
+    Snapshots(OneRepo),
+    /// List what is in a snapshot
+    #[command(after_help = examples::REPO_LS)]
+    Ls {
+        /// The repository
+        #[command(flatten)]
+        at: OneRepo,
+        /// A snapshot id (at least 8 digits), or `latest`
+        snapshot: String,
+        /// Only this folder
+        path: Option<PathBuf>,
+    },
+    /// Restore a snapshot, or paths of it
+    #[command(after_help = examples::REPO_RESTORE)]
+    Restore {
+        /// The repository
+        #[command(flatten)]
+        at: OneRepo,
+        /// A snapshot id (at least 8 digits), or `latest`
+        snapshot: String,
+        /// What and where to
+        #[command(flatten)]
+        to: RestoreToArgs,
+    },
+    /// Read every object and compare it with its name; with the key, also find what is missing
+    #[command(after_help = examples::REPO_VERIFY)]
+    Verify {
+        /// The repository
+        #[command(flatten)]
+        at: OneRepoKeyOptional,
+        /// Open and hash every blob, too (needs the key)
+        #[arg(long, requires = "password_file")]
+        deep: bool,
+    },
+    /// Copy what the snapshots of one place need to another
+    #[command(after_help = examples::REPO_SYNC)]
+    Sync {
+        /// The place to copy from
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// The place to complete; an empty one gets the repository
+        #[arg(long, value_name = "URL")]
+        to: String,
+        /// File with the passphrase (mode 0600)
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// How to reach S3
+        #[command(flatten)]
+        access: S3Args,
+    },
+    /// Objects, bytes, snapshots
+    #[command(after_help = examples::REPO_STATS)]
+    Stats(OneRepoKeyOptional),
+}
+
+/// `lifeboat repo backup`.
+#[derive(Debug, Args)]
+pub struct RepoBackupArgs {
+    /// Where and with which passphrase
+    #[command(flatten)]
+    pub at: ManyRepos,
+    /// Name of the machine in the snapshot (default: this one's)
+    #[arg(long)]
+    pub host: Option<String>,
+    /// A word to find the snapshot by (repeatable)
+    #[arg(long = "tag")]
+    pub tags: Vec<String>,
+    /// Which kind
+    #[command(flatten)]
+    pub kind: KindArgs,
+    /// Compare with this snapshot (default: the newest of the same host and paths)
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<String>,
+    /// Leave out what matches, in gitignore's syntax (repeatable)
+    #[arg(long = "exclude", value_name = "GLOB")]
+    pub excludes: Vec<String>,
+    /// Don't enter other file systems
+    #[arg(long)]
+    pub one_file_system: bool,
+    /// How much work an interruption may cost: a run that is begun again goes on from there
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    pub checkpoint_every: Duration,
+    /// What to back up
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+}

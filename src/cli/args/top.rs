@@ -1,0 +1,101 @@
+//! The top of the command line: the options that every command takes, and all commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::policy::{
+    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
+    RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+};
+use super::repo::RepoCommand;
+use crate::cli::examples;
+
+/// Backups in three copies, and proof that they come back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lifeboat",
+    version,
+    about = "Backups in three copies, and proof that they come back",
+    after_help = "Start with `lifeboat demo`, which does the whole job on a folder of yours and leaves it untouched.\n\
+                  With a file in policies/: `lifeboat check`, `lifeboat run POLICY`, `lifeboat status`, `lifeboat daemon`.\n\
+                  Without configuration, for scripts and emergencies: `lifeboat repo --help`.\n\n\
+                  Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 partial, 10 no repository, 11 state folder in use,\n\
+                  12 wrong key, 13 damage or roll-back, 14 refused by a guard, 15 rule or RPO not met, 16 drill not passed, 130 cancelled."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print the result as JSON on standard output (backups and restores: events, one a line, then the result)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say less: no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Folder of lifeboat.toml, policies/ and drills/ (default: $LIFEBOAT_CONFIG, the working folder, /etc/lifeboat)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub config: Option<PathBuf>,
+    /// Folder of the catalogue, the index cache and the evidence (default: $LIFEBOAT_STATE_DIR, /var/lib/lifeboat
+    /// as root, ~/.local/state/lifeboat)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Everything `lifeboat` does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole main job on a folder of yours: back up twice, verify, drill, judge 3-2-1, report
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
+    /// Read the configuration and print every problem at once; changes nothing
+    #[command(after_help = examples::CHECK)]
+    Check,
+    /// What will run next, and what would be removed; changes nothing
+    #[command(after_help = examples::PLAN)]
+    Plan(PlanArgs),
+    /// Back a policy up now, to all its targets in one pass
+    #[command(after_help = examples::RUN)]
+    Run(RunArgs),
+    /// Every policy: proven or not, why, and until when
+    #[command(after_help = examples::STATUS)]
+    Status(StatusArgs),
+    /// The snapshots of the policies, and which copies of them stand
+    #[command(after_help = examples::SNAPSHOTS)]
+    Snapshots(SnapshotsArgs),
+    /// Restore a policy's newest verified snapshot, or the one you name
+    #[command(after_help = examples::RESTORE)]
+    Restore(RestoreArgs),
+    /// Read copies back and compare every object with its name
+    #[command(after_help = examples::VERIFY)]
+    Verify(VerifyArgs),
+    /// Restore drills: run, list, show
+    #[command(subcommand)]
+    Drill(DrillCommand),
+    /// The evidence log: check it offline
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
+    /// Print where a drill's signed report is, or its JSON
+    #[command(after_help = examples::REPORT)]
+    Report(ReportArgs),
+    /// Fill the catalogue again from the policies' targets after it was lost
+    #[command(after_help = examples::REBUILD)]
+    RebuildCatalogue(PolicyArg),
+    /// Run the schedule until told to stop
+    #[command(after_help = examples::DAEMON)]
+    Daemon(DaemonArgs),
+    /// What an error code means and what to do about it
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Bare repositories, without configuration: for scripts, tests and emergencies
+    #[command(subcommand)]
+    Repo(RepoCommand),
+}
