@@ -8,10 +8,8 @@
 //! the chunks are what was read.
 
 use super::content::Known;
-use super::windows::{PastChunk, PastChunks};
-use crate::codec::blocks::{
-    BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, Form, Glimpse, HEAD_BYTES, TAIL_BYTES, block_bytes, form_of,
-};
+use crate::codec::blocks::{BLOCK_BYTES_MAX, Form, Glimpse, HEAD_BYTES, TAIL_BYTES, block_bytes, form_of};
+use crate::engine::cut::{Lengths, PlacedChunk, PlacedChunks};
 use crate::engine::manifest_source::Nodes;
 use crate::repository::format::keys::{BlobKind, IdKeys};
 use crate::repository::manifest::Content;
@@ -30,8 +28,6 @@ const CHUNK_BYTES_MEAN_MIN: u64 = 2048;
 const STEPS_MIN: usize = 3;
 /// Blocks are given up when fewer than one in this many samples stayed.
 const STAYED_ONE_IN: usize = 8;
-/// A file that was cut by content, and in part into blocks later, has at least this many of them.
-const BLOCKS_MIN: u64 = 4;
 
 /// How to cut a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +126,7 @@ impl Past {
         let mut lengths = Lengths::default();
         let mut samples = Vec::new();
         let mut buffer = Vec::new();
-        for (number, past) in (0u64..).zip(PastChunks::of(known, witness.nodes)) {
+        for (number, past) in (0u64..).zip(chunks_of(known, witness.nodes)) {
             lengths.count(&past);
             let is_chosen = with_samples && number % step == step / 2;
             if is_chosen && past.is_in_one_piece() && past.chunk.len <= BLOCK_BYTES_MAX {
@@ -152,48 +148,23 @@ impl Past {
     }
 }
 
-fn is_there_still(past: &PastChunk, file: &OpenFile, ids: &IdKeys, buffer: &mut Vec<u8>) -> bool {
+/// The chunks of the parent's version, each where its data lay.
+pub(super) fn chunks_of<'n, 'r, 'a>(
+    known: &'n Known,
+    nodes: &'n Nodes<'r, 'a>,
+) -> PlacedChunks<'n, Nodes<'r, 'a>> {
+    PlacedChunks::new(&known.content, known.extents.as_deref(), nodes)
+}
+
+fn is_there_still(past: &PlacedChunk, file: &OpenFile, ids: &IdKeys, buffer: &mut Vec<u8>) -> bool {
     buffer.resize(past.chunk.len as usize, 0);
     let is_whole = file.peek(buffer, past.start).is_ok_and(|count| count == buffer.len());
     is_whole && ids.id(BlobKind::Chunk, buffer) == past.chunk.id
 }
 
-/// Counts chunks that lie as a block would: as long as a power of two, at a multiple of it.
-#[derive(Debug, Default)]
-struct Lengths {
-    all: u64,
-    blocks: [u64; BLOCK_LENGTHS],
-}
-
-/// The powers of two from the shortest block to the longest.
-const BLOCK_LENGTHS: usize =
-    (BLOCK_BYTES_MAX.trailing_zeros() - BLOCK_BYTES_MIN.trailing_zeros() + 1) as usize;
-
-impl Lengths {
-    fn count(&mut self, past: &PastChunk) {
-        self.all += 1;
-        let len = past.chunk.len;
-        let is_length = len.is_power_of_two() && (BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&len);
-        if is_length && past.is_in_one_piece() && past.start.is_multiple_of(u64::from(len)) {
-            self.blocks[(len.trailing_zeros() - BLOCK_BYTES_MIN.trailing_zeros()) as usize] += 1;
-        }
-    }
-
-    fn block_bytes(&self) -> Option<u32> {
-        let lengths = (0u32..).map(|power| BLOCK_BYTES_MIN << power).zip(self.blocks);
-        let (bytes, count) = lengths.max_by_key(|(_, count)| *count)?;
-        // Chunks of the longest length also come of long stretches of equal bytes.
-        let is_all = count > 0 && count * 2 >= self.all;
-        let is_part = count >= BLOCKS_MIN && bytes < BLOCK_BYTES_MAX;
-        (is_all || is_part).then_some(bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::BlobId;
-    use crate::repository::manifest::ChunkRef;
 
     fn past(samples: &[u8]) -> Past {
         Past { block_bytes: None, samples: samples.iter().map(|equal| *equal == b'=').collect() }
@@ -220,33 +191,5 @@ mod tests {
         assert!(past(b"=xxx=xxxx==x").has_stayed());
         assert!(!past(b"=xxxxxxxxxxxxxxxx").has_stayed());
         assert!(past(b"").has_stayed(), "nothing speaks against it");
-    }
-
-    fn lengths(chunks: &[(u64, u32)]) -> Option<u32> {
-        let mut lengths = Lengths::default();
-        for (start, len) in chunks {
-            let chunk = ChunkRef { id: BlobId::new([0; 32]), len: *len };
-            lengths.count(&PastChunk { chunk, start: *start, end: start + u64::from(*len) });
-        }
-        lengths.block_bytes()
-    }
-
-    #[test]
-    fn blocks_are_recognised_by_length_and_place() {
-        let block = BLOCK_BYTES_MIN;
-        let at = |n: u64| n * u64::from(block);
-        assert_eq!(lengths(&[(0, block), (at(1), block), (at(2), 77)]), Some(block));
-        assert_eq!(lengths(&[(0, 2 * block), (at(2), 2 * block), (at(4), 9)]), Some(2 * block));
-        assert_eq!(lengths(&[(0, 700_000), (700_000, 900_001), (1_600_001, 5)]), None);
-        assert_eq!(lengths(&[(7, block), (at(1) + 7, block), (at(2) + 7, block)]), None, "not aligned");
-        // A file that was cut by content once, with four blocks where it changed since.
-        let mut mixed: Vec<(u64, u32)> = (20..40).map(|n| (at(10 * n) + 1, 650_000)).collect();
-        mixed.extend((0..4).map(|n| (at(n), block)));
-        assert_eq!(lengths(&mixed), Some(block));
-        // Zeros in a file that is cut by content.
-        let zeros: Vec<(u64, u32)> =
-            (0..5).map(|n| (n * u64::from(BLOCK_BYTES_MAX), BLOCK_BYTES_MAX)).collect();
-        let among: Vec<(u64, u32)> = (0..20).map(|n| (1 + n * 1_000_000, 650_000)).collect();
-        assert_eq!(lengths(&[zeros, among].concat()), None);
     }
 }

@@ -7,16 +7,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::chunk_run::{ChunkRun, Placed};
 use super::content::{FileContent, FileResult, Known, ReadFile, list_hash};
-use super::evidence::{Cutting, Witness, decide};
+use super::evidence::{Cutting, Witness, chunks_of, decide};
 use super::file::{Fault, describe_twin, open};
 use super::parcel::Parcel;
 use super::slot::{Delivery, Slot, slot};
-use super::windows::{PastChunk, PastChunks, Window, Windows};
+use super::windows::{Window, Windows};
 use super::worker::{ChunkJob, Job, Shop};
 use crate::base::cancel::Cancel;
 use crate::base::error::Chain;
 use crate::codec::blocks::BLOCK_BYTES_MAX;
 use crate::codec::chunker::{Chunker, ChunkerParams};
+use crate::engine::cut::PlacedChunk;
 use crate::engine::error::EngineError;
 use crate::engine::manifest_source::Nodes;
 use crate::repository::index::Ground;
@@ -146,7 +147,7 @@ impl<'a> LargeReader<'a> {
         let mut on_the_way = OnTheWay { waiting: Waiting::new(), chunks };
         let read = match (decide(opened, &witness), known) {
             (Cutting::AsBefore { block_bytes }, Some(known)) => {
-                let windows = Windows::new(block_bytes, PastChunks::of(known, &nodes));
+                let windows = Windows::new(block_bytes, chunks_of(known, &nodes));
                 self.cut_windows(opened, windows, &mut on_the_way)?
             }
             (Cutting::Blocks { block_bytes } | Cutting::AsBefore { block_bytes }, _) => {
@@ -196,7 +197,7 @@ impl<'a> LargeReader<'a> {
     }
 
     /// Cuts at places that are known before anything is read.
-    fn cut_windows<I: Iterator<Item = PastChunk>>(
+    fn cut_windows<I: Iterator<Item = PlacedChunk>>(
         &mut self,
         opened: &mut OpenFile,
         mut windows: Windows<I>,

@@ -2,12 +2,9 @@
 //! elsewhere at multiples of a block's length. All places are offsets in the file, holes counted,
 //! so that a hole that is filled or punched moves nothing.
 
-use crate::base::metadata::Extent;
 use crate::codec::blocks::BLOCK_BYTES_MAX;
-use crate::engine::manifest_source::Nodes;
-use crate::repository::manifest::{ChunkIter, ChunkRef, ContentView};
-
-use super::content::Known;
+use crate::engine::cut::PlacedChunk;
+use crate::repository::manifest::ChunkRef;
 
 /// A stretch of the file between two cuts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,84 +15,13 @@ pub(super) struct Window {
     pub(super) expected: Option<ChunkRef>,
 }
 
-/// A chunk of the parent's version, and where its data lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PastChunk {
-    /// The chunk.
-    pub(super) chunk: ChunkRef,
-    /// Offset of its first byte.
-    pub(super) start: u64,
-    /// Offset behind its last byte.
-    pub(super) end: u64,
-}
-
-impl PastChunk {
-    /// Whether no hole lies in it.
-    pub(super) fn is_in_one_piece(&self) -> bool {
-        self.end - self.start == u64::from(self.chunk.len)
-    }
-}
-
-/// The chunks of the parent's version, in order. Ends where its list can't be read any further.
-pub(super) struct PastChunks<'n, 'r, 'a> {
-    rows: ChunkIter<'n, Nodes<'r, 'a>>,
-    extents: &'n [Extent],
-    /// The extent at hand, and how far into it the next byte lies; without extents, into the file.
-    current: usize,
-    inside: u64,
-}
-
-impl<'n, 'r, 'a> PastChunks<'n, 'r, 'a> {
-    /// Of what is known of a file.
-    pub(super) fn of(known: &'n Known, nodes: &'n Nodes<'r, 'a>) -> Self {
-        let rows = ChunkIter::new(ContentView::from(&known.content), nodes);
-        Self { rows, extents: known.extents.as_deref().unwrap_or_default(), current: 0, inside: 0 }
-    }
-
-    fn place(&mut self, chunk: ChunkRef) -> Option<PastChunk> {
-        let mut left = u64::from(chunk.len);
-        if self.extents.is_empty() {
-            let start = self.inside;
-            self.inside = start.checked_add(left)?;
-            return Some(PastChunk { chunk, start, end: self.inside });
-        }
-        let mut start = None;
-        loop {
-            let extent = self.extents.get(self.current)?;
-            let here = extent.len.saturating_sub(self.inside);
-            if here == 0 {
-                self.current += 1;
-                self.inside = 0;
-                continue;
-            }
-            let at = extent.offset.checked_add(self.inside)?;
-            let start = *start.get_or_insert(at);
-            let taken = here.min(left);
-            self.inside += taken;
-            left -= taken;
-            if left == 0 {
-                return Some(PastChunk { chunk, start, end: at.checked_add(taken)? });
-            }
-        }
-    }
-}
-
-impl Iterator for PastChunks<'_, '_, '_> {
-    type Item = PastChunk;
-
-    fn next(&mut self) -> Option<PastChunk> {
-        let chunk = self.rows.next()?.ok()?;
-        self.place(chunk)
-    }
-}
-
 /// Gives the windows of a file one after the other.
-pub(super) struct Windows<I: Iterator<Item = PastChunk>> {
+pub(super) struct Windows<I: Iterator<Item = PlacedChunk>> {
     block_bytes: u64,
     past: std::iter::Peekable<I>,
 }
 
-impl<I: Iterator<Item = PastChunk>> Windows<I> {
+impl<I: Iterator<Item = PlacedChunk>> Windows<I> {
     /// Blocks of this length wherever `past` has nothing.
     pub(super) fn new(block_bytes: u32, past: I) -> Self {
         Self { block_bytes: u64::from(block_bytes.max(1)), past: past.peekable() }
@@ -128,12 +54,13 @@ mod tests {
     use super::*;
     use crate::base::id::BlobId;
 
-    fn past(start: u64, end: u64) -> PastChunk {
+    fn past(start: u64, end: u64) -> PlacedChunk {
         let len = u32::try_from(end - start).expect("short");
-        PastChunk { chunk: ChunkRef { id: BlobId::new([1; 32]), len }, start, end }
+        let chunk = ChunkRef { id: BlobId::new([1; 32]), len };
+        PlacedChunk { chunk, start, end, begins_data: false, ends_data: false }
     }
 
-    fn ends(windows: &mut Windows<std::vec::IntoIter<PastChunk>>, size: u64) -> Vec<(u64, bool)> {
+    fn ends(windows: &mut Windows<std::vec::IntoIter<PlacedChunk>>, size: u64) -> Vec<(u64, bool)> {
         let (mut at, mut all) = (0, Vec::new());
         while at < size {
             let window = windows.next_at(at);
