@@ -101,49 +101,60 @@ impl<S: BlobSource> Iterator for PlacedChunks<'_, S> {
     }
 }
 
-/// Counts chunks that lie as blocks do.
+/// Counts chunks that lie as blocks do, and their bytes.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
-    all: u64,
-    blocks: [u64; LENGTHS],
+    bytes: u64,
+    blocks: [Counted; LENGTHS],
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    chunks: u64,
+    bytes: u64,
 }
 
 impl Lengths {
     /// Counts a chunk.
     pub(super) fn count(&mut self, placed: &PlacedChunk) {
-        self.all += 1;
-        for (power, count) in (0u32..).zip(&mut self.blocks) {
-            *count += u64::from(placed.is_block(BLOCK_BYTES_MIN << power));
+        let bytes = u64::from(placed.chunk.len);
+        self.bytes = self.bytes.saturating_add(bytes);
+        for (power, blocks) in (0u32..).zip(&mut self.blocks) {
+            if placed.is_block(BLOCK_BYTES_MIN << power) {
+                blocks.chunks += 1;
+                blocks.bytes = blocks.bytes.saturating_add(bytes);
+            }
         }
     }
 
     /// The length of the file's blocks, when it was cut into some, or parts of it were.
     pub(super) fn block_bytes(&self) -> Option<u32> {
-        let lengths =
-            self.blocks.into_iter().enumerate().map(|(power, count)| (BLOCK_BYTES_MIN << power, count));
-        // Of two lengths that say the same the shorter one: the last of equals is taken.
-        let (bytes, count) = lengths.rev().max_by_key(|(_, count)| *count)?;
+        let (bytes, blocks) = self.most()?;
+        let is_half = blocks.chunks > 1 && blocks.bytes >= self.bytes / 2;
         // Chunks of the longest length also come of long stretches of equal bytes.
-        let is_part = count >= BLOCKS_MIN && bytes < BLOCK_BYTES_MAX;
-        (self.is_most(count) || is_part).then_some(bytes)
+        let is_part = blocks.chunks >= BLOCKS_MIN && bytes < BLOCK_BYTES_MAX;
+        (is_half || is_part).then_some(bytes)
     }
 
     /// For people and scripts.
     fn describe(&self) -> String {
-        match self.block_bytes() {
-            None => "content".to_owned(),
-            Some(bytes) if self.is_most(self.blocks[power_of(bytes)]) => format!("blocks of {bytes}"),
-            Some(bytes) => format!("content, and blocks of {bytes} where it changed"),
+        match (self.block_bytes(), self.most()) {
+            // The end of a file need not fill its block.
+            (Some(bytes), Some((_, most))) if most.bytes.saturating_add(u64::from(bytes)) >= self.bytes => {
+                format!("blocks of {bytes}")
+            }
+            (Some(bytes), _) => format!("content, and blocks of {bytes} where it changed"),
+            (None, _) => "content".to_owned(),
         }
     }
 
-    fn is_most(&self, count: u64) -> bool {
-        count > 1 && count * 2 >= self.all
+    /// The length that most of the file lies in, of two that say the same the shorter one.
+    fn most(&self) -> Option<(u32, Counted)> {
+        let lengths = self.blocks.iter().enumerate().rev();
+        lengths
+            .map(|(power, blocks)| (BLOCK_BYTES_MIN << power, *blocks))
+            .max_by_key(|(_, blocks)| blocks.bytes)
     }
-}
-
-fn power_of(block_bytes: u32) -> usize {
-    (block_bytes.trailing_zeros() - BLOCK_BYTES_MIN.trailing_zeros()) as usize
 }
 
 /// How a file was cut: `content`, `blocks of N`, or both; none for what has no chunks. Of a large

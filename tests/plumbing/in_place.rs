@@ -105,13 +105,13 @@ fn scattered_differences_turn_chunks_into_blocks_at_no_more_than_the_chunks_cost
     let (lab, path) = lab_with(&[], PAGED_BYTES + 77);
     adds(&lab);
     assert_eq!(how_cut(&lab), "content");
-    let pages = rewrite_one_page_in(&path, 200, 1);
+    let pages = rewrite_one_page_in(&path, 400, 1);
     let second = adds(&lab);
     assert!(pages * PAGE < second && second < PAGED_BYTES / 2, "{pages} pages added {second}");
     assert!(how_cut(&lab).starts_with("content, and blocks of 65536"), "{}", how_cut(&lab));
     comes_back(&lab);
     // The same places again: they are blocks now.
-    rewrite_one_page_in(&path, 200, 1 + 200 * 8);
+    rewrite_one_page_in(&path, 400, 1 + 400 * 8);
     let third = adds(&lab);
     assert!(third < pages * 3 * 65_536, "{pages} pages added {third} the second time");
     assert!(third * 2 < second, "{third} after {second}");
