@@ -3,9 +3,7 @@
 
 use crate::base::metadata::Extent;
 use crate::codec::blocks::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
-use crate::engine::manifest_source::Nodes;
-use crate::repository::manifest::{BlobSource, ChunkIter, ChunkRef, Content, ContentView, Entry};
-use crate::repository::reader::BlobReader;
+use crate::repository::manifest::{BlobSource, ChunkIter, ChunkRef, ContentView};
 
 /// A file that was cut by content, and in part into blocks later, has at least this many of them.
 const BLOCKS_MIN: u64 = 4;
@@ -56,8 +54,8 @@ pub(super) struct PlacedChunks<'n, S> {
 
 impl<'n, S: BlobSource> PlacedChunks<'n, S> {
     /// Of a content with these extents.
-    pub(super) fn new(content: &'n Content, extents: Option<&'n [Extent]>, source: &'n S) -> Self {
-        let rows = ChunkIter::new(ContentView::from(content), source);
+    pub(super) fn new(content: ContentView<'_>, extents: Option<&'n [Extent]>, source: &'n S) -> Self {
+        let rows = ChunkIter::new(content, source);
         Self { rows, extents: extents.unwrap_or_default(), current: 0, inside: 0 }
     }
 
@@ -159,13 +157,16 @@ impl Lengths {
 
 /// How a file was cut: `content`, `blocks of N`, or both; none for what has no chunks. Of a large
 /// file the start is looked at.
-pub fn describe(entry: &Entry, blobs: &BlobReader<'_>) -> Option<String> {
-    if !matches!(entry.content, Content::Chunks(_) | Content::ChunkList { .. }) {
+pub fn describe<S: BlobSource>(
+    content: ContentView<'_>,
+    extents: Option<&[Extent]>,
+    source: &S,
+) -> Option<String> {
+    if !matches!(content, ContentView::Chunks(_) | ContentView::ChunkList { .. }) {
         return None;
     }
     let mut lengths = Lengths::default();
-    let nodes = Nodes(blobs);
-    let placed = PlacedChunks::new(&entry.content, entry.extents.as_deref(), &nodes);
+    let placed = PlacedChunks::new(content, extents, source);
     placed.take(CHUNKS_LOOKED_AT).for_each(|placed| lengths.count(&placed));
     Some(lengths.describe())
 }
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
     use crate::base::id::BlobId;
     use crate::repository::error::RepositoryError;
-    use crate::repository::manifest::NodeKind;
+    use crate::repository::manifest::{Content, NodeKind};
 
     struct Nothing;
 
@@ -189,7 +190,7 @@ mod tests {
 
     fn placed(lens: &[u32], extents: Option<&[Extent]>) -> Vec<PlacedChunk> {
         let chunks = lens.iter().map(|len| ChunkRef { id: BlobId::new([0; 32]), len: *len }).collect();
-        PlacedChunks::new(&Content::Chunks(chunks), extents, &Nothing).collect()
+        PlacedChunks::new((&Content::Chunks(chunks)).into(), extents, &Nothing).collect()
     }
 
     fn described(lens: &[u32], extents: Option<&[Extent]>) -> (Option<u32>, String) {
@@ -213,7 +214,11 @@ mod tests {
         assert_eq!(placed(&[10, 10], Some(&absurd)), [], "offsets past the end of all numbers");
         assert_eq!(placed(&[7, 8], None)[1].start, 7);
         let list = Content::ChunkList { id: BlobId::new([9; 32]), chunks: 5000 };
-        assert_eq!(PlacedChunks::new(&list, None, &Nothing).count(), 0, "an unreadable list ends at once");
+        assert_eq!(
+            PlacedChunks::new((&list).into(), None, &Nothing).count(),
+            0,
+            "an unreadable list ends at once"
+        );
     }
 
     #[test]

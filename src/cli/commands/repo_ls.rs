@@ -12,7 +12,9 @@ use crate::base::error::Failure;
 use crate::cli::args::OneRepo;
 use crate::cli::output::JSON_VERSION;
 use crate::cli::run::Session;
-use crate::engine::{cut, ls};
+use crate::engine::cut;
+use crate::engine::ls;
+use crate::engine::manifest_source::Nodes;
 
 /// Lists a snapshot, or one folder of it, a path a line, as `--path` takes them.
 pub(super) fn run(
@@ -38,7 +40,7 @@ pub(super) fn run(
                 "size": entry.meta.size,
                 "mtime": entry.meta.mtime,
                 "state": entry.state.word(),
-                "cut": cut::describe(entry, blobs),
+                "cut": cut::describe((&entry.content).into(), entry.extents.as_deref(), &Nodes(blobs)),
             }));
         } else {
             out.line(&display::path(path));

@@ -10,9 +10,8 @@
 use super::content::Known;
 use crate::codec::blocks::{BLOCK_BYTES_MAX, Form, Glimpse, HEAD_BYTES, TAIL_BYTES, block_bytes, form_of};
 use crate::engine::cut::{Lengths, PlacedChunk, PlacedChunks};
-use crate::engine::manifest_source::Nodes;
 use crate::repository::format::keys::{BlobKind, IdKeys};
-use crate::repository::manifest::Content;
+use crate::repository::manifest::{BlobSource, Content};
 use crate::source::files::OpenFile;
 
 /// A file with a known header is cut into blocks from this size on: two content-defined chunks
@@ -47,17 +46,17 @@ pub(super) enum Cutting {
 }
 
 /// What decisions rest on besides the file itself.
-pub(super) struct Witness<'n, 'r, 'a> {
+pub(super) struct Witness<'n, S> {
     /// The parent's version.
     pub(super) known: Option<&'n Known>,
-    /// Reads its list.
-    pub(super) nodes: &'n Nodes<'r, 'a>,
+    /// Gives its list.
+    pub(super) nodes: &'n S,
     /// Names chunks.
     pub(super) ids: &'n IdKeys,
 }
 
 /// Decides. What can't be read is no evidence; whoever reads the file will meet the error.
-pub(super) fn decide(file: &OpenFile, witness: &Witness<'_, '_, '_>) -> Cutting {
+pub(super) fn decide<S: BlobSource>(file: &OpenFile, witness: &Witness<'_, S>) -> Cutting {
     let size = file.stat().size;
     if size < KNOWN_BYTES_MIN {
         return Cutting::Content;
@@ -108,10 +107,10 @@ struct Past {
 
 impl Past {
     /// `None` when there is no version in chunks, or none that a backup would make.
-    fn look(
+    fn look<S: BlobSource>(
         known: &Known,
         file: &OpenFile,
-        witness: &Witness<'_, '_, '_>,
+        witness: &Witness<'_, S>,
         with_samples: bool,
     ) -> Option<Self> {
         let chunks = match &known.content {
@@ -149,11 +148,8 @@ impl Past {
 }
 
 /// The chunks of the parent's version, each where its data lay.
-pub(super) fn chunks_of<'n, 'r, 'a>(
-    known: &'n Known,
-    nodes: &'n Nodes<'r, 'a>,
-) -> PlacedChunks<'n, Nodes<'r, 'a>> {
-    PlacedChunks::new(&known.content, known.extents.as_deref(), nodes)
+pub(super) fn chunks_of<'n, S: BlobSource>(known: &'n Known, nodes: &'n S) -> PlacedChunks<'n, S> {
+    PlacedChunks::new((&known.content).into(), known.extents.as_deref(), nodes)
 }
 
 fn is_there_still(past: &PlacedChunk, file: &OpenFile, ids: &IdKeys, buffer: &mut Vec<u8>) -> bool {
@@ -165,6 +161,11 @@ fn is_there_still(past: &PlacedChunk, file: &OpenFile, ids: &IdKeys, buffer: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::id::{BlobId, RepoId};
+    use crate::repository::error::RepositoryError;
+    use crate::repository::format::keys::{EpochKeys, RootKeys};
+    use crate::repository::manifest::{ChunkRef, NodeKind};
+    use crate::source::files::{Item, Walk, WalkOptions, open_regular};
 
     fn past(samples: &[u8]) -> Past {
         Past { block_bytes: None, samples: samples.iter().map(|equal| *equal == b'=').collect() }
@@ -191,5 +192,144 @@ mod tests {
         assert!(past(b"=xxx=xxxx==x").has_stayed());
         assert!(!past(b"=xxxxxxxxxxxxxxxx").has_stayed());
         assert!(past(b"").has_stayed(), "nothing speaks against it");
+    }
+
+    /// A file of so many bytes of noise behind a header, opened, and with what a parent knows of it.
+    struct Scene {
+        _dir: tempfile::TempDir,
+        file: OpenFile,
+        bytes: Vec<u8>,
+        keys: EpochKeys,
+    }
+
+    struct NoLists;
+
+    impl BlobSource for NoLists {
+        type Error = RepositoryError;
+
+        fn get(&self, _: NodeKind, _: &BlobId) -> Result<bytes::Bytes, RepositoryError> {
+            Err(RepositoryError::Defect { what: "there are no lists" })
+        }
+    }
+
+    fn scene(head: &[u8], bytes: usize) -> Scene {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut content = vec![0; bytes];
+        crate::codec::hash::derive_into("test", &[7; 32], &Default::default(), &[], &mut content);
+        content[..head.len()].copy_from_slice(head);
+        std::fs::write(dir.path().join("file"), &content).expect("written");
+        let found =
+            Walk::open(dir.path(), WalkOptions::default()).expect("walked").find_map(|item| match item {
+                Item::Found(found) if &*found.name == b"file" => Some(found),
+                _ => None,
+            });
+        let file = open_regular(&found.expect("found")).expect("opened");
+        Scene {
+            _dir: dir,
+            file,
+            bytes: content,
+            keys: EpochKeys::derive(&RootKeys::generate(), &RepoId::new([1; 16]), 0),
+        }
+    }
+
+    impl Scene {
+        /// The parent's version: the same bytes in chunks of these lengths, in which those chosen
+        /// by `differs` were others; `size` is what it says of its length.
+        fn known(&self, lens: &[usize], size: u64, differs: impl Fn(usize) -> bool) -> Known {
+            let mut at = 0;
+            let chunks = lens.iter().enumerate().map(|(number, len)| {
+                let bytes = &self.bytes[at.min(self.bytes.len())..(at + len).min(self.bytes.len())];
+                at += len;
+                let id = self.keys.ids().id(BlobKind::Chunk, bytes);
+                let id = if differs(number) { BlobId::new([9; 32]) } else { id };
+                ChunkRef { id, len: u32::try_from(*len).expect("short") }
+            });
+            Known {
+                size,
+                hash16: [0; 16],
+                content: Content::Chunks(chunks.collect()),
+                extents: None,
+                is_whole: true,
+                is_scattered: false,
+                uses: Vec::new(),
+            }
+        }
+
+        fn decide(&self, known: Option<&Known>) -> Cutting {
+            decide(&self.file, &Witness { known, nodes: &NoLists, ids: self.keys.ids() })
+        }
+    }
+
+    const MIB: usize = 1 << 20;
+    const BLOCKS: Cutting = Cutting::Blocks { block_bytes: 65_536 };
+    const AS_BEFORE: Cutting = Cutting::AsBefore { block_bytes: 65_536 };
+
+    #[test]
+    fn the_parents_version_decides_where_the_file_itself_shows_nothing() {
+        let scene = scene(b"", 40 * MIB + 1);
+        let size = scene.bytes.len() as u64;
+        let content = [vec![800_000; 52], vec![343_041]].concat();
+        let scattered = |number: usize| number.is_multiple_of(5);
+        assert_eq!(scene.decide(None), Cutting::Content);
+        assert_eq!(scene.decide(Some(&scene.known(&content, size, |_| false))), Cutting::Content);
+        assert_eq!(scene.decide(Some(&scene.known(&content, size, scattered))), AS_BEFORE);
+        assert_eq!(
+            scene.decide(Some(&scene.known(&content, size + 9, scattered))),
+            Cutting::Content,
+            "it shrank"
+        );
+        assert_eq!(scene.decide(Some(&scene.known(&content, size, |number| number > 20))), Cutting::Content);
+        // Blocks stay blocks, until nearly all of them moved.
+        let blocks = vec![65_536; 640];
+        assert_eq!(scene.decide(Some(&scene.known(&blocks, size, scattered))), AS_BEFORE);
+        assert_eq!(scene.decide(Some(&scene.known(&blocks, size, |_| false))), AS_BEFORE);
+        assert_eq!(scene.decide(Some(&scene.known(&blocks, size, |number| number > 40))), Cutting::Content);
+    }
+
+    #[test]
+    fn a_header_outweighs_the_parent_and_blocks_keep_their_length() {
+        let scene = scene(b"SQLite format 3\0", 40 * MIB + 1);
+        let size = scene.bytes.len() as u64;
+        assert_eq!(scene.decide(None), BLOCKS);
+        assert_eq!(scene.decide(Some(&scene.known(&[800_000; 52], size, |_| true))), AS_BEFORE);
+        let longer = scene.known(&[262_144; 160], size, |_| true);
+        assert_eq!(scene.decide(Some(&longer)), Cutting::AsBefore { block_bytes: 262_144 });
+        let archive = self::scene(&[0x1f, 0x8b], 40 * MIB);
+        let blocks = archive.known(&[65_536; 640], size, |_| false);
+        assert_eq!(archive.decide(Some(&blocks)), Cutting::Content, "a stream has no blocks");
+    }
+
+    #[test]
+    fn whole_pages_are_a_sign_only_in_long_files_without_a_parent() {
+        assert_eq!(scene(b"", 32 * MIB).decide(None), BLOCKS);
+        assert_eq!(scene(b"", 31 * MIB).decide(None), Cutting::Content);
+        assert_eq!(scene(b"SQLite format 3\0", 2 * MIB - 1).decide(None), Cutting::Content);
+        let scene = scene(b"", 32 * MIB);
+        let known = scene.known(&[800_000; 41], 33_000_000, |_| false);
+        assert_eq!(scene.decide(Some(&known)), Cutting::Content, "its chunks stay as they are");
+    }
+
+    #[test]
+    fn absurd_lengths_in_the_parents_list_are_no_guide() {
+        let scene = scene(b"QFI\xfb", 4 * MIB);
+        for (lens, size) in [
+            (vec![1; 4096], 4 * MIB as u64),
+            (vec![16 * MIB; 4], 4 * MIB as u64),
+            (vec![65_536; 100], 0),
+            (vec![u32::MAX as usize >> 1; 4096], u64::MAX),
+            (Vec::new(), 4 * MIB as u64),
+        ] {
+            let known = scene.known(&lens, size, |_| true);
+            let cutting = scene.decide(Some(&known));
+            assert!(matches!(cutting, Cutting::Blocks { .. } | Cutting::AsBefore { block_bytes: 65_536 }));
+            if lens.first() == Some(&1) {
+                assert_eq!(cutting, BLOCKS, "a list of single bytes is not followed");
+            }
+        }
+        let mut list = scene.known(&[], 4 * MIB as u64, |_| true);
+        list.content = Content::ChunkList { id: BlobId::new([3; 32]), chunks: u64::MAX };
+        assert_eq!(scene.decide(Some(&list)), BLOCKS);
+        list.content = Content::ChunkList { id: BlobId::new([3; 32]), chunks: 60 };
+        assert_eq!(scene.decide(Some(&list)), AS_BEFORE, "an unreadable list is one without chunks");
     }
 }
