@@ -269,7 +269,7 @@ mod tests {
         let scene = scene(b"", 40 * MIB + 1);
         let size = scene.bytes.len() as u64;
         let content = [vec![800_000; 52], vec![343_041]].concat();
-        let scattered = |number: usize| number.is_multiple_of(5);
+        let scattered = |number: usize| number.is_multiple_of(7);
         assert_eq!(scene.decide(None), Cutting::Content);
         assert_eq!(scene.decide(Some(&scene.known(&content, size, |_| false))), Cutting::Content);
         assert_eq!(scene.decide(Some(&scene.known(&content, size, scattered))), AS_BEFORE);
