@@ -13,7 +13,7 @@ pub const BLOCK_BYTES_MIN: u32 = 64 * 1024;
 /// The longest block: no longer than a content-defined chunk of the default size may be.
 pub const BLOCK_BYTES_MAX: u32 = 2 * 1024 * 1024;
 /// Blocks of one file grow with its data, so that there are about this many at most.
-const BLOCKS_AIM: u64 = 256 * 1024;
+const BLOCKS_AIM: u64 = 1024 * 1024;
 /// What is to be seen of a file's start.
 pub const HEAD_BYTES: usize = 128 * 1024;
 /// What is to be seen of a file's end.
@@ -23,8 +23,8 @@ const PAGE_BYTES: u64 = 4096;
 /// Pages that must look like a database's before its layout is believed without a magic number.
 const PAGES_MIN: usize = 3;
 
-/// The length of the blocks of a file with this much data: 64 KiB up to 16 GiB, then doubled with
-/// each doubling, 2 MiB from 512 GiB on.
+/// The length of the blocks of a file with this much data: 64 KiB up to 64 GiB, then doubled with
+/// each doubling, 2 MiB beyond 1 TiB.
 pub fn block_bytes(data_bytes: u64) -> u32 {
     let least = data_bytes.div_ceil(BLOCKS_AIM).checked_next_power_of_two().unwrap_or(u64::MAX);
     u32::try_from(least).unwrap_or(u32::MAX).clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX)
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn blocks_grow_so_that_a_file_has_a_bounded_number_of_them() {
-        for (gib, kib) in [(0, 64), (1, 64), (16, 64), (17, 128), (32, 128), (512, 2048), (1 << 20, 2048)] {
+        for (gib, kib) in [(0, 64), (1, 64), (64, 64), (65, 128), (128, 128), (1024, 1024), (1025, 2048), (1 << 20, 2048)] {
             assert_eq!(block_bytes(gib << 30), kib * 1024, "{gib} GiB");
         }
         assert_eq!(block_bytes(u64::MAX), BLOCK_BYTES_MAX);
