@@ -282,7 +282,9 @@ mod tests {
 
     #[test]
     fn blocks_grow_so_that_a_file_has_a_bounded_number_of_them() {
-        for (gib, kib) in [(0, 64), (1, 64), (64, 64), (65, 128), (128, 128), (1024, 1024), (1025, 2048), (1 << 20, 2048)] {
+        for (gib, kib) in
+            [(0, 64), (1, 64), (64, 64), (65, 128), (128, 128), (1024, 1024), (1025, 2048), (1 << 20, 2048)]
+        {
             assert_eq!(block_bytes(gib << 30), kib * 1024, "{gib} GiB");
         }
         assert_eq!(block_bytes(u64::MAX), BLOCK_BYTES_MAX);
