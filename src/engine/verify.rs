@@ -18,12 +18,11 @@ use super::error::EngineError;
 use super::hurt;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
-use crate::codec::compress::Decompressor;
 use crate::codec::hash::Hasher;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_name, pack_name};
-use crate::repository::format::pack::{PackDirectory, PackIdentity};
+use crate::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity};
 use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_matches;
 use crate::repository::index::Index;
@@ -246,9 +245,7 @@ fn read_all(
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let decompressor = Decompressor::new();
-                let (sealed, plain) = (Vec::new(), Vec::new());
-                let mut reader = ObjectReader { target, deep, findings, decompressor, sealed, plain };
+                let mut reader = ObjectReader { target, deep, findings, opener: BlobOpener::default() };
                 loop {
                     let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
                     let Some(stat) = objects.get(number) else { return };
@@ -273,9 +270,7 @@ struct ObjectReader<'a> {
     target: &'a Target,
     deep: Option<&'a Repository>,
     findings: &'a Findings,
-    decompressor: Decompressor,
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
+    opener: BlobOpener,
 }
 
 impl ObjectReader<'_> {
@@ -360,11 +355,8 @@ impl ObjectReader<'_> {
                 self.findings.add_bad(&stat.name, format!("blob {ordinal} lies outside of it"));
                 continue;
             };
-            self.sealed.clear();
-            self.sealed.extend_from_slice(sealed);
-            let (sealed, plain) = (&mut self.sealed, &mut self.plain);
-            match directory.open_into(ordinal, sealed, keys.ids(), &mut self.decompressor, plain) {
-                Ok(()) => {
+            match directory.open_blob(ordinal, sealed, keys.ids(), &mut self.opener) {
+                Ok(_) => {
                     self.findings.blobs.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => self.findings.add_bad(&stat.name, format!("blob {ordinal}: {}", Chain(&error))),

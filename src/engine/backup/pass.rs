@@ -35,7 +35,7 @@ use crate::repository::pack_pool::{PackBuffers, PackPool, Scratch};
 use crate::source::files::Owners;
 
 /// Batches of entries on their way to the collector.
-const PLANNED_WAITING: usize = 16;
+const PLANNED_WAITING: usize = 3;
 /// How often the collector looks up from a large file to see whether an index run is due.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 

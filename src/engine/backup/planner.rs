@@ -38,7 +38,7 @@ use crate::source::files::{
 use crate::storage::contract::Read;
 
 /// Entries that are planned before they are handed on together.
-const BATCH_ENTRIES: usize = 1024;
+const BATCH_ENTRIES: usize = 4096;
 /// A run of small files is handed to a worker at about this many bytes.
 const RUN_BYTES: u64 = 4 * 1024 * 1024;
 /// A parent's file whose times are this close to its walk is read again: it may have changed
