@@ -2,10 +2,15 @@
 
 use serde::Serialize;
 
+use super::select::Wanted;
 use crate::base::clock::Timestamp;
-use crate::base::error::Class;
+use crate::base::display;
+use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
+use crate::base::metadata::FileKind;
 use crate::engine::backup::outcome::Items;
+use crate::engine::error::EngineError;
+use crate::repository::manifest::State;
 use crate::repository::snapshots::Snapshot;
 
 /// A finished restore.
@@ -66,6 +71,32 @@ impl RestoreOutcome {
             unread_at_backup: Items::default(),
             checked: None,
             differing: Items::default(),
+        }
+    }
+
+    /// Counts an entry that is asked for.
+    pub(super) fn count(&mut self, wanted: &Wanted) {
+        match wanted.entry.meta.kind {
+            FileKind::File => {
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(wanted.entry.meta.size);
+            }
+            FileKind::Directory => self.folders += 1,
+            FileKind::Socket => self.sockets_not_made += 1,
+            _ => self.others += 1,
+        }
+        if wanted.entry.state == State::Unread {
+            let reason = "could not be read when the snapshot was taken".to_owned();
+            self.unread_at_backup.push(display::path(&wanted.path), reason);
+        }
+    }
+
+    /// An entry that could not be restored: named, and the worst class kept.
+    pub(super) fn fail(&mut self, path: &[u8], error: &EngineError) {
+        self.failed.push(display::path(path), Chain(error).to_string());
+        let class = error.class();
+        if self.worst != Some(Class::Damage) {
+            self.worst = Some(if class == Class::Damage { class } else { Class::Partial });
         }
     }
 

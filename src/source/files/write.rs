@@ -74,6 +74,8 @@ pub struct Destination {
     pub(super) root: OwnedFd,
     pub(super) options: RestoreOptions,
     pub(super) issues: IssueLog,
+    /// What is restored into it: names of unfinished files are derived from it.
+    pub(super) snapshot: [u8; 32],
 }
 
 const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -93,7 +95,13 @@ impl Destination {
         let root =
             rustix::fs::openat(CWD, dir, LISTED, Mode::empty()).map_err(|errno| error(errno.into()))?;
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Self { root, options, issues: IssueLog::new(is_root) })
+        Ok(Self { root, options, issues: IssueLog::new(is_root), snapshot: [0; 32] })
+    }
+
+    /// The same folder, to restore this snapshot into.
+    pub fn of_snapshot(mut self, id: &[u8; 32]) -> Self {
+        self.snapshot = *id;
+        self
     }
 
     /// What stands at a path now; none when nothing does.

@@ -1,0 +1,134 @@
+//! Collects files until there are enough to read each pack once and in order, and hands them on
+//! while earlier ones are being written.
+
+use std::sync::Arc;
+
+use super::fetch::{Started, Threads, Work};
+use super::layout::{Layout, Part};
+use super::queue::{Located, PackJob, Token, Windows};
+use super::select::chunks;
+use super::slot::{Piece, Slot};
+use crate::engine::error::EngineError;
+use crate::repository::error::RepositoryError;
+use crate::repository::index::Location;
+use crate::repository::manifest::{Content, Entry};
+use crate::source::files::{SafePath, Shape};
+
+/// Files in one window.
+const FILES_MAX: usize = 16 * 1024;
+/// Pieces in one window: at most some 15 MB of them.
+const PIECES_MAX: usize = 128 * 1024;
+/// Files without bytes that one worker takes at once.
+const BARE_TOGETHER: usize = 64;
+
+/// A window being filled.
+pub(super) struct Planner<'t, 'a> {
+    threads: &'t Threads<'a>,
+    started: Started<'a>,
+    windows: Windows,
+    files: usize,
+    pieces: Vec<Piece<'a>>,
+    bare: Vec<Arc<Slot<'a>>>,
+}
+
+impl<'t, 'a> Planner<'t, 'a> {
+    /// An empty window.
+    pub(super) fn new(threads: &'t Threads<'a>, started: Started<'a>) -> Self {
+        Self { threads, started, windows: Windows::new(), files: 0, pieces: Vec::new(), bare: Vec::new() }
+    }
+
+    /// Plans a regular file.
+    pub(super) fn file(&mut self, path: SafePath, entry: Entry) -> Result<(), EngineError> {
+        let Entry { mut meta, content, extents, .. } = entry;
+        let shape = if extents.is_some() { Shape::Sparse } else { Shape::Dense };
+        self.files += 1;
+        match content {
+            Content::None => self.bare.push(Arc::new(Slot::new(path, meta, shape))),
+            Content::Group { blob, offset, len } => {
+                meta.size = u64::from(len);
+                let slot = Arc::new(Slot::new(path, meta, shape));
+                self.piece(&slot, blob, Part::OfGroup { offset, len });
+                slot.lock().is_planned = true;
+            }
+            content => {
+                let layout = Layout::new(extents.as_deref(), meta.size);
+                self.chunked(&Arc::new(Slot::new(path, meta, shape)), layout, &content)?;
+            }
+        }
+        if self.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// A file of chunks; one with very many goes over several windows.
+    fn chunked(
+        &mut self,
+        slot: &Arc<Slot<'a>>,
+        mut layout: Layout,
+        content: &Content,
+    ) -> Result<(), EngineError> {
+        let blobs = self.threads.writer.blobs;
+        chunks(blobs, content.into(), &mut |chunk| {
+            let Some(parts) = layout.place(chunk.len) else {
+                let reason = "its chunks hold more than its length".to_owned();
+                self.threads.writer.fail(slot, EngineError::Unrestorable { reason });
+                return Ok(());
+            };
+            for part in parts {
+                self.piece(slot, chunk.id, part);
+            }
+            if self.is_full() { self.flush() } else { Ok(()) }
+        })?;
+        self.threads.writer.all_planned(slot)
+    }
+
+    fn piece(&mut self, slot: &Arc<Slot<'a>>, blob: crate::base::id::BlobId, part: Part) {
+        slot.lock().left += 1;
+        self.pieces.push(Piece { slot: Arc::clone(slot), blob, part });
+    }
+
+    fn is_full(&self) -> bool {
+        self.files >= FILES_MAX || self.pieces.len() >= PIECES_MAX
+    }
+
+    /// Hands the window on, as soon as there is room for one.
+    pub(super) fn flush(&mut self) -> Result<(), EngineError> {
+        let Some(token) = self.windows.take(&self.threads.queue) else { return Err(EngineError::Cancelled) };
+        self.files = 0;
+        for slots in std::mem::take(&mut self.bare).chunks(BARE_TOGETHER) {
+            let work = Work::Bare { slots: slots.to_vec(), _token: Arc::clone(&token) };
+            // Workers end last; if they are gone, so is the restore.
+            drop(self.started.works.send(work));
+        }
+        let jobs = self.locate(&token)?;
+        self.threads.queue.submit(jobs);
+        Ok(())
+    }
+
+    /// What is wanted of each pack, packs and blobs in the order in which they were stored.
+    fn locate(&mut self, token: &Arc<Token>) -> Result<Vec<PackJob<'a>>, EngineError> {
+        let writer = &self.threads.writer;
+        let index = writer.blobs.index();
+        let mut located: Vec<(Location, Piece<'a>)> = Vec::with_capacity(self.pieces.len());
+        for piece in std::mem::take(&mut self.pieces) {
+            // Files of one group come one after another.
+            let known = located.last().filter(|(_, before)| before.blob == piece.blob).map(|(at, _)| *at);
+            match known.map_or_else(|| index.first(&piece.blob), |at| Ok(Some(at)))? {
+                Some(at) => located.push((at, piece)),
+                None => {
+                    let place = "this target".to_owned();
+                    let error = RepositoryError::MissingBlob { id: piece.blob, place };
+                    writer.fail(&piece.slot, error.into());
+                }
+            }
+        }
+        located.sort_by_key(|(at, _)| (at.pack, at.ordinal));
+        let mut jobs: Vec<PackJob<'a>> = Vec::new();
+        for (at, piece) in located {
+            let located = Located { ordinal: at.ordinal, piece };
+            match jobs.last_mut() {
+                Some(job) if job.pack == at.pack => job.pieces.push(located),
+                _ => jobs.push(PackJob { pack: at.pack, pieces: vec![located], token: Arc::clone(token) }),
+            }
+        }
+        Ok(jobs)
+    }
+}
