@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::outcome::RestoreOutcome;
-use super::plan::Planner;
+use super::plan::{Done, Planner};
 use super::request::Others;
 use super::select::Wanted;
 use crate::base::error::{Class, Classified};
@@ -102,11 +102,26 @@ impl<'a, 'o> Restoring<'a, 'o> {
                 let made = self.destination.create_directory(&path).map(drop);
                 self.settle(&path, made)
             }
+            FileKind::File => {
+                let data = data_bytes(&entry);
+                match planner.file(path, entry)? {
+                    Done::Made => {}
+                    Done::Replaced => self.outcome.replaced += 1,
+                    Done::Kept => {
+                        self.outcome.kept += 1;
+                        self.reused(data);
+                    }
+                }
+                Ok(())
+            }
+            _ if planner.keeps_node(&path, &entry)? => {
+                self.cx.progress.advance(1, 0);
+                Ok(())
+            }
             FileKind::Symlink => {
                 let made = self.destination.create_symlink(&path, &entry.meta);
                 self.settle(&path, made)
             }
-            FileKind::File => planner.file(path, entry),
             _ => {
                 let made = self.destination.create_node(&path, &entry.meta).map(|made| match made {
                     Made::New | Made::Existing | Made::No => (),
@@ -165,6 +180,11 @@ impl<'a, 'o> Restoring<'a, 'o> {
         Ok(())
     }
 
+    /// Bytes that were here already of files that were not.
+    pub(super) fn reused(&mut self, bytes: u64) {
+        self.outcome.bytes_reused = self.outcome.bytes_reused.saturating_add(bytes);
+    }
+
     /// Files that could not be restored.
     pub(super) fn fail_all(&mut self, failures: Vec<(Vec<u8>, EngineError)>) {
         for (path, error) in failures {
@@ -191,5 +211,13 @@ impl<'a, 'o> Restoring<'a, 'o> {
             }
         }
         Ok(())
+    }
+}
+
+/// Bytes of a file that are no hole.
+fn data_bytes(entry: &Entry) -> u64 {
+    match &entry.extents {
+        None => entry.meta.size,
+        Some(extents) => extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.len)),
     }
 }

@@ -9,13 +9,15 @@ use crate::repository::reader::BlobReader;
 use crate::source::files::{Destination, SafePath};
 
 /// Folders get their metadata when nothing more is made in them: those that can be entered
-/// afterwards at once, the others from the deepest up.
+/// afterwards at once, the others from the deepest up. The destination itself is left for the very
+/// end: its metadata is given back.
 pub(super) fn finish_folders(
     selection: &Selection<'_>,
     blobs: &BlobReader<'_>,
     destination: &Destination,
     outcome: &mut RestoreOutcome,
-) -> Result<(), EngineError> {
+) -> Result<Option<Metadata>, EngineError> {
+    let mut top = None;
     let mut last: Vec<(SafePath, Metadata)> = Vec::new();
     selection.visit(blobs, &mut |wanted| {
         let meta = wanted.entry.meta;
@@ -23,6 +25,10 @@ pub(super) fn finish_folders(
             return Ok(());
         }
         let path = SafePath::new(&wanted.path)?;
+        if path.as_bytes().is_empty() {
+            top = Some(meta);
+            return Ok(());
+        }
         if meta.mode & 0o300 != 0o300 || meta.flags & LOCKING_FLAGS != 0 {
             last.push((path, meta));
             return Ok(());
@@ -37,5 +43,5 @@ pub(super) fn finish_folders(
             outcome.fail(path.as_bytes(), &error.into());
         }
     }
-    Ok(())
+    Ok(top)
 }

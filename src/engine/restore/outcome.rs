@@ -34,8 +34,17 @@ pub struct RestoreOutcome {
     pub sockets_not_made: u64,
     /// Entries removed because the snapshot doesn't have them.
     pub removed: u64,
+    /// Whether it went on with a restore that had been interrupted.
+    pub resumed: bool,
+    /// Regular files that were there as recorded: their content was left alone.
+    pub kept: u64,
+    /// Regular files that replaced another one.
+    pub replaced: u64,
     /// Bytes fetched from the target.
     pub bytes_fetched: u64,
+    /// Bytes that were there already, so that nobody had to fetch them: in files that were kept,
+    /// and in those that were replaced or had been begun.
+    pub bytes_reused: u64,
     /// Entries that could not be restored.
     pub failed: Items,
     /// The class of the worst of these failures.
@@ -64,7 +73,11 @@ impl RestoreOutcome {
             others: 0,
             sockets_not_made: 0,
             removed: 0,
+            resumed: false,
+            kept: 0,
+            replaced: 0,
             bytes_fetched: 0,
+            bytes_reused: 0,
             failed: Items::default(),
             worst: None,
             metadata_issues: Items::default(),

@@ -6,11 +6,12 @@ use super::fetch::Threads;
 use super::folders::finish_folders;
 use super::outcome::RestoreOutcome;
 use super::plan::Planner;
+use super::record::{self, Beginning};
 use super::request::{Mode, RestoreRequest};
 use super::select::Selection;
 use super::write::Writer;
 use crate::base::display;
-use crate::base::metadata::FileKind;
+use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
@@ -18,7 +19,7 @@ use crate::repository::error::RepositoryError;
 use crate::repository::load;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{Aspect, Destination, Existing, FilesError, RestoreOptions};
+use crate::source::files::{Aspect, Destination, Existing, FilesError, RestoreOptions, SafePath};
 use crate::storage::contract::Read;
 
 /// Restores a snapshot from the first target of the repository. `read` says whether its bytes may
@@ -50,15 +51,18 @@ pub fn restore(
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes());
     let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
-    if request.existing == Existing::Refuse {
-        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)?;
-    }
+    let beginning = record::begin(&destination, request, || {
+        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
+    })?;
+    outcome.resumed = beginning.goes_on;
     let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
     cx.progress.phase("restore", items, bytes);
     let restoring = Restoring::new(&destination, cx, request.others, file_name, &mut outcome);
-    contents(&selection, Writer::new(&blobs, &destination, cx), restoring)?;
-    finish_folders(&selection, &blobs, &destination, &mut outcome)?;
+    let how = (request.existing, beginning);
+    contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how)?;
+    let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
+    finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("restore");
     outcome.bytes_fetched = blobs.bytes_read();
     note_issues(&destination, &mut outcome);
@@ -73,10 +77,11 @@ fn contents(
     selection: &Selection<'_>,
     writer: Writer<'_>,
     mut restoring: Restoring<'_, '_>,
+    (existing, beginning): (Existing, Beginning),
 ) -> Result<(), EngineError> {
     let threads = Threads::new(writer);
     let planned = std::thread::scope(|scope| {
-        let mut planner = Planner::new(&threads, threads.start(scope));
+        let mut planner = Planner::new(&threads, threads.start(scope), existing, beginning);
         let planned = selection
             .visit(threads.writer.blobs, &mut |wanted| restoring.take(wanted, &mut planner))
             .and_then(|()| planner.flush());
@@ -84,11 +89,27 @@ fn contents(
             Ok(()) => threads.queue.close(),
             Err(_) => threads.queue.stop(),
         }
+        restoring.reused(planner.reused);
         planned
     });
     threads.outcome(planned)?;
     restoring.fail_all(threads.writer.failures());
     restoring.finish()
+}
+
+/// All is there, durably: the mark goes, and the destination itself gets its metadata.
+fn finish(
+    destination: &Destination,
+    top: Option<&Metadata>,
+    outcome: &mut RestoreOutcome,
+) -> Result<(), EngineError> {
+    destination.unmark()?;
+    if let Some(meta) = top
+        && let Err(error) = destination.apply_directory(&SafePath::root(), meta)
+    {
+        outcome.fail(b"", &error.into());
+    }
+    Ok(destination.sync_top()?)
 }
 
 /// Items and bytes there will be, where that is known or somebody wants to know.

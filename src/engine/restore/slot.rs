@@ -17,7 +17,18 @@ pub(super) struct Slot<'d> {
     pub(super) meta: Metadata,
     /// Whether it has holes.
     pub(super) shape: Shape,
+    /// Whether it is written in parts, and may be gone on with after an interruption.
+    pub(super) making: Making,
     state: Mutex<State<'d>>,
+}
+
+/// How a file comes into being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Making {
+    /// By one write, or none, under its own name.
+    AtOnce,
+    /// In parts, under another name until it is whole.
+    InParts,
 }
 
 /// How far a file is.
@@ -57,9 +68,9 @@ pub(super) struct Piece<'d> {
 
 impl<'d> Slot<'d> {
     /// A file of which nothing is planned yet.
-    pub(super) fn new(path: SafePath, meta: Metadata, shape: Shape) -> Self {
+    pub(super) fn new(path: SafePath, meta: Metadata, shape: Shape, making: Making) -> Self {
         let state = State { writing: Writing::NotYet, left: 0, is_planned: false, told: 0 };
-        Self { path, meta, shape, state: Mutex::new(state) }
+        Self { path, meta, shape, making, state: Mutex::new(state) }
     }
 
     /// Its state, for as long as the guard lives.
@@ -79,15 +90,13 @@ impl Piece<'_> {
 
     /// The bytes of a blob that this piece writes, and where to.
     pub(super) fn bytes<'p>(&self, plain: &'p [u8]) -> Option<(u64, &'p [u8])> {
-        let (start, len, to) = match self.part {
-            Part::OfGroup { offset, len } => {
-                let count = u32::from_le_bytes(*plain.first_chunk::<4>()?);
-                let start = group::bytes_start(usize::try_from(count).ok()?);
-                (start.checked_add(usize::try_from(offset).ok()?)?, len, 0)
+        match self.part {
+            Part::OfGroup { offset, len } => group::bytes_of(plain, offset, len).map(|bytes| (0, bytes)),
+            Part::OfChunk { from, len, to } => {
+                let start = usize::try_from(from).ok()?;
+                let end = start.checked_add(usize::try_from(len).ok()?)?;
+                plain.get(start..end).map(|bytes| (to, bytes))
             }
-            Part::OfChunk { from, len, to } => (usize::try_from(from).ok()?, len, to),
-        };
-        let end = start.checked_add(usize::try_from(len).ok()?)?;
-        Some((to, plain.get(start..end)?))
+        }
     }
 }

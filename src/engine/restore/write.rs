@@ -7,13 +7,13 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::queue::{Located, Run};
-use super::slot::{Slot, State, Writing};
+use super::slot::{Making, Slot, State, Writing};
 use crate::base::error::{Chain, Class, Classified};
 use crate::codec::compress::Decompressor;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::reader::BlobReader;
-use crate::source::files::{Destination, FileWriter, FilesError};
+use crate::source::files::{Destination, FileWriter, FilesError, Leftover};
 
 /// Where files are written, and what went wrong with each.
 pub(super) struct Writer<'a> {
@@ -114,8 +114,7 @@ impl<'a> Writer<'a> {
         if matches!(state.writing, Writing::Ended) {
             return Ok(());
         }
-        let written = self.open(slot, &mut state);
-        let written = written.and_then(|file| file.write_at(to, bytes).map(|()| file));
+        let written = self.open(slot, &mut state).and_then(|file| put(file, to, bytes));
         let len = u64::try_from(bytes.len()).unwrap_or(0);
         self.written.fetch_add(len, Ordering::Relaxed);
         self.cx.progress.advance(0, len);
@@ -151,10 +150,44 @@ impl<'a> Writer<'a> {
                 Ok(file)
             }
             Writing::Parked(parked) => self.destination.resume(parked),
-            Writing::NotYet | Writing::Ended => {
+            Writing::NotYet | Writing::Ended if slot.making == Making::AtOnce => {
                 self.destination.create_file(&slot.path, slot.meta.size, slot.shape)
             }
+            Writing::NotYet | Writing::Ended => {
+                self.destination.begin_file(&slot.path, slot.meta.size, slot.shape, Leftover::Remove)
+            }
         }
+    }
+
+    /// Begins a file of which some may be here already: what an interrupted restore left of it.
+    pub(super) fn begin(&self, slot: &Slot<'a>) -> Result<(), FilesError> {
+        let file = self.destination.begin_file(&slot.path, slot.meta.size, slot.shape, Leftover::GoOn)?;
+        self.keep(&mut slot.lock(), file)
+    }
+
+    /// Does something with a file that has begun, as the planner does between its pieces. `None`
+    /// when it has failed meanwhile.
+    pub(super) fn with_begun<T>(
+        &self,
+        slot: &Slot<'a>,
+        act: impl FnOnce(FileWriter<'a>) -> Result<(FileWriter<'a>, T), FilesError>,
+    ) -> Result<Option<T>, EngineError> {
+        let mut state = slot.lock();
+        if matches!(state.writing, Writing::Ended) {
+            return Ok(None);
+        }
+        let done = self.open(slot, &mut state).and_then(act);
+        match done.and_then(|(file, done)| self.keep(&mut state, file).map(|()| done)) {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => self.settle(slot, &mut state, Err(error)).map(|()| None),
+        }
+    }
+
+    /// Bytes of a file that were here already.
+    pub(super) fn reused(&self, slot: &Slot<'a>, bytes: u64) {
+        let mut state = slot.lock();
+        state.told = state.told.saturating_add(bytes);
+        self.cx.progress.advance(0, bytes);
     }
 
     /// Between two pieces a file stays open, unless many are.
@@ -182,10 +215,14 @@ impl<'a> Writer<'a> {
         if matches!(state.writing, Writing::Ended) {
             return;
         }
-        if matches!(state.writing, Writing::Open(_)) {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        match std::mem::replace(&mut state.writing, Writing::Ended) {
+            Writing::Open(file) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                file.discard();
+            }
+            Writing::Parked(parked) => self.destination.discard(parked),
+            Writing::NotYet | Writing::Ended => {}
         }
-        state.writing = Writing::Ended;
         self.note(slot, &mut state, error);
     }
 
@@ -219,5 +256,18 @@ impl<'a> Writer<'a> {
     fn tell(&self, slot: &Slot<'a>, state: &mut State<'a>) {
         self.cx.progress.advance(1, slot.meta.size.saturating_sub(state.told));
         state.told = slot.meta.size;
+    }
+}
+
+/// Writes; a file that can't be written for another reason than a full medium will never be whole.
+fn put<'a>(file: FileWriter<'a>, to: u64, bytes: &[u8]) -> Result<FileWriter<'a>, FilesError> {
+    match file.write_at(to, bytes) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            if error.class() != Class::NoSpace {
+                file.discard();
+            }
+            Err(error)
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -14,8 +15,8 @@ use super::beneath;
 use super::error::FilesError;
 use super::safe_path::SafePath;
 use super::stat::{Inode, Stat};
-use super::write::Destination;
-use crate::base::durable::{self, Names};
+use super::write::{Destination, Existing};
+use crate::base::durable::{self, Created, Names};
 use crate::base::metadata::{FileKind, Metadata};
 use crate::codec::hash;
 
@@ -39,7 +40,7 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct FileWriter<'d> {
     destination: &'d Destination,
-    file: File,
+    pub(super) file: File,
     /// Behind the last byte that was written or made room for.
     reached: AtomicU64,
     place: Option<Place>,
@@ -59,6 +60,8 @@ struct Place {
     /// Its name until it is finished; none when it has its own name already.
     temp: Option<String>,
     size: u64,
+    /// Whether it stays when it is not finished, for a later restore to go on with.
+    stays: bool,
 }
 
 impl Destination {
@@ -77,29 +80,43 @@ impl Destination {
         let error = |errno: Errno| FilesError::write("create", path.as_bytes(), errno);
         let (dir, name) = path.split().ok_or_else(|| error(Errno::ISDIR))?;
         let parent = self.parent(dir).map_err(error)?;
-        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = |name: &[u8]| rustix::fs::openat(&parent, name, create, Mode::RUSR | Mode::WUSR);
-        let (fd, temp) = match make(name) {
+        let (fd, temp) = match make(&parent, name) {
             Err(Errno::EXIST) => {
                 let stat =
                     Stat::of(&parent, name).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
                 self.clear(path, &parent, &stat)?;
                 let temp = self.unfinished_name(path);
-                let made = match make(temp.as_bytes()) {
-                    // Left by a restore that was interrupted.
-                    Err(Errno::EXIST) => rustix::fs::unlinkat(&parent, temp.as_bytes(), AtFlags::empty())
-                        .and_then(|()| make(temp.as_bytes())),
-                    made => made,
-                };
-                (made.map_err(error)?, Some(temp))
+                (make_anew(&parent, temp.as_bytes()).map_err(error)?, Some(temp))
             }
             made => (made.map_err(error)?, None),
         };
-        let place = Some(Place { path: path.clone(), temp, size });
+        let place = Some(Place { path: path.clone(), temp, size, stays: false });
         let writer =
             FileWriter { destination: self, file: File::from(fd), reached: AtomicU64::new(0), place };
         writer.make_room(shape)?;
         Ok(writer)
+    }
+
+    /// A file that has a name of its own until it is whole.
+    pub(super) fn in_parts(
+        &self,
+        file: File,
+        path: &SafePath,
+        temp: String,
+        size: u64,
+        shape: Shape,
+    ) -> Result<FileWriter<'_>, FilesError> {
+        let place = Some(Place { path: path.clone(), temp: Some(temp), size, stays: true });
+        let writer = FileWriter { destination: self, file, reached: AtomicU64::new(0), place };
+        writer.make_room(shape)?;
+        Ok(writer)
+    }
+
+    /// Removes a parked file that will never be whole.
+    pub fn discard(&self, parked: ParkedFile) {
+        if let Ok(writer) = self.resume(parked) {
+            writer.discard();
+        }
     }
 
     /// The name of a file until it is finished, when its own is taken: always the same for one
@@ -123,8 +140,7 @@ impl Destination {
     pub fn resume(&self, parked: ParkedFile) -> Result<FileWriter<'_>, FilesError> {
         let open = || -> io::Result<File> {
             let path = parked.place.current_path();
-            let file =
-                File::from(beneath::open(self.root.as_fd(), &path, OFlags::WRONLY | OFlags::NONBLOCK)?);
+            let file = File::from(beneath::open(self.root.as_fd(), &path, OFlags::RDWR | OFlags::NONBLOCK)?);
             let stat = Stat::of_open(&file)?;
             if stat.kind == FileKind::File && stat.inode() == parked.inode {
                 Ok(file)
@@ -154,6 +170,13 @@ impl FileWriter<'_> {
         Ok(())
     }
 
+    /// Removes the file: it will never be whole.
+    pub fn discard(mut self) {
+        if let Some(place) = &mut self.place {
+            place.stays = false;
+        }
+    }
+
     /// Closes the descriptor for now.
     ///
     /// # Errors
@@ -179,8 +202,15 @@ impl FileWriter<'_> {
         target.apply(metadata, self.destination.options.owner, Flags::Unlocked);
         if let (Some(temp), Some((dir, name))) = (&place.temp, place.path.split()) {
             let dir = self.destination.folder(dir).map_err(|e| self.error("open the folder of", e.into()))?;
-            durable::rename_in(dir.as_fd(), Names { from: temp.as_bytes(), to: name })
-                .map_err(|e| self.error("replace", e))?;
+            let names = Names { from: temp.as_bytes(), to: name };
+            if self.destination.options.existing == Existing::Refuse {
+                match durable::rename_in_new(dir.as_fd(), names).map_err(|e| self.error("name", e))? {
+                    Created::New => {}
+                    Created::Existing => return Err(self.destination.occupied(&place.path, FileKind::File)),
+                }
+            } else {
+                durable::rename_in(dir.as_fd(), names).map_err(|e| self.error("replace", e))?;
+            }
         }
         if metadata.hard_link_group == 0 {
             target.set_flags(metadata.flags, Flags::All);
@@ -214,7 +244,7 @@ impl FileWriter<'_> {
         self.place.as_ref().expect("it is there until the writer ends")
     }
 
-    fn error(&self, action: &'static str, source: io::Error) -> FilesError {
+    pub(super) fn error(&self, action: &'static str, source: io::Error) -> FilesError {
         FilesError::write(action, self.place().path.as_bytes(), source)
     }
 }
@@ -231,15 +261,32 @@ impl Place {
 }
 
 impl Drop for FileWriter<'_> {
-    /// Half a file must not look like a whole one. After a crash it stays, private, with the
-    /// time of the restore.
+    /// Half a file must not look like a whole one: it goes, unless its name says that it is
+    /// unfinished. After a crash it stays, private, with the time of the restore.
     fn drop(&mut self) {
-        let Some(place) = &self.place else { return };
+        let Some(place) = self.place.as_ref().filter(|place| !place.stays) else { return };
         let Some((dir, name)) = place.path.split() else { return };
         let name = place.temp.as_ref().map_or(name, |temp| temp.as_bytes());
         let (Ok(dir), Ok(ours)) = (self.destination.folder(dir), Stat::of_open(&self.file)) else { return };
         if Stat::of(&dir, name).is_ok_and(|stat| stat.inode() == ours.inode()) {
             rustix::fs::unlinkat(&dir, name, AtFlags::empty()).ok();
         }
+    }
+}
+
+/// Makes a private file that must not be there.
+fn make(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let create = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, create, Mode::RUSR | Mode::WUSR)
+}
+
+/// The same under a name of our own, which an interrupted restore may have left.
+pub(super) fn make_anew(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    match make(dir, name) {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            make(dir, name)
+        }
+        made => made,
     }
 }
