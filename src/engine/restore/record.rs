@@ -7,7 +7,7 @@
 use crate::base::boot::boot_id;
 use crate::codec::hash;
 use crate::engine::error::EngineError;
-use crate::source::files::{Destination, Existing};
+use crate::source::files::{Destination, Existing, Marks};
 
 use super::request::{Mode, RestoreRequest};
 
@@ -42,7 +42,7 @@ pub(super) fn begin(
 ) -> Result<Beginning, EngineError> {
     let boot = boot_id();
     let asked = asked(request);
-    let (own, others) = destination.marks()?;
+    let Marks { own, others } = destination.marks()?;
     let goes_on = own.as_deref().is_some_and(|text| field(text, "asked") == Some(asked.as_bytes()));
     let is_of_this_boot = |text: &[u8]| !boot.is_empty() && field(text, "boot") == Some(boot.as_bytes());
     let survived = own.iter().chain(&others).all(|text| is_of_this_boot(text));

@@ -37,7 +37,7 @@ pub use read::{Content, OpenFile, open_regular};
 pub use safe_path::SafePath;
 pub use standing::{Standing, next_data};
 pub use stat::{Inode, Stat};
-pub use unfinished::Leftover;
+pub use unfinished::{Leftover, Marks};
 pub use walk::{Counts, Found, Item, Scope, Unreadable, Walk, WalkOptions};
 pub use write::{Destination, Existing, Link, Made, RestoreOptions};
 pub use writer::{FileWriter, ParkedFile, Shape};

@@ -37,6 +37,15 @@ pub enum Leftover {
     Remove,
 }
 
+/// What restores into a folder that have not ended said when they began.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// A restore of the same snapshot.
+    pub own: Option<Vec<u8>>,
+    /// Restores of others.
+    pub others: Vec<Vec<u8>>,
+}
+
 impl Destination {
     /// Begins a file that is written in parts, beside its name; [`FileWriter::finish`] gives it
     /// its name. Dropped before that, it stays for [`Leftover::GoOn`].
@@ -82,17 +91,17 @@ impl Destination {
         format!("{MARK_PREFIX}{}", hex::encode(&self.snapshot[..16]))
     }
 
-    /// The marks of all restores into this folder that have not ended; this snapshot's own apart.
+    /// The marks of all restores into this folder that have not ended.
     ///
     /// # Errors
     /// When the folder can't be listed.
-    pub fn marks(&self) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), FilesError> {
+    pub fn marks(&self) -> Result<Marks, FilesError> {
         let names = super::remove::list(&self.listed()?, |name| name.starts_with(MARK_PREFIX.as_bytes()))
             .map_err(|errno| FilesError::write("list", b"", errno))?;
         let own = self.mark_name().into_bytes();
         let (own, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| *name == own);
-        let read = |name: &Vec<u8>| self.read_mark(name);
-        Ok((own.first().and_then(read), others.iter().filter_map(read).collect()))
+        let own = own.first().and_then(|name| self.read_mark(name));
+        Ok(Marks { own, others: others.iter().filter_map(|name| self.read_mark(name)).collect() })
     }
 
     /// Says durably that a restore of this snapshot has begun.
@@ -123,7 +132,7 @@ impl Destination {
         }
     }
 
-    fn read_mark(&self, name: &Vec<u8>) -> Option<Vec<u8>> {
+    fn read_mark(&self, name: &[u8]) -> Option<Vec<u8>> {
         let file = open_own(&self.root, name, OFlags::RDONLY)?;
         let mut text = Vec::new();
         file.take(MARK_BYTES_MAX).read_to_end(&mut text).ok()?;
