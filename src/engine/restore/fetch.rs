@@ -18,7 +18,7 @@ use crate::repository::format::pack::PackDirectory;
 use crate::storage::contract::{Distance, Span};
 
 /// One fetch is at most this long, unless a single blob is longer.
-const FETCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const FETCH_BYTES_MAX: u64 = 2 * 1024 * 1024;
 /// The ends of what is read are widened to multiples of this, so that a request tells little
 /// about a blob's bounds.
 const WIDENED_BYTES: u64 = 64 * 1024;

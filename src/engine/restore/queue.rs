@@ -17,7 +17,7 @@ use crate::base::cancel::Cancel;
 use crate::repository::format::pack::PackDirectory;
 
 /// Bytes on their way, or waiting to be opened. A single longer stretch may still come, alone.
-const BYTES_MAX: u64 = 48 * 1024 * 1024;
+const BYTES_MAX: u64 = 24 * 1024 * 1024;
 /// Windows planned and not written yet: one is planned while another one is written.
 const WINDOWS_MAX: usize = 2;
 /// A wait looks up this often, for somebody who asked to stop.
