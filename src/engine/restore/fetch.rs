@@ -12,9 +12,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::queue::{Located, Next, PackJob, Queue, Run, StopOnPanic, Token};
 use super::slot::Slot;
-use super::write::{Tools, Writer};
+use super::write::Writer;
 use crate::engine::error::EngineError;
-use crate::repository::format::pack::PackDirectory;
+use crate::repository::format::pack::{BlobOpener, PackDirectory};
 use crate::storage::contract::{Distance, Span};
 
 /// One fetch is at most this long, unless a single blob is longer.
@@ -132,14 +132,15 @@ impl<'a> Threads<'a> {
 
     fn worker(&self, incoming: &Receiver<Work<'a>>) {
         let _guard = StopOnPanic(&self.queue);
-        let mut tools = Tools::default();
+        let mut opener = BlobOpener::default();
         for work in incoming {
             if self.queue.is_stopped() {
                 continue;
             }
             let done = match work {
                 Work::Run { run, bytes: Some(bytes) } => {
-                    let done = self.writer.run(&run, bytes, &mut tools);
+                    let done = self.writer.run(&run, &bytes, &mut opener);
+                    drop(bytes);
                     self.queue.release(&run.range);
                     done
                 }

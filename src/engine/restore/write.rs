@@ -4,14 +4,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-
 use super::queue::{Located, Run};
 use super::slot::{Making, Slot, State, Writing};
 use crate::base::error::{Chain, Class, Classified};
-use crate::codec::compress::Decompressor;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::repository::format::pack::BlobOpener;
 use crate::repository::reader::BlobReader;
 use crate::source::files::{Destination, FileWriter, FilesError, Leftover};
 
@@ -26,13 +24,6 @@ pub(super) struct Writer<'a> {
     open: AtomicUsize,
     open_max: usize,
     failures: Mutex<Vec<(Vec<u8>, EngineError)>>,
-}
-
-/// What a worker has of its own.
-#[derive(Default)]
-pub(super) struct Tools {
-    decompressor: Decompressor,
-    plain: Vec<u8>,
 }
 
 impl<'a> Writer<'a> {
@@ -55,31 +46,38 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes what a stretch of a pack holds. Damage hurts the files concerned and no others.
-    pub(super) fn run(&self, run: &Run<'a>, bytes: Bytes, tools: &mut Tools) -> Result<(), EngineError> {
-        // Blobs are opened where they lie; only bytes that somebody else holds, too, are copied.
-        let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| shared[..].into());
+    pub(super) fn run(
+        &self,
+        run: &Run<'a>,
+        bytes: &[u8],
+        opener: &mut BlobOpener,
+    ) -> Result<(), EngineError> {
         for located in run.pieces.chunk_by(|one, next| one.ordinal == next.ordinal) {
-            if !self.opens(run, located, &mut bytes, tools) {
+            let Some(plain) = self.opened(run, located, bytes, opener) else {
                 self.one_by_one(located)?;
                 continue;
-            }
+            };
             for Located { piece, .. } in located {
-                self.piece(piece, &tools.plain)?;
+                self.piece(piece, plain)?;
             }
         }
         Ok(())
     }
 
-    /// Opens the blob that these pieces share, if it is the right one.
-    fn opens(&self, run: &Run<'a>, located: &[Located<'a>], bytes: &mut [u8], tools: &mut Tools) -> bool {
-        let Some(Located { ordinal, piece }) = located.first() else { return false };
-        let Some(Range { start, end }) = run.directory.sealed_range(*ordinal) else { return false };
-        let within = |at: u64| at.checked_sub(run.range.start).and_then(|at| usize::try_from(at).ok());
-        let Some(range) = within(start).zip(within(end)) else { return false };
-        let Some(sealed) = bytes.get_mut(range.0..range.1) else { return false };
-        let Tools { decompressor, plain } = tools;
-        let opened = run.directory.open_into(*ordinal, sealed, self.blobs.ids(), decompressor, plain);
-        opened.is_ok() && run.directory.row(*ordinal).is_some_and(|row| row.id == piece.blob)
+    /// The blob that these pieces share, if it opens and is the right one.
+    fn opened<'o>(
+        &self,
+        run: &Run<'a>,
+        located: &[Located<'a>],
+        bytes: &[u8],
+        opener: &'o mut BlobOpener,
+    ) -> Option<&'o [u8]> {
+        let Located { ordinal, piece } = located.first()?;
+        let Range { start, end } = run.directory.sealed_range(*ordinal)?;
+        let within = |at: u64| usize::try_from(at.checked_sub(run.range.start)?).ok();
+        let sealed = bytes.get(within(start)?..within(end)?)?;
+        let plain = run.directory.open_blob(*ordinal, sealed, self.blobs.ids(), opener).ok()?;
+        run.directory.row(*ordinal).is_some_and(|row| row.id == piece.blob).then_some(plain)
     }
 
     /// The slow way, through every place and target that may have a blob, when the quick one failed.
