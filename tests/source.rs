@@ -105,7 +105,7 @@ fn copy_file(
             done += len as u64;
             assert!(len > 0, "the file ended before its extents");
         }
-        writer = destination.resume(writer.park())?;
+        writer = destination.resume(writer.park()?)?;
     }
     assert_eq!(file.read(&mut [0; 16])?, 0, "nothing is left behind the extents");
     let content = file.finish()?;

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, CWD, FallocateFlags, FlockOperation, RenameFlags};
+use rustix::fs::{Advice, AtFlags, CWD, FallocateFlags, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 
 use super::{direct, entropy};
@@ -164,6 +164,27 @@ pub struct Names<'a> {
 /// Whatever the file system says.
 pub fn rename_in(dir: BorrowedFd<'_>, names: Names<'_>) -> io::Result<()> {
     Ok(rustix::fs::renameat(dir, names.from, dir, names.to)?)
+}
+
+/// Renames within an open folder, only if nothing has that name yet. Not durable before a sync.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn rename_in_new(dir: BorrowedFd<'_>, names: Names<'_>) -> io::Result<Created> {
+    match rustix::fs::renameat_with(dir, names.from, dir, names.to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(Created::New),
+        Err(Errno::EXIST) => Ok(Created::Existing),
+        // File systems without RENAME_NOREPLACE: a hard link is create-only as well.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            match rustix::fs::linkat(dir, names.from, dir, names.to, AtFlags::empty()) {
+                Ok(()) => rustix::fs::unlinkat(dir, names.from, AtFlags::empty())?,
+                Err(Errno::EXIST) => return Ok(Created::Existing),
+                Err(errno) => return Err(errno.into()),
+            }
+            Ok(Created::New)
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Makes everything durable that was written to the file system that holds `file`.

@@ -2,6 +2,7 @@
 //! durable files, randomness, limits. The one floor that reads the clock, draws randomness,
 //! renames or fsyncs a local file.
 
+pub mod boot;
 pub mod cancel;
 pub mod clock;
 pub mod direct;

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use crate::base::boot::boot_id;
+
 use serde::{Deserialize, Serialize};
 
 /// A process that holds a run.
@@ -34,11 +36,6 @@ impl Holder {
         }
         self.boot_id == boot_id && started_ticks(self.pid) == Some(self.started_ticks)
     }
-}
-
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map_or_else(|_| String::new(), |id| id.trim().to_owned())
 }
 
 /// Field 22 of `/proc/PID/stat` (proc(5)); the name before it may hold anything, also brackets.

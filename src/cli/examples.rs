@@ -92,6 +92,8 @@ Exit codes: 0 done; 1 no such snapshot or path; 10 no repository; 12 wrong key; 
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 
+Interrupted? The same command goes on where it stopped.
+
 Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 10 no repository; 12 wrong key; 13 damage found;
 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const REPO_VERIFY: &str = "\

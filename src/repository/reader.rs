@@ -17,7 +17,7 @@ use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
 
 use crate::base::id::BlobId;
-use crate::storage::contract::{Read, Span, StorageError};
+use crate::storage::contract::{Distance, Read, Span, StorageError};
 
 /// Footers kept open. One of a 16 MiB pack takes about 3 KiB.
 const DIRECTORIES_KEPT: usize = 256;
@@ -77,6 +77,11 @@ impl<'r> BlobReader<'r> {
     /// Bytes fetched from the targets so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How far away its bytes are, mostly.
+    pub fn distance(&self) -> Distance {
+        self.targets.first().map_or(Distance::Near, |target| target.storage.distance())
     }
 
     /// The plain bytes of a blob, checked against its id.

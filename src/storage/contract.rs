@@ -251,6 +251,20 @@ pub trait Storage: Send + Sync {
     fn facts(&self) -> Result<Facts, StorageError> {
         Ok(Facts::default())
     }
+
+    /// How far away the place is; every layer passes the question on.
+    fn distance(&self) -> Distance {
+        Distance::Near
+    }
+}
+
+/// How far away a place is, as far as it shapes how one reads there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// A read costs little more than its bytes: few at once, and short gaps are worth skipping.
+    Near,
+    /// Each read waits for a way there and back: many at once, and long gaps are read over.
+    Far,
 }
 
 /// What a place says of itself, where trying it out would prove nothing or leave traces.

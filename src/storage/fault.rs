@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 use crate::base::clock::Clock;
 
 /// What to break and how often. Operations are counted from 1, all kinds together.
@@ -199,6 +199,10 @@ impl Storage for Fault {
 
     fn facts(&self) -> Result<Facts, StorageError> {
         self.operation(|| self.inner.facts())
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 
 /// Counters that several storages and threads may share.
 #[derive(Debug, Default)]
@@ -131,6 +131,10 @@ impl Storage for Metered {
 
     fn facts(&self) -> Result<Facts, StorageError> {
         self.inner.facts()
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }
 

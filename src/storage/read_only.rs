@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 
 /// Reads through; refuses to put and to delete.
 pub struct ReadOnly {
@@ -72,6 +72,10 @@ impl Storage for ReadOnly {
 
     fn facts(&self) -> Result<Facts, StorageError> {
         self.inner.facts()
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }
 

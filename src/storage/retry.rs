@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 use crate::base::clock::Clock;
 use crate::base::entropy;
 use crate::base::limits::{FIRST_CONTACT_SECONDS, RETRY_BUDGET_SECONDS};
@@ -220,6 +220,10 @@ impl Storage for Retry {
 
     fn facts(&self) -> Result<Facts, StorageError> {
         self.repeat(|| self.inner.facts())
+    }
+
+    fn distance(&self) -> Distance {
+        self.inner.distance()
     }
 }
 

@@ -7,6 +7,9 @@
 )]
 
 #[expect(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
@@ -25,4 +28,5 @@ mod kill;
 mod lab;
 mod odd;
 mod power;
+mod restore;
 mod resume;

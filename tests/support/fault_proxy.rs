@@ -53,6 +53,15 @@ pub(crate) struct FaultProxy {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
     broken: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+}
+
+/// What went through.
+#[derive(Default)]
+struct Traffic {
+    requests: AtomicU64,
+    now: AtomicU64,
+    most: AtomicU64,
 }
 
 impl FaultProxy {
@@ -61,13 +70,22 @@ impl FaultProxy {
         endpoint: &str,
         choose: impl Fn(u64) -> Option<Break> + Send + Sync + 'static,
     ) -> Self {
+        Self::far(endpoint, Duration::ZERO, choose)
+    }
+
+    /// The same, far away: each answer takes that long on its way.
+    pub(crate) fn far(
+        endpoint: &str,
+        delay: Duration,
+        choose: impl Fn(u64) -> Option<Break> + Send + Sync + 'static,
+    ) -> Self {
         let server = endpoint.strip_prefix("http://").expect("the test server speaks http").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, broken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let proxy = Self { address, stop: stop.clone(), broken: broken.clone() };
+        let traffic = Arc::new(Traffic::default());
+        let proxy = Self { address, stop: stop.clone(), broken: broken.clone(), traffic: traffic.clone() };
         let choose: Arc<Choose> = Arc::new(choose);
-        let requests = Arc::new(AtomicU64::new(0));
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
@@ -75,11 +93,15 @@ impl FaultProxy {
                 }
                 let Ok(client) = client else { continue };
                 let (server, choose) = (server.clone(), choose.clone());
-                let (requests, broken) = (requests.clone(), broken.clone());
+                let (traffic, broken) = (traffic.clone(), broken.clone());
                 std::thread::spawn(move || {
                     let next = || {
-                        let fault = choose(requests.fetch_add(1, Ordering::SeqCst));
+                        let fault = choose(traffic.requests.fetch_add(1, Ordering::SeqCst));
                         broken.fetch_add(u64::from(fault.is_some()), Ordering::SeqCst);
+                        let now = traffic.now.fetch_add(1, Ordering::SeqCst) + 1;
+                        traffic.most.fetch_max(now, Ordering::SeqCst);
+                        wait(delay);
+                        traffic.now.fetch_sub(1, Ordering::SeqCst);
                         fault
                     };
                     // A client that hangs up is no failure of the proxy.
@@ -92,6 +114,16 @@ impl FaultProxy {
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How many requests came so far.
+    pub(crate) fn requests(&self) -> u64 {
+        self.traffic.requests.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were on their way at one moment, at most.
+    pub(crate) fn most_at_once(&self) -> u64 {
+        self.traffic.most.load(Ordering::SeqCst)
     }
 
     /// How many requests were broken so far.
@@ -188,4 +220,10 @@ fn ask(server: &str, head: &[u8], body: &[u8]) -> io::Result<Vec<u8>> {
         answer.drain(..end);
     }
     Ok(answer)
+}
+
+/// The distance itself; nothing is synchronised by it.
+fn wait(delay: Duration) {
+    let (_never, nothing) = std::sync::mpsc::channel::<()>();
+    let _ = nothing.recv_timeout(delay);
 }

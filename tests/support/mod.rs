@@ -1,4 +1,5 @@
 //! What the integration tests share.
 
+#[expect(dead_code, reason = "shared with tests that use more of it")]
 pub(crate) mod fault_proxy;
 pub(crate) mod s3;

@@ -107,13 +107,13 @@ pub struct RestoreToArgs {
     /// Only this path and what is below it, as `ls` prints it (repeatable)
     #[arg(long = "path", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Replace what is in the way
+    /// Replace what is in the way; files of the recorded size and time are kept, and of others only what differs is fetched
     #[arg(long)]
     pub overwrite: bool,
     /// Remove what is in DIR but not in the snapshot
     #[arg(long, requires = "overwrite", conflicts_with = "paths")]
     pub delete: bool,
-    /// Read back what was written and compare it
+    /// Read back and compare; with --overwrite, compare what stands there by its bytes, not its time
     #[arg(long)]
     pub verify: bool,
     /// Say what would be restored; write nothing

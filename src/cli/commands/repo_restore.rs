@@ -84,6 +84,9 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
         outcome.others,
         escape(&outcome.target)
     ));
+    if !to.dry_run {
+        out.line(&told_of_transfer(outcome));
+    }
     if outcome.sockets_not_made > 0 {
         let sockets = if outcome.sockets_not_made == 1 { "socket" } else { "sockets" };
         out.line(&format!(
@@ -106,4 +109,19 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
         out.line(&format!("{count} {what}"));
     }
     code
+}
+
+/// What had to be fetched, and what was there.
+fn told_of_transfer(outcome: &RestoreOutcome) -> String {
+    let fetched = format!("{} fetched", format_bytes(outcome.bytes_fetched));
+    if outcome.kept + outcome.replaced + outcome.bytes_reused == 0 && !outcome.resumed {
+        return fetched;
+    }
+    let went_on = if outcome.resumed { "went on with an interrupted restore: " } else { "" };
+    format!(
+        "{went_on}{fetched}, {} were there already: {} files kept, {} replaced",
+        format_bytes(outcome.bytes_reused),
+        outcome.kept,
+        outcome.replaced
+    )
 }

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek, SeekFrom};
 
+use super::layout::{Layout, Part};
 use super::outcome::RestoreOutcome;
 use super::select::{Selection, Wanted, chunks};
-use super::window::{Layout, Part};
 use crate::base::display;
 use crate::base::metadata::FileKind;
 use crate::engine::context::Context;

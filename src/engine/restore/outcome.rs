@@ -2,10 +2,15 @@
 
 use serde::Serialize;
 
+use super::select::Wanted;
 use crate::base::clock::Timestamp;
-use crate::base::error::Class;
+use crate::base::display;
+use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
+use crate::base::metadata::FileKind;
 use crate::engine::backup::outcome::Items;
+use crate::engine::error::EngineError;
+use crate::repository::manifest::State;
 use crate::repository::snapshots::Snapshot;
 
 /// A finished restore.
@@ -29,8 +34,17 @@ pub struct RestoreOutcome {
     pub sockets_not_made: u64,
     /// Entries removed because the snapshot doesn't have them.
     pub removed: u64,
+    /// Whether it went on with a restore that had been interrupted.
+    pub resumed: bool,
+    /// Regular files that were there as recorded: their content was left alone.
+    pub kept: u64,
+    /// Regular files that replaced another one.
+    pub replaced: u64,
     /// Bytes fetched from the target.
     pub bytes_fetched: u64,
+    /// Bytes that were there already, so that nobody had to fetch them: in files that were kept,
+    /// and in those that were replaced or had been begun.
+    pub bytes_reused: u64,
     /// Entries that could not be restored.
     pub failed: Items,
     /// The class of the worst of these failures.
@@ -59,13 +73,43 @@ impl RestoreOutcome {
             others: 0,
             sockets_not_made: 0,
             removed: 0,
+            resumed: false,
+            kept: 0,
+            replaced: 0,
             bytes_fetched: 0,
+            bytes_reused: 0,
             failed: Items::default(),
             worst: None,
             metadata_issues: Items::default(),
             unread_at_backup: Items::default(),
             checked: None,
             differing: Items::default(),
+        }
+    }
+
+    /// Counts an entry that is asked for.
+    pub(super) fn count(&mut self, wanted: &Wanted) {
+        match wanted.entry.meta.kind {
+            FileKind::File => {
+                self.files += 1;
+                self.bytes = self.bytes.saturating_add(wanted.entry.meta.size);
+            }
+            FileKind::Directory => self.folders += 1,
+            FileKind::Socket => self.sockets_not_made += 1,
+            _ => self.others += 1,
+        }
+        if wanted.entry.state == State::Unread {
+            let reason = "could not be read when the snapshot was taken".to_owned();
+            self.unread_at_backup.push(display::path(&wanted.path), reason);
+        }
+    }
+
+    /// An entry that could not be restored: named, and the worst class kept.
+    pub(super) fn fail(&mut self, path: &[u8], error: &EngineError) {
+        self.failed.push(display::path(path), Chain(error).to_string());
+        let class = error.class();
+        if self.worst != Some(Class::Damage) {
+            self.worst = Some(if class == Class::Damage { class } else { Class::Partial });
         }
     }
 

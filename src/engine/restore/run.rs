@@ -1,33 +1,26 @@
-//! The verb: folders first, then contents window by window, then further names, then what may
-//! only come last.
-
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+//! The verb: folders and contents side by side, then further names, then what may only come last.
 
 use super::check;
+use super::entries::{Restoring, landing};
+use super::fetch::Threads;
+use super::folders::finish_folders;
 use super::outcome::RestoreOutcome;
-use super::request::{Mode, Others, RestoreRequest};
-use super::select::{Selection, Wanted, chunks};
-use super::window::{File, Layout, PIECES_MAX, Part, Piece, Window};
+use super::plan::Planner;
+use super::record::{self, Beginning};
+use super::request::{Mode, RestoreRequest};
+use super::select::Selection;
 use super::write::Writer;
 use crate::base::display;
-use crate::base::error::{Chain, Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
 use crate::repository::load;
-use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{
-    Aspect, Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
-};
+use crate::source::files::{Aspect, Destination, Existing, FilesError, RestoreOptions, SafePath};
 use crate::storage::contract::Read;
-
-/// Inode flags after which nothing can be made in a folder or linked to a file any more.
-const LOCKING_FLAGS: u32 = 0x30;
 
 /// Restores a snapshot from the first target of the repository. `read` says whether its bytes may
 /// come out of caches.
@@ -50,69 +43,100 @@ pub fn restore(
     let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {
-            count(&mut outcome, &wanted);
+            outcome.count(&wanted);
             Ok(())
         })?;
         return Ok(outcome);
     }
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
-    let destination = Destination::open(&request.to, options)?;
+    let destination = Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes());
     let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
-    if request.existing == Existing::Refuse {
-        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)?;
-    }
-    let totals = selection.is_all().then(|| {
-        let roots = &snapshot.body.roots;
-        (roots.iter().map(|r| r.entries).sum(), roots.iter().map(|r| r.bytes).sum())
-    });
-    cx.progress.phase("restore", totals.map(|t| t.0), totals.map(|t| t.1));
-    let failures = Mutex::new(Vec::new());
-    let writer = Writer { blobs: &blobs, destination: &destination, cx, failures: &failures };
-    let mut restoring = Restoring {
-        writer,
-        destination: &destination,
-        request,
-        file_name,
-        cx,
-        window: Window::default(),
-        first_names: HashMap::new(),
-        links: Vec::new(),
-        in_folder: None,
-        empty_folders: BTreeSet::new(),
-        outcome: &mut outcome,
-    };
-    selection.visit(&blobs, &mut |wanted| restoring.take(wanted))?;
-    restoring.finish()?;
-    finish_folders(&selection, &blobs, &destination, &mut outcome)?;
+    let beginning = record::begin(&destination, request, || {
+        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
+    })?;
+    outcome.resumed = beginning.goes_on;
+    let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
+    cx.progress.phase("restore", items, bytes);
+    let restoring = Restoring::new(&destination, cx, request.others, file_name, &mut outcome);
+    let how = (request.existing, beginning);
+    contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how)?;
+    let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
+    finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("restore");
     outcome.bytes_fetched = blobs.bytes_read();
-    for (path, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        fail(&mut outcome, &path, &error);
-    }
-    let issues = destination.issues();
-    // A socket is no metadata: it has a number of its own.
-    for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
-        let why = format!("{}: {}", issue.aspect, issue.why);
-        outcome.metadata_issues.push(display::path(&issue.path), why);
-    }
-    let counted = issues.counts.iter().filter(|(aspect, _)| **aspect != Aspect::Socket);
-    outcome.metadata_issues.count = counted.map(|(_, count)| count).sum();
+    note_issues(&destination, &mut outcome);
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
     Ok(outcome)
 }
 
-fn last_name(path: &[u8]) -> Vec<u8> {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
+/// All entries but the metadata of folders.
+fn contents(
+    selection: &Selection<'_>,
+    writer: Writer<'_>,
+    mut restoring: Restoring<'_, '_>,
+    (existing, beginning): (Existing, Beginning),
+) -> Result<(), EngineError> {
+    let threads = Threads::new(writer);
+    let planned = std::thread::scope(|scope| {
+        let mut planner = Planner::new(&threads, threads.start(scope), existing, beginning);
+        let planned = selection
+            .visit(threads.writer.blobs, &mut |wanted| restoring.take(wanted, &mut planner))
+            .and_then(|()| planner.flush());
+        match planned {
+            Ok(()) => threads.queue.close(),
+            Err(_) => threads.queue.stop(),
+        }
+        restoring.reused(planner.reused);
+        planned
+    });
+    threads.outcome(planned)?;
+    restoring.fail_all(threads.writer.failures());
+    restoring.finish()
 }
 
-/// Where an entry lands: a snapshot of a single file in the destination under its own name.
-fn landing(wanted: &Wanted, file_name: &[u8]) -> Result<SafePath, EngineError> {
-    let is_file = wanted.entry.meta.kind != FileKind::Directory;
-    let path = if wanted.path.is_empty() && is_file { file_name } else { &wanted.path };
-    Ok(SafePath::new(path)?)
+/// All is there, durably: the mark goes, and the destination itself gets its metadata.
+fn finish(
+    destination: &Destination,
+    top: Option<&Metadata>,
+    outcome: &mut RestoreOutcome,
+) -> Result<(), EngineError> {
+    destination.unmark()?;
+    if let Some(meta) = top
+        && let Err(error) = destination.apply_directory(&SafePath::root(), meta)
+    {
+        outcome.fail(b"", &error.into());
+    }
+    Ok(destination.sync_top()?)
+}
+
+/// Items and bytes there will be, where that is known or somebody wants to know.
+fn totals(
+    selection: &Selection<'_>,
+    snapshot: &Snapshot,
+    blobs: &BlobReader<'_>,
+    cx: &Context,
+) -> Result<(Option<u64>, Option<u64>), EngineError> {
+    if selection.is_all() {
+        let roots = &snapshot.body.roots;
+        return Ok((Some(roots.iter().map(|r| r.entries).sum()), Some(roots.iter().map(|r| r.bytes).sum())));
+    }
+    if !cx.progress.wants_totals() {
+        return Ok((None, None));
+    }
+    let (mut items, mut bytes) = (0, 0u64);
+    selection.visit(blobs, &mut |wanted| {
+        items += 1;
+        bytes = bytes.saturating_add(wanted.entry.meta.size);
+        Ok(())
+    })?;
+    Ok((Some(items), Some(bytes)))
+}
+
+fn last_name(path: &[u8]) -> Vec<u8> {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
 }
 
 /// Refuses as long as nothing is written, when something stands in the way that may not be
@@ -142,270 +166,14 @@ fn refuse_obstacles(
 /// A folder may stand where a folder comes.
 const FOLDERS: (FileKind, FileKind) = (FileKind::Directory, FileKind::Directory);
 
-/// An entry that could not be restored: named, and the worst class kept.
-fn fail(outcome: &mut RestoreOutcome, path: &[u8], error: &EngineError) {
-    outcome.failed.push(display::path(path), Chain(error).to_string());
-    let class = error.class();
-    if outcome.worst != Some(Class::Damage) {
-        outcome.worst = Some(if class == Class::Damage { class } else { Class::Partial });
+/// Metadata that could not be set.
+fn note_issues(destination: &Destination, outcome: &mut RestoreOutcome) {
+    let issues = destination.issues();
+    // A socket is no metadata: it has a number of its own.
+    for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
+        let why = format!("{}: {}", issue.aspect, issue.why);
+        outcome.metadata_issues.push(display::path(&issue.path), why);
     }
-}
-
-fn count(outcome: &mut RestoreOutcome, wanted: &Wanted) {
-    match wanted.entry.meta.kind {
-        FileKind::File => {
-            outcome.files += 1;
-            outcome.bytes = outcome.bytes.saturating_add(wanted.entry.meta.size);
-        }
-        FileKind::Directory => outcome.folders += 1,
-        FileKind::Socket => outcome.sockets_not_made += 1,
-        _ => outcome.others += 1,
-    }
-    if wanted.entry.state == State::Unread {
-        let reason = "could not be read when the snapshot was taken".to_owned();
-        outcome.unread_at_backup.push(display::path(&wanted.path), reason);
-    }
-}
-
-/// A name of an inode that was restored under another name before.
-struct Further {
-    path: SafePath,
-    first: SafePath,
-    meta: Metadata,
-}
-
-struct Restoring<'a, 'o> {
-    writer: Writer<'a>,
-    destination: &'a Destination,
-    request: &'a RestoreRequest,
-    /// The name under which a snapshot of a single file is restored.
-    file_name: Vec<u8>,
-    cx: &'a Context,
-    window: Window,
-    /// The first name of each inode with several.
-    first_names: HashMap<u64, SafePath>,
-    links: Vec<Further>,
-    /// The folder whose entries come now and their names, when others are removed.
-    in_folder: Option<(Vec<u8>, BTreeSet<Vec<u8>>)>,
-    /// Folders of which no entry came by, when others are removed.
-    empty_folders: BTreeSet<Vec<u8>>,
-    outcome: &'o mut RestoreOutcome,
-}
-
-impl Restoring<'_, '_> {
-    fn take(&mut self, wanted: Wanted) -> Result<(), EngineError> {
-        if self.cx.cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
-        if !wanted.is_way {
-            count(self.outcome, &wanted);
-        }
-        self.keep_name(&wanted)?;
-        self.entry(landing(&wanted, &self.file_name)?, wanted.entry)
-    }
-
-    fn entry(&mut self, path: SafePath, entry: Entry) -> Result<(), EngineError> {
-        let group = entry.meta.hard_link_group;
-        if group != 0 {
-            if let Some(first) = self.first_names.get(&group) {
-                self.links.push(Further { path, first: first.clone(), meta: entry.meta });
-                return Ok(());
-            }
-            self.first_names.insert(group, path.clone());
-        }
-        match entry.meta.kind {
-            FileKind::Directory => {
-                let made = self.destination.create_directory(&path).map(drop);
-                self.settle(&path, made)
-            }
-            FileKind::Symlink => {
-                let made = self.destination.create_symlink(&path, &entry.meta);
-                self.settle(&path, made)
-            }
-            FileKind::File => self.file(path, entry),
-            _ => {
-                let made = self.destination.create_node(&path, &entry.meta).map(|made| match made {
-                    Made::New | Made::Existing | Made::No => (),
-                });
-                self.settle(&path, made)
-            }
-        }
-    }
-
-    /// What is in the way, a full disk and a missing destination end the restore; the rest is one
-    /// entry's fault.
-    fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
-        match result {
-            Ok(()) => {
-                self.cx.progress.advance(1, 0);
-                Ok(())
-            }
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => Err(error.into()),
-            Err(error) => {
-                fail(self.outcome, path.as_bytes(), &error.into());
-                Ok(())
-            }
-        }
-    }
-
-    fn file(&mut self, path: SafePath, entry: Entry) -> Result<(), EngineError> {
-        let has_holes = entry.extents.is_some();
-        let mut file = File { path, meta: entry.meta, has_holes, pieces: 0, goes_on: false };
-        match entry.content {
-            Content::None => self.window.files.push(file),
-            Content::Group { blob, offset, len } => {
-                file.pieces = 1;
-                file.meta.size = u64::from(len);
-                let part = Part::OfGroup { offset, len };
-                self.window.pieces.push(Piece { file: self.window.files.len(), blob, part });
-                self.window.files.push(file);
-            }
-            content => return self.chunked(file, entry.extents.as_deref(), &content),
-        }
-        if self.window.is_full() { self.flush(None).map(drop) } else { Ok(()) }
-    }
-
-    /// A file of chunks; one with very many goes over several windows and stays open in between.
-    fn chunked(
-        &mut self,
-        mut file: File,
-        extents: Option<&[crate::base::metadata::Extent]>,
-        content: &Content,
-    ) -> Result<(), EngineError> {
-        let mut layout = Layout::new(extents, file.meta.size);
-        let mut parked: Option<ParkedFile> = None;
-        let blobs = self.writer.blobs;
-        let mut number = self.window.files.len();
-        chunks(blobs, content.into(), &mut |chunk| {
-            let Some(parts) = layout.place(chunk.len) else {
-                let reason = "its chunks hold more than its length".to_owned();
-                return Err(EngineError::Unrestorable { reason });
-            };
-            if self.window.pieces.len() + parts.len() > PIECES_MAX {
-                file.goes_on = true;
-                let carried = file.carried();
-                self.window.files.push(std::mem::replace(&mut file, carried));
-                parked = self.flush_from(number, parked.take())?;
-                number = self.window.files.len();
-            }
-            for part in parts {
-                file.pieces += 1;
-                self.window.pieces.push(Piece { file: number, blob: chunk.id, part });
-            }
-            Ok(())
-        })?;
-        file.goes_on = false;
-        self.window.files.push(file);
-        self.window.chunked += 1;
-        if parked.is_some() || self.window.is_full() { self.flush(parked).map(drop) } else { Ok(()) }
-    }
-
-    /// Writes the window; the file at `number` is the one that `parked` belongs to.
-    fn flush_from(
-        &mut self,
-        number: usize,
-        parked: Option<ParkedFile>,
-    ) -> Result<Option<ParkedFile>, EngineError> {
-        debug_assert!(parked.is_none() || number == 0, "a file that goes on begins its window");
-        self.flush(parked)
-    }
-
-    fn flush(&mut self, parked: Option<ParkedFile>) -> Result<Option<ParkedFile>, EngineError> {
-        let window = std::mem::take(&mut self.window);
-        self.writer.write(window, parked)
-    }
-
-    /// With `--delete`: when the entries of a folder have all come by, the others there go.
-    fn keep_name(&mut self, wanted: &Wanted) -> Result<(), EngineError> {
-        if self.request.others == Others::Keep {
-            return Ok(());
-        }
-        let (dir, name) = match wanted.path.iter().rposition(|byte| *byte == b'/') {
-            Some(at) => (&wanted.path[..at], &wanted.path[at + 1..]),
-            None => (&b""[..], &wanted.path[..]),
-        };
-        if self.in_folder.as_ref().is_none_or(|(current, _)| current != dir) {
-            self.remove_others()?;
-            self.in_folder = Some((dir.to_vec(), BTreeSet::new()));
-        }
-        self.empty_folders.remove(dir);
-        if let Some((_, names)) = &mut self.in_folder {
-            names.insert(name.to_vec());
-        }
-        if wanted.entry.meta.kind == FileKind::Directory {
-            self.empty_folders.insert(wanted.path.clone());
-        }
-        Ok(())
-    }
-
-    fn remove_others(&mut self) -> Result<(), EngineError> {
-        if let Some((dir, names)) = self.in_folder.take() {
-            let dir = SafePath::new(&dir)?;
-            self.outcome.removed += self.destination.remove_others(&dir, |name| names.contains(name))?;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), EngineError> {
-        self.flush(None)?;
-        self.remove_others()?;
-        for folder in std::mem::take(&mut self.empty_folders) {
-            self.outcome.removed += self.destination.remove_others(&SafePath::new(&folder)?, |_| false)?;
-        }
-        for further in std::mem::take(&mut self.links) {
-            let link = Link { path: &further.path, first: &further.first };
-            let made = self.destination.create_link(link);
-            self.settle(&further.path, made)?;
-            if further.meta.kind == FileKind::File && further.meta.flags & LOCKING_FLAGS != 0 {
-                let locked = self.destination.lock_flags(&further.first, &further.meta);
-                self.settle(&further.path, locked)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl File {
-    /// The same file for the next window.
-    fn carried(&self) -> Self {
-        Self {
-            path: self.path.clone(),
-            meta: self.meta.clone(),
-            has_holes: self.has_holes,
-            pieces: 0,
-            goes_on: false,
-        }
-    }
-}
-
-/// Folders get their metadata when nothing more is made in them: those that can be entered
-/// afterwards at once, the others from the deepest up.
-fn finish_folders(
-    selection: &Selection<'_>,
-    blobs: &BlobReader<'_>,
-    destination: &Destination,
-    outcome: &mut RestoreOutcome,
-) -> Result<(), EngineError> {
-    let mut last: Vec<(SafePath, Metadata)> = Vec::new();
-    selection.visit(blobs, &mut |wanted| {
-        let meta = wanted.entry.meta;
-        if meta.kind != FileKind::Directory {
-            return Ok(());
-        }
-        let path = SafePath::new(&wanted.path)?;
-        if meta.mode & 0o300 != 0o300 || meta.flags & LOCKING_FLAGS != 0 {
-            last.push((path, meta));
-            return Ok(());
-        }
-        if let Err(error) = destination.apply_directory(&path, &meta) {
-            fail(outcome, path.as_bytes(), &error.into());
-        }
-        Ok(())
-    })?;
-    for (path, meta) in last.iter().rev() {
-        if let Err(error) = destination.apply_directory(path, meta) {
-            fail(outcome, path.as_bytes(), &error.into());
-        }
-    }
-    Ok(())
+    let counted = issues.counts.iter().filter(|(aspect, _)| **aspect != Aspect::Socket);
+    outcome.metadata_issues.count = counted.map(|(_, count)| count).sum();
 }

@@ -73,6 +73,41 @@ impl<'a> Target<'a> {
         self.set_flags(metadata.flags, flags);
     }
 
+    /// Whether the entry has all of it already.
+    pub(super) fn is_as_recorded(&self, stat: &Stat, metadata: &Metadata, owner: Owner) -> bool {
+        let is_owned = owner == Owner::Keep || (stat.uid, stat.gid) == (metadata.uid, metadata.gid);
+        let is_moded = stat.mode == metadata.mode || metadata.kind == FileKind::Symlink;
+        let has_flags = || {
+            let wanted = metadata.flags & FLAGS_KEPT;
+            if self.via.is_some() || wanted == 0 {
+                return stat.flags & FLAGS_LOCKING == 0 || self.via.is_some();
+            }
+            rustix::fs::ioctl_getflags(self.fd).is_ok_and(|now| now.bits() & FLAGS_KEPT == wanted)
+        };
+        is_owned && is_moded && stat.mtime == metadata.mtime && has_flags() && self.has_xattrs(metadata)
+    }
+
+    /// Whether its attributes are those recorded, but for labels of the system.
+    fn has_xattrs(&self, metadata: &Metadata) -> bool {
+        let names = attribute_names(|buffer| match &self.via {
+            None => rustix::fs::flistxattr(self.fd, buffer),
+            Some(via) => rustix::fs::listxattr(via, buffer),
+        });
+        let is_known = |name: &Vec<u8>| {
+            name.starts_with(b"security.") || metadata.xattrs.iter().any(|xattr| xattr.name == *name)
+        };
+        names.is_ok_and(|names| names.iter().all(is_known))
+            && metadata.xattrs.iter().all(|Xattr { name, value }| {
+                // One more byte shows a longer value; none would ask for the length alone.
+                let mut now = vec![0; value.len() + 1];
+                let got = match &self.via {
+                    None => rustix::fs::fgetxattr(self.fd, &name[..], &mut now[..]),
+                    Some(via) => rustix::fs::getxattr(via, &name[..], &mut now[..]),
+                };
+                got.is_ok_and(|len| now[..len] == value[..])
+            })
+    }
+
     /// An entry inherits ACLs from its directory, and an older one has its own attributes: what
     /// is not recorded goes. Labels of the system (`security.`) stay as it set them.
     fn remove_strangers(&self, metadata: &Metadata) {

@@ -33,7 +33,10 @@ impl Destination {
     pub fn remove_others(&self, dir: &SafePath, keep: impl Fn(&[u8]) -> bool) -> Result<u64, FilesError> {
         let error = |errno: Errno| FilesError::write("list", dir.as_bytes(), errno);
         let fd = beneath::open(self.root.as_fd(), dir.as_bytes(), LISTED).map_err(error)?;
-        let names = list(&fd, |name| !keep(name)).map_err(error)?;
+        // The mark goes when the restore has ended.
+        let mark = dir.as_bytes().is_empty().then(|| self.mark_name());
+        let is_mark = |name: &[u8]| mark.as_ref().is_some_and(|mark| mark.as_bytes() == name);
+        let names = list(&fd, |name| !keep(name) && !is_mark(name)).map_err(error)?;
         let mut removed = 0;
         for name in names {
             let path = dir.join(&name)?;
@@ -112,7 +115,7 @@ fn unlink(dir: &OwnedFd, name: &[u8], stat: &Stat) -> Result<(), Errno> {
 }
 
 /// Names of a folder's entries.
-fn list(fd: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Errno> {
+pub(super) fn list(fd: &OwnedFd, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, Errno> {
     let mut buffer = Vec::with_capacity(LIST_BUFFER_BYTES);
     let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
     let mut names = Vec::new();

@@ -74,9 +74,11 @@ pub struct Destination {
     pub(super) root: OwnedFd,
     pub(super) options: RestoreOptions,
     pub(super) issues: IssueLog,
+    /// What is restored into it: names of unfinished files are derived from it.
+    pub(super) snapshot: [u8; 32],
 }
 
-const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+pub(super) const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 pub(super) const LISTED: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
@@ -93,7 +95,13 @@ impl Destination {
         let root =
             rustix::fs::openat(CWD, dir, LISTED, Mode::empty()).map_err(|errno| error(errno.into()))?;
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Self { root, options, issues: IssueLog::new(is_root) })
+        Ok(Self { root, options, issues: IssueLog::new(is_root), snapshot: [0; 32] })
+    }
+
+    /// The same folder, to restore this snapshot into.
+    pub fn of_snapshot(mut self, id: &[u8; 32]) -> Self {
+        self.snapshot = *id;
+        self
     }
 
     /// What stands at a path now; none when nothing does.
@@ -189,6 +197,11 @@ impl Destination {
         let error = |errno: Errno| FilesError::write("link to", link.first.as_bytes(), errno);
         let (dir, first) = link.first.split().ok_or_else(|| error(Errno::ISDIR))?;
         let from = self.folder(dir).map_err(error)?;
+        let ours =
+            Stat::of(&from, first).map_err(|e| FilesError::write("link to", link.first.as_bytes(), e))?;
+        if self.stat(link.path)?.is_some_and(|there| there.inode() == ours.inode()) {
+            return Ok(());
+        }
         let make =
             |dir: BorrowedFd<'_>, name: &[u8]| rustix::fs::linkat(&from, first, dir, name, AtFlags::empty());
         self.place(link.path, make).map(drop)
@@ -234,6 +247,15 @@ impl Destination {
             .map_err(|source| FilesError::write("make durable", b"", source))
     }
 
+    /// Makes the destination itself durable: its entries and its metadata.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn sync_top(&self) -> Result<(), FilesError> {
+        let sync = || durable::sync_file(&File::from(self.root.try_clone()?));
+        sync().map_err(|source| FilesError::write("make durable", b"", source))
+    }
+
     /// Opens a restored file to compare it with what it should be. After [`Destination::sync`]
     /// the bytes come from the medium: what the page cache holds proves nothing.
     ///
@@ -250,7 +272,7 @@ impl Destination {
         self.issues.all()
     }
 
-    fn read_regular(&self, path: &SafePath) -> std::io::Result<File> {
+    pub(super) fn read_regular(&self, path: &SafePath) -> std::io::Result<File> {
         let read = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         // First by name alone: a pipe or a device must not even be opened.
         let (dir, name) = path.split().unwrap_or_default();
@@ -332,7 +354,7 @@ impl Destination {
 
     /// Sees to it that what stands at a path can be renamed over, or refuses.
     pub(super) fn clear(&self, path: &SafePath, parent: &OwnedFd, stat: &Stat) -> Result<(), FilesError> {
-        let occupied = || FilesError::Occupied { path: shown(path.as_bytes()), found: stat.kind };
+        let occupied = || self.occupied(path, stat.kind);
         let (_, name) = path.split().ok_or_else(occupied)?;
         if self.options.existing == Existing::Refuse {
             return Err(occupied());
@@ -352,7 +374,12 @@ impl Destination {
         }
     }
 
-    fn apply_named(
+    /// Something is in the way, and stays.
+    pub fn occupied(&self, path: &SafePath, found: FileKind) -> FilesError {
+        FilesError::Occupied { path: shown(path.as_bytes()), found }
+    }
+
+    pub(super) fn apply_named(
         &self,
         path: &SafePath,
         dir: BorrowedFd<'_>,

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -13,12 +15,17 @@ use super::beneath;
 use super::error::FilesError;
 use super::safe_path::SafePath;
 use super::stat::{Inode, Stat};
-use super::write::Destination;
-use crate::base::durable::{self, Names};
+use super::write::{Destination, Existing};
+use crate::base::durable::{self, Created, Names};
 use crate::base::metadata::{FileKind, Metadata};
+use crate::codec::hash;
 
 /// Smaller files get their room as they are written: one call less for each.
 const PREALLOCATED_BYTES_MIN: u64 = 1024 * 1024;
+/// Files kept open between two writes, at most.
+const OPEN_FILES_MAX: usize = 512;
+/// Descriptors that everything else may need: connections, packs, folders on the way, the index.
+const OTHER_DESCRIPTORS: usize = 64;
 
 /// Whether a file has holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +40,28 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct FileWriter<'d> {
     destination: &'d Destination,
-    file: File,
-    parked: Option<ParkedFile>,
+    pub(super) file: File,
+    /// Behind the last byte that was written or made room for.
+    reached: AtomicU64,
+    place: Option<Place>,
 }
 
 /// An unfinished file without its descriptor, for when too many are open.
 #[derive(Debug)]
 pub struct ParkedFile {
-    path: SafePath,
-    /// Its name until it replaces another file; none when it has its own name already.
-    temp: Option<String>,
+    place: Place,
     inode: Inode,
+}
+
+/// What an unfinished file is called, and will be.
+#[derive(Debug)]
+struct Place {
+    path: SafePath,
+    /// Its name until it is finished; none when it has its own name already.
+    temp: Option<String>,
     size: u64,
+    /// Whether it stays when it is not finished, for a later restore to go on with.
+    stays: bool,
 }
 
 impl Destination {
@@ -63,23 +80,57 @@ impl Destination {
         let error = |errno: Errno| FilesError::write("create", path.as_bytes(), errno);
         let (dir, name) = path.split().ok_or_else(|| error(Errno::ISDIR))?;
         let parent = self.parent(dir).map_err(error)?;
-        let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = |name: &[u8]| rustix::fs::openat(&parent, name, create, Mode::RUSR | Mode::WUSR);
-        let (fd, temp) = match make(name) {
+        let (fd, temp) = match make(&parent, name) {
             Err(Errno::EXIST) => {
                 let stat =
                     Stat::of(&parent, name).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
                 self.clear(path, &parent, &stat)?;
-                let temp = durable::temp_name();
-                (make(temp.as_bytes()).map_err(error)?, Some(temp))
+                let temp = self.unfinished_name(path);
+                (make_anew(&parent, temp.as_bytes()).map_err(error)?, Some(temp))
             }
             made => (made.map_err(error)?, None),
         };
-        let stat = Stat::of_open(&fd).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
-        let parked = Some(ParkedFile { path: path.clone(), temp, inode: stat.inode(), size });
-        let writer = FileWriter { destination: self, file: File::from(fd), parked };
+        let place = Some(Place { path: path.clone(), temp, size, stays: false });
+        let writer =
+            FileWriter { destination: self, file: File::from(fd), reached: AtomicU64::new(0), place };
         writer.make_room(shape)?;
         Ok(writer)
+    }
+
+    /// A file that has a name of its own until it is whole.
+    pub(super) fn in_parts(
+        &self,
+        file: File,
+        path: &SafePath,
+        temp: String,
+        size: u64,
+        shape: Shape,
+    ) -> Result<FileWriter<'_>, FilesError> {
+        let place = Some(Place { path: path.clone(), temp: Some(temp), size, stays: true });
+        let writer = FileWriter { destination: self, file, reached: AtomicU64::new(0), place };
+        writer.make_room(shape)?;
+        Ok(writer)
+    }
+
+    /// Removes a parked file that will never be whole.
+    pub fn discard(&self, parked: ParkedFile) {
+        if let Ok(writer) = self.resume(parked) {
+            writer.discard();
+        }
+    }
+
+    /// The name of a file until it is finished, when its own is taken: always the same for one
+    /// path of one snapshot.
+    pub fn unfinished_name(&self, path: &SafePath) -> String {
+        let digest = hash::plain(&[&self.snapshot, path.as_bytes()]);
+        format!("{}{}", durable::TEMP_PREFIX, hex::encode(&digest[..16]))
+    }
+
+    /// How many files may be kept open for writing, by what the system grants this process.
+    pub fn open_files_max(&self) -> usize {
+        let granted = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let granted = granted.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        (granted.saturating_sub(OTHER_DESCRIPTORS) / 2).clamp(1, OPEN_FILES_MAX)
     }
 
     /// Opens a parked file again.
@@ -88,9 +139,8 @@ impl Destination {
     /// When it is not there any more.
     pub fn resume(&self, parked: ParkedFile) -> Result<FileWriter<'_>, FilesError> {
         let open = || -> io::Result<File> {
-            let path = parked.current_path();
-            let file =
-                File::from(beneath::open(self.root.as_fd(), &path, OFlags::WRONLY | OFlags::NONBLOCK)?);
+            let path = parked.place.current_path();
+            let file = File::from(beneath::open(self.root.as_fd(), &path, OFlags::RDWR | OFlags::NONBLOCK)?);
             let stat = Stat::of_open(&file)?;
             if stat.kind == FileKind::File && stat.inode() == parked.inode {
                 Ok(file)
@@ -98,8 +148,10 @@ impl Destination {
                 Err(io::Error::other("something else has its name now"))
             }
         };
-        let file = open().map_err(|e| FilesError::write("go on writing", parked.path.as_bytes(), e))?;
-        Ok(FileWriter { destination: self, file, parked: Some(parked) })
+        let error = |e| FilesError::write("go on writing", parked.place.path.as_bytes(), e);
+        let file = open().map_err(error)?;
+        let reached = AtomicU64::new(file.metadata().map_err(error)?.len());
+        Ok(FileWriter { destination: self, file, reached, place: Some(parked.place) })
     }
 }
 
@@ -109,16 +161,30 @@ impl FileWriter<'_> {
     /// # Errors
     /// When the bytes lie outside the file's size, or the file system says no.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), FilesError> {
-        let end = offset.checked_add(bytes.len() as u64);
-        if end.is_none_or(|end| end > self.parked().size) {
+        let end = offset.checked_add(bytes.len() as u64).filter(|end| *end <= self.place().size);
+        let Some(end) = end else {
             return Err(self.error("write", io::Error::other("the bytes lie behind the end of the file")));
+        };
+        self.file.write_all_at(bytes, offset).map_err(|e| self.error("write", e))?;
+        self.reached.fetch_max(end, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Removes the file: it will never be whole.
+    pub fn discard(mut self) {
+        if let Some(place) = &mut self.place {
+            place.stays = false;
         }
-        self.file.write_all_at(bytes, offset).map_err(|e| self.error("write", e))
     }
 
     /// Closes the descriptor for now.
-    pub fn park(mut self) -> ParkedFile {
-        self.parked.take().expect("only finish, park and drop take it, and each ends the writer")
+    ///
+    /// # Errors
+    /// When the file can't be looked at; it is removed then.
+    pub fn park(mut self) -> Result<ParkedFile, FilesError> {
+        let stat = Stat::of_open(&self.file).map_err(|e| self.error("look at", e))?;
+        let place = self.place.take().expect("only finish, park and drop take it, and each ends the writer");
+        Ok(ParkedFile { place, inode: stat.inode() })
     }
 
     /// Sets the metadata and gives the file its name. Immutable and append-only wait for
@@ -128,29 +194,35 @@ impl FileWriter<'_> {
     /// # Errors
     /// When the file can't be completed; it is removed then.
     pub fn finish(mut self, metadata: &Metadata) -> Result<(), FilesError> {
-        let parked = self.parked();
-        let len = self.file.metadata().map_err(|e| self.error("look at", e))?.len();
-        if len != parked.size {
-            self.file.set_len(parked.size).map_err(|e| self.error("set the size of", e))?;
+        let place = self.place();
+        if self.reached.load(Ordering::Relaxed) != place.size {
+            self.file.set_len(place.size).map_err(|e| self.error("set the size of", e))?;
         }
-        let target = Target::open(self.file.as_fd(), parked.path.as_bytes(), &self.destination.issues);
+        let target = Target::open(self.file.as_fd(), place.path.as_bytes(), &self.destination.issues);
         target.apply(metadata, self.destination.options.owner, Flags::Unlocked);
-        if let (Some(temp), Some((dir, name))) = (&parked.temp, parked.path.split()) {
+        if let (Some(temp), Some((dir, name))) = (&place.temp, place.path.split()) {
             let dir = self.destination.folder(dir).map_err(|e| self.error("open the folder of", e.into()))?;
-            durable::rename_in(dir.as_fd(), Names { from: temp.as_bytes(), to: name })
-                .map_err(|e| self.error("replace", e))?;
+            let names = Names { from: temp.as_bytes(), to: name };
+            if self.destination.options.existing == Existing::Refuse {
+                match durable::rename_in_new(dir.as_fd(), names).map_err(|e| self.error("name", e))? {
+                    Created::New => {}
+                    Created::Existing => return Err(self.destination.occupied(&place.path, FileKind::File)),
+                }
+            } else {
+                durable::rename_in(dir.as_fd(), names).map_err(|e| self.error("replace", e))?;
+            }
         }
         if metadata.hard_link_group == 0 {
             target.set_flags(metadata.flags, Flags::All);
         }
-        self.parked = None;
+        self.place = None;
         Ok(())
     }
 
     /// Room for a dense file at once, so that a full disk shows early and the file lies in one
     /// piece; only the length for one with holes.
     fn make_room(&self, shape: Shape) -> Result<(), FilesError> {
-        let size = self.parked().size;
+        let size = self.place().size;
         if shape == Shape::Dense && size < PREALLOCATED_BYTES_MIN {
             return Ok(());
         }
@@ -158,6 +230,7 @@ impl FileWriter<'_> {
             Shape::Dense => rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size),
             Shape::Sparse => Err(Errno::NOTSUP),
         };
+        self.reached.store(size, Ordering::Relaxed);
         match made {
             Ok(()) => Ok(()),
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
@@ -167,16 +240,16 @@ impl FileWriter<'_> {
         }
     }
 
-    fn parked(&self) -> &ParkedFile {
-        self.parked.as_ref().expect("it is there until the writer ends")
+    fn place(&self) -> &Place {
+        self.place.as_ref().expect("it is there until the writer ends")
     }
 
-    fn error(&self, action: &'static str, source: io::Error) -> FilesError {
-        FilesError::write(action, self.parked().path.as_bytes(), source)
+    pub(super) fn error(&self, action: &'static str, source: io::Error) -> FilesError {
+        FilesError::write(action, self.place().path.as_bytes(), source)
     }
 }
 
-impl ParkedFile {
+impl Place {
     /// Where the unfinished file is now.
     fn current_path(&self) -> Vec<u8> {
         match (&self.temp, self.path.split()) {
@@ -188,15 +261,32 @@ impl ParkedFile {
 }
 
 impl Drop for FileWriter<'_> {
-    /// Half a file must not look like a whole one. After a crash it stays, private, with the
-    /// time of the restore.
+    /// Half a file must not look like a whole one: it goes, unless its name says that it is
+    /// unfinished. After a crash it stays, private, with the time of the restore.
     fn drop(&mut self) {
-        let Some(parked) = &self.parked else { return };
-        let Some((dir, name)) = parked.path.split() else { return };
-        let name = parked.temp.as_ref().map_or(name, |temp| temp.as_bytes());
-        let Ok(dir) = self.destination.folder(dir) else { return };
-        if Stat::of(&dir, name).is_ok_and(|stat| stat.inode() == parked.inode) {
+        let Some(place) = self.place.as_ref().filter(|place| !place.stays) else { return };
+        let Some((dir, name)) = place.path.split() else { return };
+        let name = place.temp.as_ref().map_or(name, |temp| temp.as_bytes());
+        let (Ok(dir), Ok(ours)) = (self.destination.folder(dir), Stat::of_open(&self.file)) else { return };
+        if Stat::of(&dir, name).is_ok_and(|stat| stat.inode() == ours.inode()) {
             rustix::fs::unlinkat(&dir, name, AtFlags::empty()).ok();
         }
+    }
+}
+
+/// Makes a private file that must not be there.
+fn make(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    let create = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, create, Mode::RUSR | Mode::WUSR)
+}
+
+/// The same under a name of our own, which an interrupted restore may have left.
+pub(super) fn make_anew(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    match make(dir, name) {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            make(dir, name)
+        }
+        made => made,
     }
 }

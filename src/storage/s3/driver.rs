@@ -21,7 +21,7 @@ use super::runtime::block_on;
 use super::trust;
 use crate::base::clock::Timestamp;
 use crate::base::limits::PACK_BYTES_MAX;
-use crate::storage::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use crate::storage::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 
 /// No object of any store is as long.
 const OBJECT_BYTES_MAX: u64 = 1 << 50;
@@ -318,6 +318,10 @@ impl Storage for S3Storage {
     /// The provider acknowledged each object with our checksum; nothing is left to do.
     fn sync(&self) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn distance(&self) -> Distance {
+        Distance::Far
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

@@ -1,41 +1,6 @@
-//! A window of files whose content is fetched together, so that each pack is read once and in
-//! order.
+//! Where the bytes of a blob go.
 
-use crate::base::id::BlobId;
-use crate::base::metadata::{Extent, Metadata};
-use crate::source::files::SafePath;
-
-/// Files in one window.
-pub(super) const FILES_MAX: usize = 16 * 1024;
-/// Stretches in one window.
-pub(super) const PIECES_MAX: usize = 128 * 1024;
-/// Files of several pieces in one window: each may be open at once.
-pub(super) const OPEN_MAX: usize = 256;
-
-/// A file to be written.
-pub(super) struct File {
-    /// Where.
-    pub(super) path: SafePath,
-    /// What it gets in the end.
-    pub(super) meta: Metadata,
-    /// Whether it has holes.
-    pub(super) has_holes: bool,
-    /// Pieces that are still to come in this window.
-    pub(super) pieces: u64,
-    /// Whether more pieces follow in later windows.
-    pub(super) goes_on: bool,
-}
-
-/// A stretch of a blob that goes to a file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    /// Number of the file in the window.
-    pub(super) file: usize,
-    /// The blob.
-    pub(super) blob: BlobId,
-    /// What of it.
-    pub(super) part: Part,
-}
+use crate::base::metadata::Extent;
 
 /// Which bytes of a blob, and where they go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,22 +21,6 @@ pub(super) enum Part {
         /// First byte in the file.
         to: u64,
     },
-}
-
-/// Files and their pieces.
-#[derive(Default)]
-pub(super) struct Window {
-    pub(super) files: Vec<File>,
-    pub(super) pieces: Vec<Piece>,
-    /// Files with chunks.
-    pub(super) chunked: usize,
-}
-
-impl Window {
-    /// Whether it should be fetched before more is added.
-    pub(super) fn is_full(&self) -> bool {
-        self.files.len() >= FILES_MAX || self.pieces.len() >= PIECES_MAX || self.chunked >= OPEN_MAX
-    }
 }
 
 /// Maps a file's chunks, which are its data end to end, to places in the file.

@@ -1,0 +1,223 @@
+//! Entry by entry: folders, links and nodes are made at once, files are planned, further names
+//! wait until everything else is there.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::outcome::RestoreOutcome;
+use super::plan::{Done, Planner};
+use super::request::Others;
+use super::select::Wanted;
+use crate::base::error::{Class, Classified};
+use crate::base::metadata::{FileKind, Metadata};
+use crate::engine::context::Context;
+use crate::engine::error::EngineError;
+use crate::repository::manifest::Entry;
+use crate::source::files::{Destination, FilesError, Link, Made, SafePath};
+
+/// Inode flags after which nothing can be made in a folder or linked to a file any more.
+pub(super) const LOCKING_FLAGS: u32 = 0x30;
+
+/// A name of an inode that was restored under another name before.
+struct Further {
+    path: SafePath,
+    first: SafePath,
+    meta: Metadata,
+}
+
+/// What is known on the way through the entries.
+pub(super) struct Restoring<'a, 'o> {
+    destination: &'a Destination,
+    cx: &'a Context,
+    others: Others,
+    /// The name under which a snapshot of a single file is restored.
+    file_name: Vec<u8>,
+    /// The first name of each inode with several.
+    first_names: HashMap<u64, SafePath>,
+    links: Vec<Further>,
+    /// The folder whose entries come now and their names, when others are removed.
+    in_folder: Option<(Vec<u8>, BTreeSet<Vec<u8>>)>,
+    /// Folders of which no entry came by, when others are removed.
+    empty_folders: BTreeSet<Vec<u8>>,
+    outcome: &'o mut RestoreOutcome,
+}
+
+/// Where an entry lands: a snapshot of a single file in the destination under its own name.
+pub(super) fn landing(wanted: &Wanted, file_name: &[u8]) -> Result<SafePath, EngineError> {
+    let is_file = wanted.entry.meta.kind != FileKind::Directory;
+    let path = if wanted.path.is_empty() && is_file { file_name } else { &wanted.path };
+    Ok(SafePath::new(path)?)
+}
+
+impl<'a, 'o> Restoring<'a, 'o> {
+    /// Nothing has come by yet.
+    pub(super) fn new(
+        destination: &'a Destination,
+        cx: &'a Context,
+        others: Others,
+        file_name: Vec<u8>,
+        outcome: &'o mut RestoreOutcome,
+    ) -> Self {
+        Self {
+            destination,
+            cx,
+            others,
+            file_name,
+            first_names: HashMap::new(),
+            links: Vec::new(),
+            in_folder: None,
+            empty_folders: BTreeSet::new(),
+            outcome,
+        }
+    }
+
+    /// Takes the next entry.
+    pub(super) fn take(&mut self, wanted: Wanted, planner: &mut Planner<'_, '_>) -> Result<(), EngineError> {
+        if self.cx.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        if !wanted.is_way {
+            self.outcome.count(&wanted);
+        }
+        let path = landing(&wanted, &self.file_name)?;
+        self.keep_name(&wanted, &path)?;
+        self.entry(path, wanted.entry, planner)
+    }
+
+    fn entry(
+        &mut self,
+        path: SafePath,
+        entry: Entry,
+        planner: &mut Planner<'_, '_>,
+    ) -> Result<(), EngineError> {
+        let group = entry.meta.hard_link_group;
+        if group != 0 {
+            if let Some(first) = self.first_names.get(&group) {
+                self.links.push(Further { path, first: first.clone(), meta: entry.meta });
+                return Ok(());
+            }
+            self.first_names.insert(group, path.clone());
+        }
+        match entry.meta.kind {
+            FileKind::Directory => {
+                let made = self.destination.create_directory(&path).map(drop);
+                self.settle(&path, made)
+            }
+            FileKind::File => {
+                let data = data_bytes(&entry);
+                match planner.file(path, entry)? {
+                    Done::Made => {}
+                    Done::Replaced => self.outcome.replaced += 1,
+                    Done::Kept => {
+                        self.outcome.kept += 1;
+                        self.reused(data);
+                    }
+                }
+                Ok(())
+            }
+            _ if planner.keeps_node(&path, &entry)? => {
+                self.cx.progress.advance(1, 0);
+                Ok(())
+            }
+            FileKind::Symlink => {
+                let made = self.destination.create_symlink(&path, &entry.meta);
+                self.settle(&path, made)
+            }
+            _ => {
+                let made = self.destination.create_node(&path, &entry.meta).map(|made| match made {
+                    Made::New | Made::Existing | Made::No => (),
+                });
+                self.settle(&path, made)
+            }
+        }
+    }
+
+    /// What is in the way, a full disk and a missing destination end the restore; the rest is one
+    /// entry's fault.
+    fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
+        match result {
+            Ok(()) => {}
+            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => {
+                return Err(error.into());
+            }
+            Err(error) => self.outcome.fail(path.as_bytes(), &error.into()),
+        }
+        self.cx.progress.advance(1, 0);
+        Ok(())
+    }
+
+    /// With `--delete`: when the entries of a folder have all come by, the others there go. Files
+    /// of it may still be in the making, under names of their own.
+    fn keep_name(&mut self, wanted: &Wanted, path: &SafePath) -> Result<(), EngineError> {
+        if self.others == Others::Keep {
+            return Ok(());
+        }
+        let (dir, name) = match wanted.path.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&wanted.path[..at], &wanted.path[at + 1..]),
+            None => (&b""[..], &wanted.path[..]),
+        };
+        if self.in_folder.as_ref().is_none_or(|(current, _)| current != dir) {
+            self.remove_others()?;
+            self.in_folder = Some((dir.to_vec(), BTreeSet::new()));
+        }
+        self.empty_folders.remove(dir);
+        if let Some((_, names)) = &mut self.in_folder {
+            names.insert(name.to_vec());
+            if wanted.entry.meta.kind == FileKind::File {
+                names.insert(self.destination.unfinished_name(path).into_bytes());
+            }
+        }
+        if wanted.entry.meta.kind == FileKind::Directory {
+            self.empty_folders.insert(wanted.path.clone());
+        }
+        Ok(())
+    }
+
+    fn remove_others(&mut self) -> Result<(), EngineError> {
+        if let Some((dir, names)) = self.in_folder.take() {
+            let dir = SafePath::new(&dir)?;
+            self.outcome.removed += self.destination.remove_others(&dir, |name| names.contains(name))?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that were here already of files that were not.
+    pub(super) fn reused(&mut self, bytes: u64) {
+        self.outcome.bytes_reused = self.outcome.bytes_reused.saturating_add(bytes);
+    }
+
+    /// Files that could not be restored.
+    pub(super) fn fail_all(&mut self, failures: Vec<(Vec<u8>, EngineError)>) {
+        for (path, error) in failures {
+            self.outcome.fail(&path, &error);
+        }
+    }
+
+    /// After the contents of all files: what is left to remove, and further names.
+    pub(super) fn finish(mut self) -> Result<(), EngineError> {
+        self.remove_others()?;
+        for folder in std::mem::take(&mut self.empty_folders) {
+            self.outcome.removed += self.destination.remove_others(&SafePath::new(&folder)?, |_| false)?;
+        }
+        for further in std::mem::take(&mut self.links) {
+            let link = Link { path: &further.path, first: &further.first };
+            let made = self.destination.create_link(link);
+            self.settle(&further.path, made)?;
+            self.cx.progress.advance(0, further.meta.size);
+            if further.meta.kind == FileKind::File && further.meta.flags & LOCKING_FLAGS != 0 {
+                let locked = self.destination.lock_flags(&further.first, &further.meta);
+                if let Err(error) = locked {
+                    self.outcome.fail(further.path.as_bytes(), &error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a file that are no hole.
+fn data_bytes(entry: &Entry) -> u64 {
+    match &entry.extents {
+        None => entry.meta.size,
+        Some(extents) => extents.iter().fold(0, |sum: u64, extent| sum.saturating_add(extent.len)),
+    }
+}

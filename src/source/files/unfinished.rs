@@ -1,0 +1,182 @@
+//! What an interrupted restore leaves, and how the next one goes on with it.
+//!
+//! A file that is written in parts has a name of its own until it is whole, derived from snapshot
+//! and path, so that the next restore finds it. A mark at the top of the destination says which
+//! restore has not ended. Neither is trusted: what is gone on with must be a plain file of ours
+//! alone, and whoever goes on compares its bytes.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::beneath;
+use super::error::FilesError;
+use super::safe_path::SafePath;
+use super::stat::Stat;
+use super::write::Destination;
+use super::writer::{FileWriter, Shape};
+use crate::base::durable;
+use crate::base::metadata::FileKind;
+
+/// What marks begin with.
+const MARK_PREFIX: &str = ".lifeboat-restore-";
+/// A mark is never longer.
+const MARK_BYTES_MAX: u64 = 4096;
+
+/// What happens to the unfinished file of an earlier restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftover {
+    /// It is gone on with; the caller finds out what of it is right.
+    GoOn,
+    /// It is removed.
+    Remove,
+}
+
+/// What restores into a folder that have not ended said when they began.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// A restore of the same snapshot.
+    pub own: Option<Vec<u8>>,
+    /// Restores of others.
+    pub others: Vec<Vec<u8>>,
+}
+
+impl Destination {
+    /// Begins a file that is written in parts, beside its name; [`FileWriter::finish`] gives it
+    /// its name. Dropped before that, it stays for [`Leftover::GoOn`].
+    ///
+    /// # Errors
+    /// As [`Destination::create_file`].
+    pub fn begin_file(
+        &self,
+        path: &SafePath,
+        size: u64,
+        shape: Shape,
+        leftover: Leftover,
+    ) -> Result<FileWriter<'_>, FilesError> {
+        let error = |errno: Errno| FilesError::write("create", path.as_bytes(), errno);
+        let (dir, name) = path.split().ok_or_else(|| error(Errno::ISDIR))?;
+        let parent = self.parent(dir).map_err(error)?;
+        match Stat::of(&parent, name) {
+            Ok(stat) => self.clear(path, &parent, &stat)?,
+            Err(found) if found.kind() == io::ErrorKind::NotFound => {}
+            Err(found) => return Err(FilesError::write("look at", path.as_bytes(), found)),
+        }
+        let temp = self.unfinished_name(path);
+        let left = if leftover == Leftover::GoOn { reopen(&parent, &temp) } else { None };
+        let left = left.filter(|file| file.metadata().is_ok_and(|found| found.len() <= size));
+        let file = match left {
+            Some(file) => file,
+            None => File::from(super::writer::make_anew(&parent, temp.as_bytes()).map_err(error)?),
+        };
+        self.in_parts(file, path, temp, size, shape)
+    }
+
+    /// Whether an interrupted restore left an unfinished file for this path.
+    pub fn has_unfinished(&self, path: &SafePath) -> bool {
+        let (dir, _) = path.split().unwrap_or_default();
+        self.folder(dir)
+            .map_err(io::Error::from)
+            .and_then(|dir| Stat::of(dir, self.unfinished_name(path).as_bytes()))
+            .is_ok_and(|stat| stat.kind == FileKind::File)
+    }
+
+    /// The name of the mark of this snapshot's restore.
+    pub(super) fn mark_name(&self) -> String {
+        format!("{MARK_PREFIX}{}", hex::encode(&self.snapshot[..16]))
+    }
+
+    /// The marks of all restores into this folder that have not ended.
+    ///
+    /// # Errors
+    /// When the folder can't be listed.
+    pub fn marks(&self) -> Result<Marks, FilesError> {
+        let names = super::remove::list(&self.listed()?, |name| name.starts_with(MARK_PREFIX.as_bytes()))
+            .map_err(|errno| FilesError::write("list", b"", errno))?;
+        let own = self.mark_name().into_bytes();
+        let (own, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| *name == own);
+        let own = own.first().and_then(|name| self.read_mark(name));
+        Ok(Marks { own, others: others.iter().filter_map(|name| self.read_mark(name)).collect() })
+    }
+
+    /// Says durably that a restore of this snapshot has begun.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn mark(&self, text: &[u8]) -> Result<(), FilesError> {
+        let name = self.mark_name();
+        let write = || -> io::Result<()> {
+            let mut file = File::from(super::writer::make_anew(&self.root, name.as_bytes())?);
+            file.write_all(text)?;
+            durable::sync_file(&file)?;
+            durable::sync_file(&File::from(self.root.try_clone()?))
+        };
+        write().map_err(|source| FilesError::write("write", name.as_bytes(), source))
+    }
+
+    /// The restore has ended. Do this after [`Destination::sync`], and before the last change of
+    /// the folder's own time.
+    ///
+    /// # Errors
+    /// When the mark can't be removed.
+    pub fn unmark(&self) -> Result<(), FilesError> {
+        let name = self.mark_name();
+        match rustix::fs::unlinkat(&self.root, name.as_bytes(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(FilesError::write("remove", name.as_bytes(), errno)),
+        }
+    }
+
+    fn read_mark(&self, name: &[u8]) -> Option<Vec<u8>> {
+        let file = open_own(&self.root, name, OFlags::RDONLY)?;
+        let mut text = Vec::new();
+        file.take(MARK_BYTES_MAX).read_to_end(&mut text).ok()?;
+        Some(text)
+    }
+
+    fn listed(&self) -> Result<OwnedFd, FilesError> {
+        beneath::open(self.root.as_fd(), b"", super::write::LISTED)
+            .map_err(|errno| FilesError::write("list", b"", errno))
+    }
+}
+
+impl FileWriter<'_> {
+    /// Reads what stands at an offset of the unfinished file; whether it has so many bytes.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        self.file.read_exact_at(buffer, offset).is_ok()
+    }
+
+    /// Makes a hole of what an earlier restore may have left there.
+    ///
+    /// # Errors
+    /// When the file system can't.
+    pub fn make_hole(&self, offset: u64, len: u64) -> Result<(), FilesError> {
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.file, punch, offset, len)
+            .map_err(|errno| self.error("make a hole in", errno.into()))
+    }
+}
+
+/// An unfinished file of ours, private again and open for more.
+fn reopen(parent: &OwnedFd, temp: &str) -> Option<File> {
+    let file = open_own(parent, temp.as_bytes(), OFlags::RDWR)?;
+    rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR).ok()?;
+    Some(file)
+}
+
+/// A plain file with one name that is our own, so that nobody else can change it under our hands.
+fn open_own(dir: &OwnedFd, name: &[u8], access: OFlags) -> Option<File> {
+    let us = rustix::process::geteuid().as_raw();
+    let is_ours = |stat: &Stat| stat.kind == FileKind::File && stat.nlink == 1 && stat.uid == us;
+    // First by name alone: a pipe or a device must not even be opened.
+    let named = Stat::of(dir, name).ok().filter(is_ours)?;
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty()).ok()?);
+    let opened = Stat::of_open(&file).ok().filter(is_ours)?;
+    (opened.inode() == named.inode()).then_some(file)
+}
