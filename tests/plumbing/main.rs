@@ -25,3 +25,4 @@ mod lab;
 mod odd;
 mod power;
 mod resume;
+mod sources;

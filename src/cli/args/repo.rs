@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
+use super::source::RuleArgs;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 
@@ -101,12 +102,9 @@ pub struct RepoBackupArgs {
     /// Compare with this snapshot (default: the newest of the same host and paths)
     #[arg(long, value_name = "ID")]
     pub parent: Option<String>,
-    /// Leave out what matches, in gitignore's syntax (repeatable)
-    #[arg(long = "exclude", value_name = "GLOB")]
-    pub excludes: Vec<String>,
-    /// Don't enter other file systems
-    #[arg(long)]
-    pub one_file_system: bool,
+    /// What is left out
+    #[command(flatten)]
+    pub rules: RuleArgs,
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,

@@ -122,8 +122,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         policy: None,
         tags: args.tags,
         parent: args.parent.map_or(ParentChoice::Newest, ParentChoice::Named),
-        excludes: args.excludes,
-        one_file_system: args.one_file_system,
+        walk: super::repo_rules::rules(args.rules)?,
         rule: SourceRule::default(),
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
@@ -164,6 +163,7 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
     if !lagging.is_empty() {
         out.talk("  next: the next backup completes it, or `lifeboat repo sync` now");
     }
+    super::repo_rules::name_idle(out, &outcome.left_out);
     let seconds = outcome.ended_at.since(outcome.captured_at).as_secs();
     out.line(&format!(
         "{}: {} files, {}; {} read, {} new, {} stored in {seconds} s",
@@ -180,6 +180,9 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
             "{unread} unread, {changed} changed while read, {} vanished, {} left out by rules",
             outcome.vanished, stats.excluded
         ));
+    }
+    if let Some(text) = super::repo_rules::describe(&outcome.left_out) {
+        out.line(&format!("left out by rules: {text}"));
     }
     out.line(&format!(
         "snapshot {} saved to {} of {} targets",

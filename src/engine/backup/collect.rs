@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::content::{FileContent, FileResult, ReadFile};
-use super::outcome::{Items, Stats};
+use super::outcome::{Items, LeftOut, Stats};
 use super::slot::Slot;
 use super::used::{Use, Used};
 use crate::base::cancel::Cancel;
@@ -92,6 +92,7 @@ pub(super) struct Collected {
     pub(super) unread: Items,
     pub(super) changed: Items,
     pub(super) vanished: u64,
+    pub(super) left_out: LeftOut,
 }
 
 /// Takes one root's entries in order.

@@ -19,6 +19,7 @@ use super::request::BackupRequest;
 use super::size;
 use super::slot::Slot;
 use super::snapshot::snapshot_root;
+use super::sources::Sources;
 use super::start::Start;
 use super::used::Used;
 use super::worker::{Job, Shop, Worker};
@@ -44,6 +45,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Pass<'a> {
     pub(super) repository: &'a Repository,
     pub(super) request: &'a BackupRequest,
+    pub(super) sources: &'a Sources<'a>,
     pub(super) roots: &'a [Vec<u8>],
     pub(super) cx: &'a Context,
     pub(super) start: &'a Start,
@@ -269,7 +271,8 @@ impl Worked {
     fn with(mut self, walked: super::planner::Noticed) -> Self {
         self.collected.unread.append(walked.unread);
         self.collected.vanished += walked.vanished;
-        self.collected.stats.excluded += walked.excluded;
+        self.collected.stats.excluded += walked.left_out.items();
+        self.collected.left_out = walked.left_out;
         self
     }
 }

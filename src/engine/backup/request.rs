@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::source::files::WalkOptions;
 
 /// Which snapshot to compare with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +53,8 @@ pub struct BackupRequest {
     pub tags: Vec<String>,
     /// What to compare with.
     pub parent: ParentChoice,
-    /// Rules in gitignore's syntax.
-    pub excludes: Vec<String>,
-    /// Whether to stay on each root's file system.
-    pub one_file_system: bool,
+    /// What is left out.
+    pub walk: WalkOptions,
     /// What the source must look like.
     pub rule: SourceRule,
     /// When checkpoints are made.

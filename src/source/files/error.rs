@@ -18,13 +18,27 @@ pub enum FilesError {
         /// Why.
         source: io::Error,
     },
-    /// An exclude pattern is no gitignore pattern.
-    #[error("cannot understand the exclude pattern {pattern}")]
+    /// A pattern is none of gitignore's.
+    #[error("cannot understand the pattern {pattern}")]
     Pattern {
         /// As given.
         pattern: String,
         /// Why.
         source: ignore::Error,
+    },
+    /// A file of patterns can't be used.
+    #[error("cannot use the file of patterns {path}")]
+    PatternFile {
+        /// As given.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// More patterns than can be held.
+    #[error("{count} patterns are more than the 20,000 that can be used at once")]
+    TooManyPatterns {
+        /// How many there are.
+        count: usize,
     },
     /// A call on an entry of the source failed.
     #[error("cannot {action} {path}")]
@@ -112,7 +126,7 @@ impl FilesError {
 impl Classified for FilesError {
     fn class(&self) -> Class {
         match self {
-            Self::Pattern { .. } => Class::Usage,
+            Self::Pattern { .. } | Self::PatternFile { .. } | Self::TooManyPatterns { .. } => Class::Usage,
             Self::UnsafePath { .. } => Class::Damage,
             Self::Occupied { .. } => Class::Refused,
             Self::Replaced { .. } | Self::Limit { .. } => Class::Partial,
@@ -130,6 +144,8 @@ impl Classified for FilesError {
             Self::Read { .. } => "E0403",
             Self::Replaced { .. } => "E0404",
             Self::Limit { .. } => "E0405",
+            Self::PatternFile { .. } => "E0445",
+            Self::TooManyPatterns { .. } => "E0446",
             Self::UnsafePath { .. } => "E0421",
             Self::OpenDestination { .. } => "E0422",
             Self::Occupied { .. } => "E0423",
@@ -140,7 +156,9 @@ impl Classified for FilesError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::OpenRoot { .. } => "check that the path exists and that this user may read it",
-            Self::Pattern { .. } => "write excludes as in a .gitignore file, relative to the source folder",
+            Self::Pattern { .. } => "write patterns as in a .gitignore file, relative to the source folder",
+            Self::PatternFile { .. } => "name a regular file of lines as in a .gitignore file, at most 4 MiB",
+            Self::TooManyPatterns { .. } => "exclude or include folders instead of single files",
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as a user who may read it, or exclude it"
             }

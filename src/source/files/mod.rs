@@ -1,7 +1,7 @@
 //! Files of this machine: walked over and read for a backup, written for a restore.
 //!
 //! - [`walk`]: every entry of a root in manifest order, by one look each; [`filter`](WalkOptions)
-//!   leaves out what the operator doesn't want.
+//!   leaves out what the operator doesn't want, as [`rules`] say it.
 //! - [`metadata`]: what costs more than a look, for new and changed entries.
 //! - [`read`]: the bytes of a regular file, and whether it held still.
 //! - [`mod@write`]: a folder that is restored into, and [`writer`] a file in it.
@@ -15,10 +15,12 @@ mod dir;
 mod error;
 mod filter;
 mod issues;
+mod lead;
 pub mod metadata;
 mod owners;
 pub mod read;
 mod remove;
+pub mod rules;
 mod safe_path;
 mod stat;
 pub mod walk;
@@ -32,8 +34,9 @@ pub use issues::{Aspect, Issues, MetadataIssue};
 pub use metadata::{Completed, complete, hard_link_group};
 pub use owners::Owners;
 pub use read::{Content, OpenFile, open_regular};
+pub use rules::{Rules, WalkOptions};
 pub use safe_path::SafePath;
 pub use stat::{Inode, Stat};
-pub use walk::{Counts, Found, Item, Scope, Unreadable, Walk, WalkOptions};
+pub use walk::{Counts, Found, Item, Scope, Stop, Unreadable, Walk};
 pub use write::{Destination, Existing, Link, Made, RestoreOptions};
 pub use writer::{FileWriter, ParkedFile, Shape};

@@ -26,6 +26,7 @@ use crate::repository::format::object::Object;
 use crate::repository::format::plan::PlanBody;
 use crate::repository::format::slot;
 use crate::repository::format::snapshot::{PackSetRef, SnapshotBody, SnapshotKind};
+use crate::source::files::WalkOptions;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
 use crate::storage::memory::MemoryStorage;
 
@@ -185,8 +186,7 @@ impl Stage {
             policy: None,
             tags: Vec::new(),
             parent: ParentChoice::Newest,
-            excludes: Vec::new(),
-            one_file_system: false,
+            walk: WalkOptions { exclude_caches: true, ..WalkOptions::default() },
             rule,
             checkpoint: CheckpointRule::default(),
             run_id: None,

@@ -1,0 +1,36 @@
+//! What a backup leaves out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::base::size::parse_bytes;
+
+/// Rules of what is left out. Patterns are those of a `.gitignore` file in each folder backed up.
+#[derive(Debug, Args)]
+pub struct RuleArgs {
+    /// Leave out what matches, in gitignore's syntax (repeatable); wins over --include
+    #[arg(long = "exclude", value_name = "GLOB")]
+    pub excludes: Vec<String>,
+    /// Leave out what a line of this file matches (repeatable)
+    #[arg(long = "exclude-file", value_name = "FILE")]
+    pub exclude_files: Vec<PathBuf>,
+    /// Back up only what matches, with all below it and the folders that lead to it (repeatable)
+    #[arg(long = "include", value_name = "GLOB")]
+    pub includes: Vec<String>,
+    /// Back up only what a line of this file matches (repeatable)
+    #[arg(long = "include-file", value_name = "FILE")]
+    pub include_files: Vec<PathBuf>,
+    /// Leave out files longer than this, such as 2GiB
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub exclude_larger_than: Option<u64>,
+    /// Keep folders empty that hold an entry of this name (repeatable)
+    #[arg(long = "exclude-if-present", value_name = "NAME")]
+    pub if_present: Vec<String>,
+    /// Back up caches, too: folders with a CACHEDIR.TAG, which are kept empty otherwise
+    #[arg(long)]
+    pub with_caches: bool,
+    /// Don't enter other file systems
+    #[arg(long)]
+    pub one_file_system: bool,
+}
