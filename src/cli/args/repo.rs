@@ -26,7 +26,7 @@ pub enum RepoCommand {
     },
     /// Back folders up: one read, every copy at once
     #[command(after_help = examples::REPO_BACKUP)]
-    Backup(RepoBackupArgs),
+    Backup(Box<RepoBackupArgs>),
     /// List the snapshots
     #[command(after_help = examples::REPO_SNAPSHOTS)]
     Snapshots(OneRepo),

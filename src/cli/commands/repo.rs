@@ -27,7 +27,7 @@ use crate::storage::place::PlaceOptions;
 pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
     match command {
         RepoCommand::Init { at, pack_size } => init(session, &at, &pack_size),
-        RepoCommand::Backup(args) => backup(session, args),
+        RepoCommand::Backup(args) => backup(session, *args),
         RepoCommand::Snapshots(at) => list_snapshots(session, &at),
         RepoCommand::Verify { at, deep } => verify(session, &at, deep),
         RepoCommand::Sync { from, to, password_file, access } => {

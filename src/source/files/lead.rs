@@ -34,11 +34,14 @@ impl Known {
     }
 }
 
+/// Folders in a folder.
+type Below = Vec<(Box<[u8]>, Inode)>;
+
 /// A folder on the way down, and those in it that are still to be looked at.
 struct Step {
     dir: Arc<Dir>,
     path: Vec<u8>,
-    below: Vec<(Box<[u8]>, Inode)>,
+    below: Below,
 }
 
 impl Walk {
@@ -93,7 +96,7 @@ impl Walk {
     }
 
     /// The folders in a folder that may lead on; none when something in it is kept.
-    fn candidates(&mut self, dir: &Arc<Dir>, path: &[u8]) -> io::Result<Option<Vec<(Box<[u8]>, Inode)>>> {
+    fn candidates(&mut self, dir: &Arc<Dir>, path: &[u8]) -> io::Result<Option<Below>> {
         let fd = dir.open()?;
         let mut below = Vec::new();
         let mut is_left = false;
