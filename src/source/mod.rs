@@ -1,3 +1,4 @@
 //! What is backed up, and what is written back.
 
 pub mod files;
+pub mod stream;

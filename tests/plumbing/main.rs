@@ -26,3 +26,4 @@ mod odd;
 mod power;
 mod resume;
 mod sources;
+mod streams;

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
-use super::source::RuleArgs;
+use super::source::{RuleArgs, StreamArgs};
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 
@@ -108,7 +108,11 @@ pub struct RepoBackupArgs {
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,
-    /// What to back up
-    #[arg(required = true)]
+    /// Bytes instead of paths
+    #[command(flatten)]
+    pub stream: StreamArgs,
+    /// What to back up: folders, files, or block devices, whose content becomes one file. Of roots inside each other
+    /// each entry is taken once
+    #[arg(required_unless_present = "stdin")]
     pub paths: Vec<PathBuf>,
 }

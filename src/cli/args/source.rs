@@ -1,5 +1,6 @@
 //! What a backup leaves out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -33,4 +34,32 @@ pub struct RuleArgs {
     /// Don't enter other file systems
     #[arg(long)]
     pub one_file_system: bool,
+}
+
+impl RuleArgs {
+    /// Whether any rule is given.
+    pub fn are_given(&self) -> bool {
+        let lists = [&self.excludes, &self.includes, &self.if_present];
+        let files = [&self.exclude_files, &self.include_files];
+        lists.iter().any(|list| !list.is_empty())
+            || files.iter().any(|list| !list.is_empty())
+            || self.exclude_larger_than.is_some()
+            || self.with_caches
+            || self.one_file_system
+    }
+}
+
+/// Bytes instead of paths.
+#[derive(Debug, Args)]
+pub struct StreamArgs {
+    /// Back standard input up as one file of this name; a pipe can't say that it was cut, so rather use --stdin-command
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["stdin_command", "paths"])]
+    pub stdin: Option<OsString>,
+    /// Back up what a program prints as one file of this name: `--stdin-command NAME -- PROGRAM ARGUMENTS`, without a
+    /// shell; no snapshot when the program fails
+    #[arg(long, value_name = "NAME", requires = "paths")]
+    pub stdin_command: Option<OsString>,
+    /// Take a stream without a byte for a good one
+    #[arg(long)]
+    pub allow_empty: bool,
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::repo_rules::Sourced;
 use crate::app::error::AppError;
-use crate::app::plumbing::{Plumbing, absolute};
+use crate::app::plumbing::Plumbing;
 use crate::app::secrets::read_password;
 use crate::base::display;
 use crate::base::error::{Class, Failure};
@@ -111,12 +112,10 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
 
 fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
-    let mut roots = Vec::new();
-    for path in &args.paths {
-        roots.push(absolute(path)?);
-    }
+    let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
     let request = BackupRequest {
         roots,
+        stream,
         kind: kind_of(args.kind),
         host: args.host.unwrap_or_else(crate::app::plumbing::host_name),
         policy: None,

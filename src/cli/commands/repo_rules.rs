@@ -1,17 +1,57 @@
-//! The rules of `lifeboat repo backup`: what they are, and what they left out.
+//! The source of `lifeboat repo backup`: paths or a stream, the rules, and what they left out.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use crate::app::error::AppError;
+use crate::app::plumbing::absolute;
+use crate::base::display;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
-use crate::cli::args::RuleArgs;
+use crate::cli::args::{RuleArgs, StreamArgs};
 use crate::cli::output::{Output, escape};
 use crate::engine::backup::outcome::LeftOut;
-use crate::source::files::WalkOptions;
+use crate::engine::backup::request::StreamRequest;
 use crate::source::files::rules::read_patterns;
+use crate::source::files::{SafePath, WalkOptions};
+use crate::source::stream::StreamSource;
 
 /// At most this many patterns that decided nothing are named.
 const IDLE_NAMED_MAX: usize = 10;
+
+/// What is read.
+pub(super) struct Sourced {
+    pub(super) roots: Vec<PathBuf>,
+    pub(super) stream: Option<StreamRequest>,
+}
+
+/// The paths of a command line, or the stream that stands in their place.
+pub(super) fn sourced(stream: &StreamArgs, paths: &[PathBuf], rules: &RuleArgs) -> Result<Sourced, Failure> {
+    let (name, source) = match (&stream.stdin, &stream.stdin_command) {
+        (Some(name), _) => (name, StreamSource::StandardInput),
+        (None, Some(name)) => {
+            (name, StreamSource::Command(paths.iter().map(|word| word.clone().into_os_string()).collect()))
+        }
+        (None, None) => {
+            let roots = paths.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
+            return Ok(Sourced { roots, stream: None });
+        }
+    };
+    if rules.are_given() {
+        return Err(usage("rules hold for folders, and a stream is none", "leave them out"));
+    }
+    let is_plain = SafePath::root().join(name.as_bytes()).is_ok() && !name.is_empty();
+    if !is_plain {
+        let what = format!("`{}` is no name of a file", display::path(name.as_bytes()));
+        return Err(usage(&what, "write a plain name without a slash, such as shop.sql"));
+    }
+    let stream = StreamRequest { source, may_be_empty: stream.allow_empty };
+    Ok(Sourced { roots: vec![PathBuf::from(name)], stream: Some(stream) })
+}
+
+fn usage(what: &str, hint: &str) -> Failure {
+    AppError::Usage { what: what.to_owned(), hint: hint.to_owned() }.into()
+}
 
 /// The rules that the flags and the files they name make.
 pub(super) fn rules(args: RuleArgs) -> Result<WalkOptions, Failure> {

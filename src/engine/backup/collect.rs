@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::content::{FileContent, FileResult, ReadFile};
 use super::outcome::{Items, LeftOut, Stats};
 use super::slot::Slot;
+use super::sources::Demand;
 use super::used::{Use, Used};
 use crate::base::cancel::Cancel;
 use crate::base::display;
@@ -101,6 +102,7 @@ pub(super) struct Collector<'a, 'c> {
     shown_root: String,
     cancel: &'c Cancel,
     out: &'c mut Collected,
+    demand: Demand,
 }
 
 impl<'a, 'c> Collector<'a, 'c> {
@@ -111,7 +113,12 @@ impl<'a, 'c> Collector<'a, 'c> {
         cancel: &'c Cancel,
         out: &'c mut Collected,
     ) -> Self {
-        Self { builder: ManifestBuilder::new(cut_key, sink), shown_root, cancel, out }
+        Self { builder: ManifestBuilder::new(cut_key, sink), shown_root, cancel, out, demand: Demand::None }
+    }
+
+    /// The same, but the run fails when this does not come.
+    pub(super) fn demanding(self, demand: Demand) -> Self {
+        Self { demand, ..self }
     }
 
     /// Adds one entry, waiting for its content.
@@ -165,6 +172,7 @@ impl<'a, 'c> Collector<'a, 'c> {
     }
 
     fn with_result(&mut self, mut entry: Entry, result: FileResult) -> Result<(), EngineError> {
+        self.insist(&result)?;
         match result {
             FileResult::Vanished => {
                 self.out.vanished += 1;
@@ -181,6 +189,22 @@ impl<'a, 'c> Collector<'a, 'c> {
                 self.push(entry)
             }
         }
+    }
+
+    /// Whether what came is all that has to.
+    fn insist(&self, result: &FileResult) -> Result<(), EngineError> {
+        let Demand::All { may_be_empty } = self.demand else { return Ok(()) };
+        let reason = match result {
+            FileResult::Read(read) if read.meta.size > 0 || may_be_empty => return Ok(()),
+            FileResult::Read(_) => "it ended without a byte".to_owned(),
+            FileResult::Unread(reason) => reason.clone(),
+            FileResult::Vanished => "it is gone".to_owned(),
+        };
+        // What a request to stop breaks off is no fault of the stream.
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        Err(EngineError::Stream { name: self.shown_root.clone(), reason })
     }
 
     fn fill(&mut self, entry: &mut Entry, read: ReadFile) -> Result<(), EngineError> {

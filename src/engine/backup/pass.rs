@@ -210,9 +210,10 @@ impl Pass<'_> {
             NodeSink { pool, fan_out, ids, scratch: Scratch::new(LEVEL_DEFAULT), used: Used::default() };
         let mut roots = Vec::new();
         let mut batches = planned.into_iter();
-        for path in self.roots {
+        for (number, path) in self.roots.iter().enumerate() {
             let shown = display::path(path);
-            let mut collector = Collector::new(*ids.cut(), sink, shown, &self.cx.cancel, &mut collected);
+            let mut collector = Collector::new(*ids.cut(), sink, shown, &self.cx.cancel, &mut collected)
+                .demanding(self.sources.demand(number));
             loop {
                 let batch = batches.next().ok_or(EngineError::Cancelled)?;
                 collector.note(batch.uses);

@@ -172,6 +172,10 @@ impl<'a> Planner<'a> {
             }
             match item {
                 Item::Found(found) => {
+                    if found.is_special() {
+                        // Its times say nothing about its content.
+                        pasts.iter_mut().for_each(|past| past.is_trusted = false);
+                    }
                     if dir.0.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &found.dir)) {
                         dir = (Some(Arc::clone(&found.dir)), found.dir.path());
                     }
@@ -358,7 +362,7 @@ impl<'a> Planner<'a> {
         let entry = skeleton(&found, dir, known.as_ref());
         let is_sparse = found.stat.allocated_bytes < found.stat.size;
         let small = usize::try_from(found.stat.size).is_ok_and(|size| size <= SMALL_FILE_BYTES_MAX);
-        if small && !is_sparse {
+        if small && !is_sparse && !found.is_special() {
             let at = self.run.files.len();
             self.run.bytes += found.stat.size;
             self.run.files.push((found, known));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::source::files::WalkOptions;
+use crate::source::stream::StreamSource;
 
 /// Which snapshot to compare with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,15 @@ pub enum ParentChoice {
     Newest,
     /// This one, by at least 8 digits of its id.
     Named(String),
+}
+
+/// Bytes that are backed up as one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// Where they come from.
+    pub source: StreamSource,
+    /// Nothing at all is no failure.
+    pub may_be_empty: bool,
 }
 
 /// What the source has to look like, or the run fails.
@@ -41,7 +51,7 @@ impl Default for CheckpointRule {
 /// One backup.
 #[derive(Clone, Debug)]
 pub struct BackupRequest {
-    /// What to back up, absolute.
+    /// What to back up, absolute paths; each once.
     pub roots: Vec<PathBuf>,
     /// Full, incremental or differential.
     pub kind: SnapshotKind,
@@ -55,6 +65,8 @@ pub struct BackupRequest {
     pub parent: ParentChoice,
     /// What is left out.
     pub walk: WalkOptions,
+    /// The bytes come from here instead of a path; the only root is the name that they get.
+    pub stream: Option<StreamRequest>,
     /// What the source must look like.
     pub rule: SourceRule,
     /// When checkpoints are made.

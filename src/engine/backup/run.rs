@@ -6,7 +6,7 @@ use super::outcome::BackupOutcome;
 use super::pass::{Pass, root_bytes};
 use super::request::BackupRequest;
 use super::size;
-use super::sources::{self, Sources};
+use super::sources::{self, Moment, Sources};
 use super::start::{Doubt, Start};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
@@ -42,7 +42,7 @@ pub fn backup(
         let doubt = Doubt { lost: &lost, another_round: rounds < PASSES_MAX };
         let start = Start::read(repository, request, &roots, &doubt, cx)?;
         let captured_at = cx.clock.now();
-        let sources = Sources::open(request, &rules, cx)?;
+        let sources = Sources::open(request, &rules, Moment { at: captured_at, round: rounds }, cx)?;
         let pass = Pass {
             repository,
             request,

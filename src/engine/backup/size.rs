@@ -21,7 +21,7 @@ pub(super) fn expected(pass: &Pass<'_>) -> (Option<u64>, Option<u64>) {
 
 /// Whether somebody wants to see how much there is, and nothing says it yet.
 pub(super) fn is_asked_for(pass: &Pass<'_>) -> bool {
-    pass.start.parent.is_none() && pass.cx.progress.wants_totals()
+    pass.start.parent.is_none() && pass.sources.can_be_counted() && pass.cx.progress.wants_totals()
 }
 
 /// Counts entries and bytes, until it is done or the real walk is.

@@ -1,47 +1,102 @@
 //! The roots of one pass: that each is there, how each is read, and which lies inside another.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::outcome::RootView;
-use super::request::BackupRequest;
+use super::request::{BackupRequest, StreamRequest};
+use crate::base::clock::Timestamp;
 use crate::base::display;
+use crate::base::metadata::FileTime;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::source::files::{FilesError, Rules, Stop, Walk};
+use crate::source::stream::{Stream, StreamSource};
 
 /// Everything that one pass reads.
 pub(super) struct Sources<'a> {
     rules: &'a Rules,
     roots: Vec<Source>,
+    at: FileTime,
 }
 
 /// One root.
 struct Source {
     /// As it is recorded.
     path: PathBuf,
+    reads: Reads,
     /// Roots inside of it, relative to it: what they hold is recorded with them.
     inner: Vec<Vec<u8>>,
     /// What the outcome says of it.
     view: RootView,
 }
 
+/// What a root's bytes are.
+enum Reads {
+    /// A file or a folder with all below it.
+    Files,
+    /// The content of a block device.
+    Device,
+    /// What comes in; taken by the walk.
+    Stream {
+        /// Not taken yet.
+        stream: Mutex<Option<Stream>>,
+        may_be_empty: bool,
+    },
+}
+
+/// What has to come of a root, or the run fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// Nothing: what can't be read is told.
+    None,
+    /// All of it: a part of a stream is nothing that anybody wants back.
+    All {
+        /// No bytes are all of it.
+        may_be_empty: bool,
+    },
+}
+
+/// When a pass begins to read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The time that everything read is recorded with, where nothing else says one.
+    pub(super) at: Timestamp,
+    /// 1 for the first pass of a run.
+    pub(super) round: usize,
+}
+
 impl<'a> Sources<'a> {
-    /// Looks whether all roots are there.
+    /// Opens what can be read only once, and looks whether all else is there.
     ///
     /// # Errors
-    /// When one is missing or an empty folder.
-    pub(super) fn open(request: &BackupRequest, rules: &'a Rules, cx: &Context) -> Result<Self, EngineError> {
+    /// When a root is missing or an empty folder, or the stream can't be opened, or not again.
+    pub(super) fn open(
+        request: &BackupRequest,
+        rules: &'a Rules,
+        moment: Moment,
+        cx: &Context,
+    ) -> Result<Self, EngineError> {
         check(request)?;
         let mut roots = Vec::new();
         for path in &request.roots {
-            let view = view_of(path);
+            let reads = match &request.stream {
+                Some(stream) => open_stream(path, stream, moment, cx)?,
+                None if is_device(path) => Reads::Device,
+                None => Reads::Files,
+            };
+            let view = view_of(path, &reads);
             if let Some(real) = &view.real {
                 cx.progress.note(format!("{} is a link: {real} is backed up under its name", view.path));
             }
-            roots.push(Source { path: path.clone(), inner: inner_roots(path, &request.roots), view });
+            let inner = inner_roots(path, &request.roots);
+            roots.push(Source { path: path.clone(), reads, inner, view });
         }
-        Ok(Self { rules, roots })
+        let (seconds, millis) = (moment.at.unix_ms().div_euclid(1000), moment.at.unix_ms().rem_euclid(1000));
+        let at = FileTime { seconds, nanos: u32::try_from(millis).unwrap_or(0) * 1_000_000 };
+        Ok(Self { rules, roots, at })
     }
 
     /// How many roots there are.
@@ -55,11 +110,33 @@ impl<'a> Sources<'a> {
     /// When it can't be opened.
     pub(super) fn walk(&self, number: usize) -> Result<Walk, FilesError> {
         let source = &self.roots[number];
-        let mut walk = Walk::open_by(&source.path, self.rules)?;
+        let mut walk = match &source.reads {
+            Reads::Files => Walk::open_by(&source.path, self.rules)?,
+            Reads::Device => Walk::device(&source.path, self.at)?,
+            Reads::Stream { stream, .. } => {
+                match stream.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(stream) => Walk::stream(stream, self.at)?,
+                    None => return Err(FilesError::taken(&source.view.path)),
+                }
+            }
+        };
         for place in &source.inner {
             walk.stop_at(place.clone(), Stop::OtherRoot);
         }
         Ok(walk)
+    }
+
+    /// Whether a root can be walked a second time.
+    pub(super) fn can_be_counted(&self) -> bool {
+        self.roots.iter().all(|root| matches!(root.reads, Reads::Files))
+    }
+
+    /// What has to come of a root.
+    pub(super) fn demand(&self, number: usize) -> Demand {
+        match self.roots.get(number).map(|root| &root.reads) {
+            Some(Reads::Stream { may_be_empty, .. }) => Demand::All { may_be_empty: *may_be_empty },
+            _ => Demand::None,
+        }
     }
 
     /// How each root was read.
@@ -73,7 +150,7 @@ pub(super) fn once(roots: &[PathBuf], cx: &Context) -> Vec<PathBuf> {
     let mut kept: Vec<PathBuf> = Vec::new();
     for root in roots {
         if kept.contains(root) {
-            let path = display::path(root.as_os_str().as_bytes());
+            let path = shown(root);
             cx.progress.note(format!("{path} is named twice and backed up once"));
         } else {
             kept.push(root.clone());
@@ -87,11 +164,37 @@ pub(super) fn once(roots: &[PathBuf], cx: &Context) -> Vec<PathBuf> {
 /// # Errors
 /// When one is missing or an empty folder: that is a failed run, never a green, empty backup.
 pub(super) fn check(request: &BackupRequest) -> Result<(), EngineError> {
+    if request.stream.is_some() {
+        return Ok(());
+    }
     request.roots.iter().try_for_each(|root| check_root(root))
 }
 
+fn open_stream(
+    name: &Path,
+    wanted: &StreamRequest,
+    moment: Moment,
+    cx: &Context,
+) -> Result<Reads, EngineError> {
+    let failed = |reason: String| EngineError::Stream { name: shown(name), reason };
+    if moment.round > 1 && wanted.source == StreamSource::StandardInput {
+        return Err(failed("it was read, and the targets ask for another round; start again".to_owned()));
+    }
+    let stream = Stream::open(&wanted.source, cx.cancel.clone(), Arc::clone(&cx.clock));
+    let stream = stream.map_err(|error| failed(error.to_string()))?;
+    Ok(Reads::Stream { stream: Mutex::new(Some(stream)), may_be_empty: wanted.may_be_empty })
+}
+
+fn is_device(root: &Path) -> bool {
+    std::fs::metadata(root).is_ok_and(|facts| facts.file_type().is_block_device())
+}
+
+fn shown(path: &Path) -> String {
+    display::path(path.as_os_str().as_bytes())
+}
+
 fn check_root(root: &Path) -> Result<(), EngineError> {
-    let path = display::path(root.as_os_str().as_bytes());
+    let path = shown(root);
     let Ok(facts) = std::fs::metadata(root) else {
         return Err(EngineError::NoSource { path, what: "does not exist or cannot be reached" });
     };
@@ -106,14 +209,15 @@ fn check_root(root: &Path) -> Result<(), EngineError> {
 
 /// What a person is told of a root. One that is a link is followed: who names it wants what it
 /// leads to, and has to be told what that is.
-fn view_of(root: &Path) -> RootView {
+fn view_of(root: &Path, reads: &Reads) -> RootView {
+    let view = match reads {
+        Reads::Files => "files",
+        Reads::Device => "device",
+        Reads::Stream { .. } => return RootView { path: shown(root), real: None, view: "stream" },
+    };
     let is_link = root.symlink_metadata().is_ok_and(|facts| facts.is_symlink());
     let real = if is_link { root.canonicalize().ok() } else { None };
-    RootView {
-        path: display::path(root.as_os_str().as_bytes()),
-        real: real.map(|real| display::path(real.as_os_str().as_bytes())),
-        view: "files",
-    }
+    RootView { path: shown(root), real: real.map(|real| shown(&real)), view }
 }
 
 fn inner_roots(root: &Path, all: &[PathBuf]) -> Vec<Vec<u8>> {

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath;
+use super::special::Special;
 use super::stat::{Inode, Stat};
 use crate::base::limits::OPEN_DIRECTORIES_MAX;
 
@@ -41,14 +42,30 @@ struct Tree {
     /// For a root that is no directory: its real name, in its parent.
     file_name: Option<Vec<u8>>,
     open: Mutex<VecDeque<Weak<Dir>>>,
+    /// For a root whose bytes come from elsewhere.
+    special: Option<Special>,
 }
 
 impl Dir {
     /// The root of a tree. With a `file_name`, the root is that entry and `fd` its parent.
     pub(super) fn root(fd: OwnedFd, file_name: Option<Vec<u8>>) -> io::Result<Arc<Self>> {
+        Self::with(fd, file_name, None)
+    }
+
+    /// The parent of a root whose bytes come from elsewhere.
+    pub(super) fn special(fd: OwnedFd, file_name: Vec<u8>, special: Special) -> io::Result<Arc<Self>> {
+        Self::with(fd, Some(file_name), Some(special))
+    }
+
+    /// Where the bytes of this root come from, when not from a regular file.
+    pub(super) fn special_root(&self) -> Option<&Special> {
+        self.tree.special.as_ref()
+    }
+
+    fn with(fd: OwnedFd, file_name: Option<Vec<u8>>, special: Option<Special>) -> io::Result<Arc<Self>> {
         let inode = Stat::of_open(&fd)?.inode();
         let root = Arc::new(fd);
-        let tree = Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default() });
+        let tree = Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default(), special });
         let fd = Mutex::new(Some(root));
         Ok(Arc::new(Self { parent: None, name: Box::default(), depth: 0, path_bytes: 0, inode, tree, fd }))
     }

@@ -103,6 +103,12 @@ impl FilesError {
         Self::Read { action, path: shown(path), source: source.into() }
     }
 
+    /// A stream that was taken.
+    pub fn taken(name: &str) -> Self {
+        let source = io::Error::other("it can be read only once");
+        Self::Read { action: "read", path: name.to_owned(), source }
+    }
+
     pub(super) fn write(action: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Write { action, path: shown(path), source: source.into() }
     }

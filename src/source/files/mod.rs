@@ -7,7 +7,8 @@
 //! - [`mod@write`]: a folder that is restored into, and [`writer`] a file in it.
 //!
 //! Names are bytes. Nothing here follows a symbolic link but the root that a person names, and
-//! nothing opens a pipe, a socket or a device.
+//! nothing opens a pipe, a socket or a device but [`Walk::stream`] and [`Walk::device`], which
+//! read what a person names as one file.
 
 mod apply;
 mod beneath;
@@ -22,6 +23,7 @@ pub mod read;
 mod remove;
 pub mod rules;
 mod safe_path;
+mod special;
 mod stat;
 pub mod walk;
 pub mod write;

@@ -170,22 +170,9 @@ impl Walk {
     /// # Errors
     /// When the root cannot be opened.
     pub fn open_by(root: &Path, rules: &Rules) -> Result<Self, FilesError> {
-        let Rules { options, filter } = rules.clone();
         let (dir, stat) = open_root(root)
             .map_err(|source| FilesError::OpenRoot { path: shown(root.as_os_str().as_bytes()), source })?;
-        let mut walk = Self {
-            options,
-            filter,
-            first: VecDeque::new(),
-            stack: Vec::new(),
-            counts: Counts::default(),
-            root_dev: stat.dev,
-            buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
-            known: Known::default(),
-            stops: HashMap::new(),
-        };
-        let found = Found { dir: Arc::clone(&dir), name: Box::default(), stat };
-        walk.first.push_back(Item::Found(found));
+        let mut walk = Self::begin(rules, Found { dir: Arc::clone(&dir), name: Box::default(), stat });
         if stat.kind == FileKind::Directory {
             // A root that cannot be listed is an error at once, not an empty backup.
             let is_kept = !walk.filter.has_includes();
@@ -198,6 +185,22 @@ impl Walk {
             }));
         }
         Ok(walk)
+    }
+
+    /// A walk that yields its root and nothing else yet.
+    pub(super) fn begin(rules: &Rules, root: Found) -> Self {
+        let Rules { options, filter } = rules.clone();
+        Self {
+            options,
+            filter,
+            root_dev: root.stat.dev,
+            first: VecDeque::from([Item::Found(root)]),
+            stack: Vec::new(),
+            counts: Counts::default(),
+            buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
+            known: Known::default(),
+            stops: HashMap::new(),
+        }
     }
 
     /// What has been left out so far.

@@ -187,6 +187,7 @@ impl Stage {
             tags: Vec::new(),
             parent: ParentChoice::Newest,
             walk: WalkOptions { exclude_caches: true, ..WalkOptions::default() },
+            stream: None,
             rule,
             checkpoint: CheckpointRule::default(),
             run_id: None,
