@@ -155,6 +155,7 @@ fn carry_out(
         tags: Vec::new(),
         parent: ParentChoice::Newest,
         walk: super::sources::walk_options(&policy.source),
+        freeze: super::sources::freeze(policy.source.snapshot),
         stream: None,
         rule: SourceRule { files_min: policy.source.min_files },
         checkpoint: CheckpointRule::default(),

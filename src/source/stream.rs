@@ -41,6 +41,17 @@ pub struct Stream {
     input: Input,
     cancel: Cancel,
     clock: Arc<dyn Clock>,
+    /// By then (monotonic) it must have ended.
+    deadline: Option<Duration>,
+}
+
+/// What a program finds around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Surroundings {
+    /// All that this process has, and all the time it takes.
+    Ours,
+    /// No environment but a path to the system's programs, the root folder, and a limit in time.
+    Clean(Duration),
 }
 
 enum Input {
@@ -76,18 +87,45 @@ impl Stream {
                 }
                 Input::Standard(File::from(fd))
             }
-            StreamSource::Command(words) => Input::Program(Box::new(Program::start(words)?)),
+            StreamSource::Command(words) => return Self::program(words, Surroundings::Ours, cancel, clock),
         };
-        Ok(Self { input, cancel, clock })
+        Ok(Self { input, cancel, clock, deadline: None })
+    }
+
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub(super) fn program(
+        words: &[OsString],
+        surroundings: Surroundings,
+        cancel: Cancel,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
+        let deadline = match surroundings {
+            Surroundings::Ours => None,
+            Surroundings::Clean(limit) => Some(clock.monotonic().saturating_add(limit)),
+        };
+        let input = Input::Program(Box::new(Program::start(words, surroundings)?));
+        Ok(Self { input, cancel, clock, deadline })
+    }
+
+    /// Whether to wait any longer.
+    fn check(&self) -> io::Result<()> {
+        if self.cancel.is_cancelled() {
+            return Err(io::Error::other("it was stopped"));
+        }
+        if self.deadline.is_some_and(|deadline| self.clock.monotonic() > deadline) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long and was ended"));
+        }
+        Ok(())
     }
 
     /// Waits until something can be read, or the stream has ended.
     fn wait(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let turn = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos()).unwrap_or(i64::MAX) };
         loop {
-            if self.cancel.is_cancelled() {
-                return Err(io::Error::other("it was stopped"));
-            }
+            self.check()?;
             let mut waited = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
             match poll(&mut waited, Some(&turn)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -114,8 +152,15 @@ impl Read for Stream {
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Ok(0) if !buffer.is_empty() => {
-                    let Input::Program(program) = &mut self.input else { return Ok(0) };
-                    return program.finish(&self.cancel, self.clock.as_ref()).map(|()| 0);
+                    // It may have closed its output and go on for a while.
+                    while let Input::Program(program) = &mut self.input {
+                        if program.has_ended_well()? {
+                            break;
+                        }
+                        self.check()?;
+                        self.clock.sleep(TURN);
+                    }
+                    return Ok(0);
                 }
                 got => return got,
             }
@@ -124,11 +169,16 @@ impl Read for Stream {
 }
 
 impl Program {
-    fn start(words: &[OsString]) -> io::Result<Self> {
+    fn start(words: &[OsString], surroundings: Surroundings) -> io::Result<Self> {
         let (program, arguments) =
             words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
         let name = crate::base::display::path(program.as_encoded_bytes());
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if let Surroundings::Clean(_) = surroundings {
+            let path = "/usr/sbin:/usr/bin:/sbin:/bin";
+            command.env_clear().env("PATH", path).env("LC_ALL", "C").current_dir("/");
+        }
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -141,20 +191,12 @@ impl Program {
         Ok(Self { name, child, output, said, ended: None })
     }
 
-    /// Whether it ended well. It may close its output and go on for a while.
-    fn finish(&mut self, cancel: &Cancel, clock: &dyn Clock) -> io::Result<()> {
-        let status = loop {
-            if let Some(status) = self.child.try_wait()? {
-                break status;
-            }
-            if cancel.is_cancelled() {
-                return Err(io::Error::other("it was stopped"));
-            }
-            clock.sleep(TURN);
-        };
+    /// Whether it ended, and well; not yet when it goes on.
+    fn has_ended_well(&mut self) -> io::Result<bool> {
+        let Some(status) = self.child.try_wait()? else { return Ok(false) };
         self.ended = Some(status);
         if status.success() {
-            return Ok(());
+            return Ok(true);
         }
         let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit status {code}"),

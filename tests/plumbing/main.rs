@@ -16,6 +16,7 @@ mod s3;
 mod bad_input;
 mod copies;
 mod damage;
+mod frozen;
 mod full_disk;
 mod healing;
 mod https;

@@ -12,5 +12,5 @@ pub use policy::{
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
 };
 pub use repo::{RepoBackupArgs, RepoCommand};
-pub use source::{RuleArgs, StreamArgs};
+pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

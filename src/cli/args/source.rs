@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::base::size::parse_bytes;
 
@@ -62,4 +62,16 @@ pub struct StreamArgs {
     /// Take a stream without a byte for a good one
     #[arg(long)]
     pub allow_empty: bool,
+}
+
+/// Which view of the source is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SnapshotKindArg {
+    /// The files as they are when the run comes by
+    #[default]
+    None,
+    /// A snapshot where the file system makes one, else the files
+    Auto,
+    /// A read-only snapshot of the btrfs subvolume, or the run fails
+    Btrfs,
 }

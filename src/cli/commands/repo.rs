@@ -115,6 +115,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
     let request = BackupRequest {
         roots,
+        freeze: super::repo_rules::freeze(args.snapshot),
         stream,
         kind: kind_of(args.kind),
         host: args.host.unwrap_or_else(crate::app::plumbing::host_name),

@@ -8,10 +8,10 @@ use crate::app::plumbing::absolute;
 use crate::base::display;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
-use crate::cli::args::{RuleArgs, StreamArgs};
+use crate::cli::args::{RuleArgs, SnapshotKindArg, StreamArgs};
 use crate::cli::output::{Output, escape};
 use crate::engine::backup::outcome::LeftOut;
-use crate::engine::backup::request::StreamRequest;
+use crate::engine::backup::request::{Freeze, StreamRequest};
 use crate::source::files::rules::read_patterns;
 use crate::source::files::{SafePath, WalkOptions};
 use crate::source::stream::StreamSource;
@@ -47,6 +47,15 @@ pub(super) fn sourced(stream: &StreamArgs, paths: &[PathBuf], rules: &RuleArgs) 
     }
     let stream = StreamRequest { source, may_be_empty: stream.allow_empty };
     Ok(Sourced { roots: vec![PathBuf::from(name)], stream: Some(stream) })
+}
+
+/// Which view is read.
+pub(super) fn freeze(kind: SnapshotKindArg) -> Freeze {
+    match kind {
+        SnapshotKindArg::None => Freeze::None,
+        SnapshotKindArg::Auto => Freeze::Auto,
+        SnapshotKindArg::Btrfs => Freeze::Btrfs,
+    }
 }
 
 fn usage(what: &str, hint: &str) -> Failure {

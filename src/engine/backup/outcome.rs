@@ -137,7 +137,8 @@ pub struct RootView {
     pub path: String,
     /// What it leads to, when it is a link.
     pub real: Option<String>,
-    /// `files`: as they were when the walk came by.
+    /// `files`: as they were when the walk came by; `btrfs snapshot`: as they were at one moment;
+    /// `device`: the content of a block device; `stream`: what came in.
     pub view: &'static str,
 }
 

@@ -16,6 +16,18 @@ pub enum ParentChoice {
     Named(String),
 }
 
+/// Which view of the roots is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freeze {
+    /// The files as they are when the walk comes by.
+    #[default]
+    None,
+    /// A snapshot where the file system can make one.
+    Auto,
+    /// A snapshot of btrfs, or the run fails.
+    Btrfs,
+}
+
 /// Bytes that are backed up as one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamRequest {
@@ -65,6 +77,8 @@ pub struct BackupRequest {
     pub parent: ParentChoice,
     /// What is left out.
     pub walk: WalkOptions,
+    /// Which view of the roots is read.
+    pub freeze: Freeze,
     /// The bytes come from here instead of a path; the only root is the name that they get.
     pub stream: Option<StreamRequest>,
     /// What the source must look like.

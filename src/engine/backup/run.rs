@@ -60,6 +60,7 @@ pub fn backup(
             cx.progress.note(format!("going on from an interrupted run: {entries} entries are done"));
         }
         let result = pass.run();
+        sources.close(cx);
         cx.progress.phase_finished("backup");
         match result {
             Err(EngineError::Repository(RepositoryError::Busy { place, what })) if rounds < PASSES_MAX => {

@@ -1,18 +1,21 @@
 //! The roots of one pass: that each is there, how each is read, and which lies inside another.
 
+use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::outcome::RootView;
-use super::request::{BackupRequest, StreamRequest};
+use super::request::{BackupRequest, Freeze, StreamRequest};
 use crate::base::clock::Timestamp;
 use crate::base::display;
 use crate::base::metadata::FileTime;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::source::files::{FilesError, Rules, Stop, Walk};
+use crate::source::frozen::btrfs::{self, Place};
+use crate::source::frozen::{View, mounts};
 use crate::source::stream::{Stream, StreamSource};
 
 /// Everything that one pass reads.
@@ -35,6 +38,14 @@ struct Source {
 
 /// What a root's bytes are.
 enum Reads {
+    /// The same in a view that holds still.
+    Frozen {
+        view: Arc<View>,
+        /// The way to the root from the top of the view.
+        below: PathBuf,
+        /// Places below the root, relative to it, where something else is mounted.
+        mounts: Vec<Vec<u8>>,
+    },
     /// A file or a folder with all below it.
     Files,
     /// The content of a block device.
@@ -81,11 +92,12 @@ impl<'a> Sources<'a> {
     ) -> Result<Self, EngineError> {
         check(request)?;
         let mut roots = Vec::new();
+        let mut views = Views::default();
         for path in &request.roots {
             let reads = match &request.stream {
                 Some(stream) => open_stream(path, stream, moment, cx)?,
                 None if is_device(path) => Reads::Device,
-                None => Reads::Files,
+                None => frozen_or_files(path, request, &mut views, cx)?,
             };
             let view = view_of(path, &reads);
             if let Some(real) = &view.real {
@@ -112,6 +124,13 @@ impl<'a> Sources<'a> {
         let source = &self.roots[number];
         let mut walk = match &source.reads {
             Reads::Files => Walk::open_by(&source.path, self.rules)?,
+            Reads::Frozen { view, below, mounts } => {
+                let mut walk = Walk::frozen(view, below, self.rules)?;
+                for place in mounts {
+                    walk.stop_at(place.clone(), Stop::NotInView);
+                }
+                walk
+            }
             Reads::Device => Walk::device(&source.path, self.at)?,
             Reads::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -128,7 +147,7 @@ impl<'a> Sources<'a> {
 
     /// Whether a root can be walked a second time.
     pub(super) fn can_be_counted(&self) -> bool {
-        self.roots.iter().all(|root| matches!(root.reads, Reads::Files))
+        self.roots.iter().all(|root| matches!(root.reads, Reads::Files | Reads::Frozen { .. }))
     }
 
     /// What has to come of a root.
@@ -136,6 +155,19 @@ impl<'a> Sources<'a> {
         match self.roots.get(number).map(|root| &root.reads) {
             Some(Reads::Stream { may_be_empty, .. }) => Demand::All { may_be_empty: *may_be_empty },
             _ => Demand::None,
+        }
+    }
+
+    /// Takes away the snapshots that were read. What can't be taken away now the next run does.
+    pub(super) fn close(&self, cx: &Context) {
+        for root in &self.roots {
+            if let Reads::Frozen { view, .. } = &root.reads
+                && let Err(error) = view.remove()
+            {
+                let path = &root.view.path;
+                cx.progress
+                    .warn(format!("{path}: its snapshot could not be removed, the next run will: {error}"));
+            }
         }
     }
 
@@ -185,6 +217,48 @@ fn open_stream(
     Ok(Reads::Stream { stream: Mutex::new(Some(stream)), may_be_empty: wanted.may_be_empty })
 }
 
+/// Views that are made, by the top folder of what they show.
+type Views = HashMap<PathBuf, Arc<View>>;
+
+/// How files are read: from a view where one is asked for and can be made.
+fn frozen_or_files(
+    root: &Path,
+    request: &BackupRequest,
+    views: &mut Views,
+    cx: &Context,
+) -> Result<Reads, EngineError> {
+    if request.freeze == Freeze::None {
+        return Ok(Reads::Files);
+    }
+    match freeze(root, &request.host, views, cx) {
+        Ok(Some(frozen)) => Ok(frozen),
+        Ok(None) if request.freeze == Freeze::Auto => Ok(Reads::Files),
+        Err(reason) if request.freeze == Freeze::Auto => {
+            cx.progress.warn(format!("{} is read as it is, not from a snapshot: {reason}", shown(root)));
+            Ok(Reads::Files)
+        }
+        no => {
+            let reason = no.err().unwrap_or_else(|| "it is not on btrfs".to_owned());
+            Err(FilesError::Freeze { path: shown(root), reason }.into())
+        }
+    }
+}
+
+/// A root in a view; none when its file system makes no snapshots.
+fn freeze(root: &Path, host: &str, views: &mut Views, cx: &Context) -> Result<Option<Reads>, String> {
+    let said = |error: std::io::Error| error.to_string();
+    let real = root.canonicalize().map_err(said)?;
+    let Some(Place { top, below }) = btrfs::place(&real).map_err(said)? else { return Ok(None) };
+    btrfs::check()?;
+    let view = match views.get(&top) {
+        Some(view) => Arc::clone(view),
+        None => Arc::new(View::make(&top, host, &cx.clock).map_err(said)?),
+    };
+    let mounts = mounts::below(&mounts::all().map_err(said)?, &real);
+    views.insert(top, Arc::clone(&view));
+    Ok(Some(Reads::Frozen { view, below, mounts }))
+}
+
 fn is_device(root: &Path) -> bool {
     std::fs::metadata(root).is_ok_and(|facts| facts.file_type().is_block_device())
 }
@@ -212,6 +286,7 @@ fn check_root(root: &Path) -> Result<(), EngineError> {
 fn view_of(root: &Path, reads: &Reads) -> RootView {
     let view = match reads {
         Reads::Files => "files",
+        Reads::Frozen { .. } => "btrfs snapshot",
         Reads::Device => "device",
         Reads::Stream { .. } => return RootView { path: shown(root), real: None, view: "stream" },
     };

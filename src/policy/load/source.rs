@@ -4,7 +4,7 @@ use toml_edit::Value;
 
 use super::reader::{Parsed, Section};
 use super::values;
-use crate::policy::model::Source;
+use crate::policy::model::{SnapshotOfSource, Source};
 use crate::policy::problem::Complaint;
 
 const LATER: [&str; 3] = ["max_shrink", "dump", "hook"];
@@ -26,6 +26,12 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
     let must_exist = section.or("must_exist", true, values::switch);
     let min_files = section.or("min_files", 1, values::number);
     let one_file_system = section.or("one_file_system", false, values::switch);
+    let kinds = [
+        ("none", SnapshotOfSource::None),
+        ("auto", SnapshotOfSource::Auto),
+        ("btrfs", SnapshotOfSource::Btrfs),
+    ];
+    let snapshot = section.or("snapshot", "none", |value| values::one_of(value, &kinds, &["lvm", "zfs"]));
     section.finish(&LATER);
     Some(Source {
         paths: paths?,
@@ -37,6 +43,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
         exclude_larger_than: exclude_larger_than.map(|found| found.value),
         exclude_if_present: exclude_if_present?,
         with_caches: with_caches?.value,
+        snapshot: snapshot?.value,
     })
 }
 

@@ -16,6 +16,7 @@ use super::beneath;
 use super::special::Special;
 use super::stat::{Inode, Stat};
 use crate::base::limits::OPEN_DIRECTORIES_MAX;
+use crate::source::frozen::btrfs::Devices;
 
 const LIST: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -44,17 +45,33 @@ struct Tree {
     open: Mutex<VecDeque<Weak<Dir>>>,
     /// For a root whose bytes come from elsewhere.
     special: Option<Special>,
+    /// For a view: what its device number stands for.
+    devices: Option<Devices>,
 }
 
 impl Dir {
     /// The root of a tree. With a `file_name`, the root is that entry and `fd` its parent.
     pub(super) fn root(fd: OwnedFd, file_name: Option<Vec<u8>>) -> io::Result<Arc<Self>> {
-        Self::with(fd, file_name, None)
+        Self::with(fd, file_name, None, None)
     }
 
     /// The parent of a root whose bytes come from elsewhere.
     pub(super) fn special(fd: OwnedFd, file_name: Vec<u8>, special: Special) -> io::Result<Arc<Self>> {
-        Self::with(fd, Some(file_name), Some(special))
+        Self::with(fd, Some(file_name), Some(special), None)
+    }
+
+    /// The root of a tree in a view.
+    pub(super) fn in_view(
+        fd: OwnedFd,
+        file_name: Option<Vec<u8>>,
+        devices: Devices,
+    ) -> io::Result<Arc<Self>> {
+        Self::with(fd, file_name, None, Some(devices))
+    }
+
+    /// The device number to record for this one: that of a view is another one each time.
+    pub(super) fn recorded_dev(&self, dev: u64) -> u64 {
+        self.tree.devices.filter(|devices| devices.view == dev).map_or(dev, |devices| devices.live)
     }
 
     /// Where the bytes of this root come from, when not from a regular file.
@@ -62,10 +79,16 @@ impl Dir {
         self.tree.special.as_ref()
     }
 
-    fn with(fd: OwnedFd, file_name: Option<Vec<u8>>, special: Option<Special>) -> io::Result<Arc<Self>> {
+    fn with(
+        fd: OwnedFd,
+        file_name: Option<Vec<u8>>,
+        special: Option<Special>,
+        devices: Option<Devices>,
+    ) -> io::Result<Arc<Self>> {
         let inode = Stat::of_open(&fd)?.inode();
         let root = Arc::new(fd);
-        let tree = Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default(), special });
+        let tree =
+            Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default(), special, devices });
         let fd = Mutex::new(Some(root));
         Ok(Arc::new(Self { parent: None, name: Box::default(), depth: 0, path_bytes: 0, inode, tree, fd }))
     }

@@ -40,6 +40,20 @@ pub enum FilesError {
         /// How many there are.
         count: usize,
     },
+    /// No view of a root that holds still can be made.
+    #[error("cannot freeze {path}: {reason}")]
+    Freeze {
+        /// As given.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another file system or subvolume begins here, and the view that is read does not hold it.
+    #[error("{path} is not in the frozen view: another subvolume or file system begins there")]
+    NotInView {
+        /// Below the root.
+        path: String,
+    },
     /// A call on an entry of the source failed.
     #[error("cannot {action} {path}")]
     Read {
@@ -135,7 +149,8 @@ impl Classified for FilesError {
             Self::Pattern { .. } | Self::PatternFile { .. } | Self::TooManyPatterns { .. } => Class::Usage,
             Self::UnsafePath { .. } => Class::Damage,
             Self::Occupied { .. } => Class::Refused,
-            Self::Replaced { .. } | Self::Limit { .. } => Class::Partial,
+            Self::Replaced { .. } | Self::Limit { .. } | Self::NotInView { .. } => Class::Partial,
+            Self::Freeze { .. } => Class::Failed,
             Self::OpenRoot { source, .. }
             | Self::Read { source, .. }
             | Self::OpenDestination { source, .. }
@@ -152,6 +167,8 @@ impl Classified for FilesError {
             Self::Limit { .. } => "E0405",
             Self::PatternFile { .. } => "E0445",
             Self::TooManyPatterns { .. } => "E0446",
+            Self::Freeze { .. } => "E0447",
+            Self::NotInView { .. } => "E0448",
             Self::UnsafePath { .. } => "E0421",
             Self::OpenDestination { .. } => "E0422",
             Self::Occupied { .. } => "E0423",
@@ -163,6 +180,8 @@ impl Classified for FilesError {
         let hint = match self {
             Self::OpenRoot { .. } => "check that the path exists and that this user may read it",
             Self::Pattern { .. } => "write patterns as in a .gitignore file, relative to the source folder",
+            Self::Freeze { .. } => "see what it says, or read the files as they are with --snapshot none",
+            Self::NotInView { .. } => "name it as a root of its own, exclude it, or stay on one file system",
             Self::PatternFile { .. } => "name a regular file of lines as in a .gitignore file, at most 4 MiB",
             Self::TooManyPatterns { .. } => "exclude or include folders instead of single files",
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {

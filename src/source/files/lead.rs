@@ -17,6 +17,7 @@ use super::stat::{Inode, Stat};
 use super::walk::Walk;
 use crate::base::limits::PATH_DEPTH_MAX;
 use crate::base::metadata::FileKind;
+use crate::source::frozen::is_view_name;
 
 /// So many folders are remembered (some 32 bytes each); then everything is forgotten.
 const KNOWN_MAX: usize = 65_536;
@@ -113,6 +114,9 @@ impl Walk {
             is_left |= self.options.if_present.iter().any(|mark| mark.as_bytes() == name);
             if is_left {
                 return Ok(Some(Vec::new()));
+            }
+            if is_view_name(name) {
+                continue;
             }
             let listed = kind_of(entry.file_type());
             let needs_stat = listed.is_none_or(|kind| {

@@ -60,7 +60,8 @@ pub fn complete(found: &Found, opened: Option<&OpenFile>, owners: &Owners) -> Re
         found.dir.open().map_err(|source| FilesError::read("open the folder of", &found.path(), source))?;
     let stat = opened.map_or(&found.stat, OpenFile::stat);
     let real_name = found.dir.real_name(&found.name);
-    let mut metadata = from_stat(stat, owners);
+    let recorded = Stat { dev: found.dir.recorded_dev(stat.dev), ..*stat };
+    let mut metadata = from_stat(&recorded, owners);
     let mut issues = Vec::new();
     if stat.kind == FileKind::Symlink {
         metadata.link_target = rustix::fs::readlinkat(&dir, real_name, Vec::new())

@@ -17,8 +17,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 
+use super::beneath;
 use super::dir::{Dir, with_noatime};
 use super::error::{FilesError, shown};
 use super::filter::{self, Filter, Verdict};
@@ -27,6 +30,7 @@ use super::rules::{Rules, WalkOptions};
 use super::stat::{Inode, Stat};
 use crate::base::limits::{DIRECTORY_ENTRIES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use crate::base::metadata::FileKind;
+use crate::source::frozen::{View, is_view_name};
 
 /// The fewest system calls for wide directories; measured on 1 M entries.
 const LIST_BUFFER_BYTES: usize = 256 * 1024;
@@ -58,6 +62,8 @@ pub struct Counts {
 pub enum Stop {
     /// It is a root of its own: what it holds is recorded there.
     OtherRoot,
+    /// Something else is mounted there, which is not in the view that is walked.
+    NotInView,
 }
 
 /// One step of a walk.
@@ -134,6 +140,8 @@ pub struct Walk {
     pub(super) known: Known,
     /// Places below the root, joined by `/`, where it stops.
     stops: HashMap<Vec<u8>, Stop>,
+    /// Whether a view is walked.
+    is_view: bool,
 }
 
 /// A directory on the way: first its entries are yielded, then its sub-directories are entered.
@@ -172,14 +180,16 @@ impl Walk {
     pub fn open_by(root: &Path, rules: &Rules) -> Result<Self, FilesError> {
         let (dir, stat) = open_root(root)
             .map_err(|source| FilesError::OpenRoot { path: shown(root.as_os_str().as_bytes()), source })?;
+        Self::over_root(dir, stat, rules)
+            .map_err(|source| FilesError::OpenRoot { path: shown(root.as_os_str().as_bytes()), source })
+    }
+
+    /// A root that cannot be listed is an error at once, not an empty backup.
+    fn over_root(dir: Arc<Dir>, stat: Stat, rules: &Rules) -> io::Result<Self> {
         let mut walk = Self::begin(rules, Found { dir: Arc::clone(&dir), name: Box::default(), stat });
         if stat.kind == FileKind::Directory {
-            // A root that cannot be listed is an error at once, not an empty backup.
             let is_kept = !walk.filter.has_includes();
-            let incomplete = walk.list(&dir, is_kept).map_err(|source| FilesError::OpenRoot {
-                path: shown(root.as_os_str().as_bytes()),
-                source,
-            })?;
+            let incomplete = walk.list(&dir, is_kept)?;
             walk.first.extend(incomplete.map(|error| {
                 Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Contents, error })
             }));
@@ -200,7 +210,21 @@ impl Walk {
             buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
             known: Known::default(),
             stops: HashMap::new(),
+            is_view: false,
         }
+    }
+
+    /// Walks a tree in a view. No link is followed on the way there.
+    ///
+    /// # Errors
+    /// When it is not there, or can't be opened.
+    pub fn frozen(view: &View, below: &Path, rules: &Rules) -> Result<Self, FilesError> {
+        let failed =
+            |source: io::Error| FilesError::OpenRoot { path: shown(below.as_os_str().as_bytes()), source };
+        let (dir, stat) = open_in_view(view, below).map_err(failed)?;
+        let mut walk = Self::over_root(dir, stat, rules).map_err(failed)?;
+        walk.is_view = true;
+        Ok(walk)
     }
 
     /// What has been left out so far.
@@ -241,9 +265,15 @@ impl Walk {
             let error = FilesError::limit(&dir.path_of(&name), "paths are at most 1 MiB long");
             return Some(Item::Unreadable(Unreadable { dir, name, scope: Scope::Entry, error }));
         }
-        if stat.kind == FileKind::Directory && !self.stops.contains_key(&path) {
-            if self.options.one_file_system && stat.dev != self.root_dev {
+        if stat.kind == FileKind::Directory && self.stops.get(&path) != Some(&Stop::OtherRoot) {
+            let is_hollow = self.is_hollow(&path, &stat);
+            if self.options.one_file_system && (is_hollow || stat.dev != self.root_dev) {
                 self.counts.mounts += 1;
+            } else if is_hollow {
+                let error = FilesError::NotInView { path: shown(&dir.path_of(&name)) };
+                let (dir, name) = (Arc::clone(&dir), name.clone());
+                let missing = Unreadable { dir, name, scope: Scope::Contents, error };
+                self.first.push_back(Item::Unreadable(missing));
             } else if let Some(frame) = self.stack.last_mut() {
                 let subdir =
                     Subdir { name: name.clone(), inode: stat.inode(), is_kept: verdict == Verdict::Keep };
@@ -251,6 +281,12 @@ impl Walk {
             }
         }
         Some(Item::Found(Found { dir, name, stat }))
+    }
+
+    /// Whether a directory is an empty place in a view where something else begins: a subvolume
+    /// (number 2, which no other directory of btrfs has) or a mount.
+    fn is_hollow(&self, path: &[u8], stat: &Stat) -> bool {
+        self.is_view && (stat.ino == 2 || self.stops.get(path) == Some(&Stop::NotInView))
     }
 
     /// What the rules say of an entry; none, and counted, when it is left out.
@@ -263,7 +299,11 @@ impl Walk {
         in_kept: bool,
     ) -> Option<Verdict> {
         let is_file = stat.kind == FileKind::File;
-        if !self.stops.is_empty() && self.stops.contains_key(path) {
+        if stat.kind == FileKind::Directory && matches!(stat.ino, 2 | 256) && is_view_name(name) {
+            // A view of the very files that are walked, or its empty place in another one.
+            return None;
+        }
+        if !self.stops.is_empty() && self.stops.get(path) == Some(&Stop::OtherRoot) {
             // Of a root of its own that is no directory nothing is to be said twice.
             return (stat.kind == FileKind::Directory).then_some(Verdict::Keep);
         }
@@ -381,25 +421,47 @@ impl Iterator for Walk {
     }
 }
 
+const ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
 /// The directory, or the parent of a root that is none, with what the root itself is.
 fn open_root(root: &Path) -> io::Result<(Arc<Dir>, Stat)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let open = |path: &Path| with_noatime(|more| rustix::fs::openat(CWD, path, flags | more, Mode::empty()));
-    match open(root) {
-        Ok(fd) => {
-            let stat = Stat::of_open(&fd)?;
-            Ok((Dir::root(fd, None)?, stat))
-        }
-        Err(rustix::io::Errno::NOTDIR) => {
-            let real = std::fs::canonicalize(root)?;
-            let parent = real.parent().ok_or(rustix::io::Errno::NOTDIR)?;
-            let name = real.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
-            let fd = open(parent)?;
-            let stat = Stat::of(&fd, &name)?;
-            Ok((Dir::root(fd, Some(name))?, stat))
-        }
-        Err(errno) => Err(errno.into()),
+    let open = |path: &Path, flags| rustix::fs::openat(CWD, path, flags, Mode::empty());
+    match with_noatime(|more| open(root, ROOT | more)) {
+        // The name of a link is not the name of what it leads to.
+        Err(Errno::NOTDIR) => open_file_root(&std::fs::canonicalize(root)?, open, Dir::root),
+        opened => open_dir_root(opened, Dir::root),
     }
+}
+
+/// The same in a view, where no link is followed.
+fn open_in_view(view: &View, below: &Path) -> io::Result<(Arc<Dir>, Stat)> {
+    let open = |path: &Path, flags| beneath::open(view.folder(), path.as_os_str().as_bytes(), flags);
+    let make = |fd, name| Dir::in_view(fd, name, view.devices());
+    match with_noatime(|more| open(below, ROOT | more)) {
+        Err(Errno::NOTDIR) => open_file_root(below, open, make),
+        opened => open_dir_root(opened, make),
+    }
+}
+
+fn open_dir_root(
+    opened: Result<OwnedFd, Errno>,
+    make: impl Fn(OwnedFd, Option<Vec<u8>>) -> io::Result<Arc<Dir>>,
+) -> io::Result<(Arc<Dir>, Stat)> {
+    let fd = opened?;
+    let stat = Stat::of_open(&fd)?;
+    Ok((make(fd, None)?, stat))
+}
+
+fn open_file_root(
+    path: &Path,
+    open: impl Fn(&Path, OFlags) -> Result<OwnedFd, Errno>,
+    make: impl Fn(OwnedFd, Option<Vec<u8>>) -> io::Result<Arc<Dir>>,
+) -> io::Result<(Arc<Dir>, Stat)> {
+    let parent = path.parent().ok_or(Errno::NOTDIR)?;
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
+    let fd = with_noatime(|more| open(parent, ROOT | more))?;
+    let stat = Stat::of(&fd, &name)?;
+    Ok((make(fd, Some(name))?, stat))
 }
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::engine::backup::backup;
 use crate::engine::backup::outcome::BackupOutcome;
-use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
+use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{CreateOptions, Repository, Target};
@@ -187,6 +187,7 @@ impl Stage {
             tags: Vec::new(),
             parent: ParentChoice::Newest,
             walk: WalkOptions { exclude_caches: true, ..WalkOptions::default() },
+            freeze: Freeze::None,
             stream: None,
             rule,
             checkpoint: CheckpointRule::default(),
