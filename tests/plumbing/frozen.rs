@@ -12,7 +12,7 @@ use crate::streams::Loop;
 /// A mounted btrfs; gone when dropped.
 struct Btrfs {
     at: PathBuf,
-    _device: Loop,
+    device: Loop,
 }
 
 impl Btrfs {
@@ -25,7 +25,7 @@ impl Btrfs {
         let at = lab.path("btrfs");
         std::fs::create_dir(&at).expect("made");
         tool("mount", &[device.device.to_str().expect("plain"), at.to_str().expect("plain")]);
-        Self { at, _device: device }
+        Self { at, device }
     }
 
     fn path(&self, name: &str) -> String {
@@ -109,6 +109,11 @@ fn a_frozen_view_is_read_recorded_under_its_own_path_and_removed() {
     let auto = lab.backup(&["one"], &["--snapshot", "auto", &roots[0]], 0);
     assert_eq!(views_of(&auto), ["btrfs snapshot"]);
     lab.restores_whole("one", "latest", &data.join("www"));
+    // The device below, as a whole: its content moves, and that is said.
+    let device = disk.device.device.to_str().expect("plain");
+    let raw = lab.repo("backup", &["one"], &["--json", device]).exits(0);
+    assert_eq!(views_of(&raw.json()["outcome"]), ["device, mounted for writing"]);
+    assert!(raw.err.contains("mounted for writing"), "{raw:#?}");
 }
 
 #[test]

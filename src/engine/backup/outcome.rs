@@ -138,7 +138,8 @@ pub struct RootView {
     /// What it leads to, when it is a link.
     pub real: Option<String>,
     /// `files`: as they were when the walk came by; `btrfs snapshot`: as they were at one moment;
-    /// `device`: the content of a block device; `stream`: what came in.
+    /// `device`: the content of a block device,
+    /// with a word when it was mounted for writing; `stream`: what came in.
     pub view: &'static str,
 }
 

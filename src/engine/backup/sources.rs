@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +14,9 @@ use crate::base::metadata::FileTime;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::source::files::{FilesError, Rules, Stop, Walk};
+use crate::source::frozen::View;
 use crate::source::frozen::btrfs::{self, Place};
-use crate::source::frozen::{View, mounts};
+use crate::source::frozen::mounts::{self, Mount};
 use crate::source::stream::{Stream, StreamSource};
 
 /// Everything that one pass reads.
@@ -49,7 +50,10 @@ enum Reads {
     /// A file or a folder with all below it.
     Files,
     /// The content of a block device.
-    Device,
+    Device {
+        /// Whether it is mounted for writing.
+        in_use: bool,
+    },
     /// What comes in; taken by the walk.
     Stream {
         /// Not taken yet.
@@ -96,7 +100,7 @@ impl<'a> Sources<'a> {
         for path in &request.roots {
             let reads = match &request.stream {
                 Some(stream) => open_stream(path, stream, moment, cx)?,
-                None if is_device(path) => Reads::Device,
+                None if is_device(path) => open_device(path, cx),
                 None => frozen_or_files(path, request, &mut views, cx)?,
             };
             let view = view_of(path, &reads);
@@ -131,7 +135,7 @@ impl<'a> Sources<'a> {
                 }
                 walk
             }
-            Reads::Device => Walk::device(&source.path, self.at)?,
+            Reads::Device { .. } => Walk::device(&source.path, self.at)?,
             Reads::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).take() {
                     Some(stream) => Walk::stream(stream, self.at)?,
@@ -259,6 +263,17 @@ fn freeze(root: &Path, host: &str, views: &mut Views, cx: &Context) -> Result<Op
     Ok(Some(Reads::Frozen { view, below, mounts }))
 }
 
+/// A device, and a word when its content moves: then what is read may be no state it ever had.
+fn open_device(root: &Path, cx: &Context) -> Reads {
+    let (real, number) = (root.canonicalize().ok(), std::fs::metadata(root).map(|facts| facts.rdev()).ok());
+    let is_it = |mount: &Mount| Some(mount.dev) == number || Some(&mount.source) == real.as_ref();
+    let in_use = mounts::all().unwrap_or_default().iter().any(|mount| mount.is_writable && is_it(mount));
+    if in_use {
+        cx.progress.warn(format!("{} is mounted for writing: what is read may be torn", shown(root)));
+    }
+    Reads::Device { in_use }
+}
+
 fn is_device(root: &Path) -> bool {
     std::fs::metadata(root).is_ok_and(|facts| facts.file_type().is_block_device())
 }
@@ -287,7 +302,8 @@ fn view_of(root: &Path, reads: &Reads) -> RootView {
     let view = match reads {
         Reads::Files => "files",
         Reads::Frozen { .. } => "btrfs snapshot",
-        Reads::Device => "device",
+        Reads::Device { in_use: false } => "device",
+        Reads::Device { in_use: true } => "device, mounted for writing",
         Reads::Stream { .. } => return RootView { path: shown(root), real: None, view: "stream" },
     };
     let is_link = root.symlink_metadata().is_ok_and(|facts| facts.is_symlink());
