@@ -115,12 +115,12 @@ impl OpenFile {
     /// A stream that is read to its end, whatever its length.
     pub(super) fn of_stream(nowhere: File, stat: Stat, stream: Stream) -> Self {
         let extents = vec![Extent { offset: 0, len: u64::MAX }];
-        Self { extents, stream: Some(stream), ..Self::new(nowhere, shown(b""), stat) }
+        Self { extents, stream: Some(stream), ..Self::new(nowhere, "the stream".to_owned(), stat) }
     }
 
     /// A device from its start to its size.
     pub(super) fn of_device(file: File, stat: Stat) -> Result<Self, FilesError> {
-        let mut device = Self { zeros: Some(Zeros::new(stat.size)), ..Self::new(file, shown(b""), stat) };
+        let mut device = Self { zeros: Some(Zeros::new(stat.size)), ..Self::new(file, "the device".to_owned(), stat) };
         device.advise();
         device.begin()?;
         Ok(device)
