@@ -120,6 +120,7 @@ fn a_stream_takes_a_plain_name_and_nothing_that_has_it() {
     }
     piped(&lab, b"bytes", &["--stdin", "a", "--exclude", "b"]).exits(2);
     piped(&lab, b"bytes", &["--stdin", "a", "path"]).exits(2);
+    piped(&lab, b"bytes", &["--stdin", "a", "--snapshot", "auto"]).exits(2);
     lab.repo("backup", &["one"], &["--stdin-command", "a"]).exits(2);
     lab.repo::<&str>("backup", &["one"], &[]).exits(2);
     // Nothing of the file system is opened by the name, least of all a pipe that nobody writes to.

@@ -53,11 +53,11 @@ impl RuleArgs {
 #[derive(Debug, Args)]
 pub struct StreamArgs {
     /// Back standard input up as one file of this name; a pipe can't say that it was cut, so rather use --stdin-command
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["stdin_command", "paths"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["stdin_command", "paths", "snapshot"])]
     pub stdin: Option<OsString>,
     /// Back up what a program prints as one file of this name: `--stdin-command NAME -- PROGRAM ARGUMENTS`, without a
     /// shell; no snapshot when the program fails
-    #[arg(long, value_name = "NAME", requires = "paths")]
+    #[arg(long, value_name = "NAME", requires = "paths", conflicts_with = "snapshot")]
     pub stdin_command: Option<OsString>,
     /// Take a stream without a byte for a good one
     #[arg(long)]

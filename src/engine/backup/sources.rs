@@ -100,7 +100,7 @@ impl<'a> Sources<'a> {
         for path in &request.roots {
             let reads = match &request.stream {
                 Some(stream) => open_stream(path, stream, moment, cx)?,
-                None if is_device(path) => open_device(path, cx),
+                None if request.freeze != Freeze::Btrfs && is_device(path) => open_device(path, cx),
                 None => frozen_or_files(path, request, &mut views, cx)?,
             };
             let view = view_of(path, &reads);

@@ -120,7 +120,8 @@ impl OpenFile {
 
     /// A device from its start to its size.
     pub(super) fn of_device(file: File, stat: Stat) -> Result<Self, FilesError> {
-        let mut device = Self { zeros: Some(Zeros::new(stat.size)), ..Self::new(file, "the device".to_owned(), stat) };
+        let mut device =
+            Self { zeros: Some(Zeros::new(stat.size)), ..Self::new(file, "the device".to_owned(), stat) };
         device.advise();
         device.begin()?;
         Ok(device)
