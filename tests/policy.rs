@@ -10,7 +10,8 @@ use chrono_tz::Tz;
 use lifeboat::base::error::{Class, Classified};
 use lifeboat::policy::load::{Machine, Observed, find, load};
 use lifeboat::policy::model::{
-    AfterRun, CheckKind, Configuration, CopyChoice, CopyClass, Files, Leftover, Origin, Place, Tier,
+    AfterRun, CheckKind, Configuration, CopyChoice, CopyClass, Files, Leftover, Origin, Place,
+    SnapshotOfSource, Tier,
 };
 use lifeboat::policy::problem::{Problems, Severity};
 
@@ -170,6 +171,34 @@ fn a_problem_is_shown_with_its_line_and_a_caret() {
     let json = serde_json::to_value(&problems.0).unwrap();
     let first = json.as_array().unwrap().iter().find(|p| p["severity"] == "error").unwrap();
     assert_eq!((&first["line"], &first["column"], &first["code"]), (&1.into(), &1.into(), &"E0204".into()));
+}
+
+#[test]
+fn rules_of_the_source_are_read_and_bad_ones_are_refused() {
+    let with =
+        |keys: &str| MINIMAL.replace("[\"/srv/web\"]", &format!("{{ paths = [\"/srv/web\"], {keys} }}"));
+    let all = "include = [\"*.pdf\", \"!x\"], exclude_larger_than = \"2 GiB\", exclude_if_present = [\".skip\"], \
+               with_caches = true, snapshot = \"btrfs\"";
+    let source = read(&[("policies/web.toml", &with(all))]).unwrap().policies[0].source.clone();
+    assert_eq!((source.include.len(), source.exclude_larger_than), (2, Some(2 << 30)));
+    assert_eq!((source.exclude_if_present, source.with_caches), (vec![".skip".to_owned()], true));
+    assert_eq!(source.snapshot, SnapshotOfSource::Btrfs);
+    for bad in [
+        "include = [\"a{b\"]",
+        "exclude_larger_than = 5",
+        "exclude_larger_than = \"much\"",
+        "exclude_if_present = [\"a/b\"]",
+        "exclude_if_present = [\"..\"]",
+        "with_caches = \"yes\"",
+        "snapshot = \"ext4\"",
+    ] {
+        let found = errors_of(&with(bad));
+        assert!(found.len() == 1 && found[0].contains("E0206"), "{bad}: {found:?}");
+    }
+    for later in ["snapshot = \"zfs\"", "snapshot = \"lvm\""] {
+        let found = errors_of(&with(later));
+        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{later}: {found:?}");
+    }
 }
 
 #[test]

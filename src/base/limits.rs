@@ -34,3 +34,7 @@ pub const XATTR_BYTES_MAX: usize = 1024 * 1024;
 pub const EXTENTS_MAX: usize = 65_536;
 /// The user and the group list of the machine are read up to this size.
 pub const ACCOUNTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Patterns in one list of rules.
+pub const PATTERNS_MAX: usize = 20_000;
+/// A file of patterns.
+pub const PATTERN_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;

@@ -26,6 +26,14 @@ pub enum EngineError {
         /// `does not exist`, `is an empty folder`.
         what: &'static str,
     },
+    /// What was to come in as one file did not come, or not to its end.
+    #[error("{name} did not come in whole: {reason}; nothing was saved")]
+    Stream {
+        /// The name it was to get, escaped.
+        name: String,
+        /// What happened.
+        reason: String,
+    },
     /// The source has fewer files than the policy demands.
     #[error("{path} holds {files} files, fewer than the {needed} it must have; nothing was saved")]
     TooFewFiles {
@@ -92,7 +100,9 @@ impl Classified for EngineError {
         match self {
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
-            Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Defect { .. } => Class::Failed,
+            Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Stream { .. } | Self::Defect { .. } => {
+                Class::Failed
+            }
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
@@ -110,6 +120,7 @@ impl Classified for EngineError {
             Self::RestoredDiffers { .. } => "E0604",
             Self::TooFewFiles { .. } => "E0607",
             Self::Unrestorable { .. } => "E0608",
+            Self::Stream { .. } => "E0645",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -121,6 +132,9 @@ impl Classified for EngineError {
             Self::Source(error) => return error.hint(),
             Self::TooFewFiles { .. } => {
                 "check that its file system is mounted; min_files in the policy sets the bound".to_owned()
+            }
+            Self::Stream { .. } => {
+                "look at what makes the bytes; --allow-empty takes a stream without any".to_owned()
             }
             Self::NoSource { .. } => {
                 "check the path, and that the file system it lives on is mounted".to_owned()

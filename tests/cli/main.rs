@@ -13,3 +13,4 @@ mod hostile;
 mod refusals;
 mod round_trip;
 mod run;
+mod sources;

@@ -3,6 +3,7 @@
 mod place;
 mod policy;
 mod repo;
+mod source;
 mod top;
 
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
@@ -11,4 +12,5 @@ pub use policy::{
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
 };
 pub use repo::{RepoBackupArgs, RepoCommand};
+pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

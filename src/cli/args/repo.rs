@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
+use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 
@@ -25,7 +26,7 @@ pub enum RepoCommand {
     },
     /// Back folders up: one read, every copy at once
     #[command(after_help = examples::REPO_BACKUP)]
-    Backup(RepoBackupArgs),
+    Backup(Box<RepoBackupArgs>),
     /// List the snapshots
     #[command(after_help = examples::REPO_SNAPSHOTS)]
     Snapshots(OneRepo),
@@ -101,16 +102,20 @@ pub struct RepoBackupArgs {
     /// Compare with this snapshot (default: the newest of the same host and paths)
     #[arg(long, value_name = "ID")]
     pub parent: Option<String>,
-    /// Leave out what matches, in gitignore's syntax (repeatable)
-    #[arg(long = "exclude", value_name = "GLOB")]
-    pub excludes: Vec<String>,
-    /// Don't enter other file systems
-    #[arg(long)]
-    pub one_file_system: bool,
+    /// What is left out
+    #[command(flatten)]
+    pub rules: RuleArgs,
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,
-    /// What to back up
-    #[arg(required = true)]
+    /// Read a frozen view of each path: a snapshot, which is removed at the end
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub snapshot: SnapshotKindArg,
+    /// Bytes instead of paths
+    #[command(flatten)]
+    pub stream: StreamArgs,
+    /// What to back up: folders, files, or block devices, whose content becomes one file. Of roots inside each other
+    /// each entry is taken once
+    #[arg(required_unless_present = "stdin")]
     pub paths: Vec<PathBuf>,
 }

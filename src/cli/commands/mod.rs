@@ -8,3 +8,4 @@ pub(super) mod proof;
 pub(super) mod repo;
 mod repo_ls;
 mod repo_restore;
+mod repo_rules;

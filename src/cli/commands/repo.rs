@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::repo_rules::Sourced;
 use crate::app::error::AppError;
-use crate::app::plumbing::{Plumbing, absolute};
+use crate::app::plumbing::Plumbing;
 use crate::app::secrets::read_password;
 use crate::base::display;
 use crate::base::error::{Class, Failure};
@@ -27,7 +28,7 @@ use crate::storage::place::PlaceOptions;
 pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
     match command {
         RepoCommand::Init { at, pack_size } => init(session, &at, &pack_size),
-        RepoCommand::Backup(args) => backup(session, args),
+        RepoCommand::Backup(args) => backup(session, *args),
         RepoCommand::Snapshots(at) => list_snapshots(session, &at),
         RepoCommand::Verify { at, deep } => verify(session, &at, deep),
         RepoCommand::Sync { from, to, password_file, access } => {
@@ -111,19 +112,17 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
 
 fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
-    let mut roots = Vec::new();
-    for path in &args.paths {
-        roots.push(absolute(path)?);
-    }
+    let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
     let request = BackupRequest {
         roots,
+        freeze: super::repo_rules::freeze(args.snapshot),
+        stream,
         kind: kind_of(args.kind),
         host: args.host.unwrap_or_else(crate::app::plumbing::host_name),
         policy: None,
         tags: args.tags,
         parent: args.parent.map_or(ParentChoice::Newest, ParentChoice::Named),
-        excludes: args.excludes,
-        one_file_system: args.one_file_system,
+        walk: super::repo_rules::rules(args.rules)?,
         rule: SourceRule::default(),
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
@@ -164,6 +163,7 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
     if !lagging.is_empty() {
         out.talk("  next: the next backup completes it, or `lifeboat repo sync` now");
     }
+    super::repo_rules::name_idle(out, &outcome.left_out);
     let seconds = outcome.ended_at.since(outcome.captured_at).as_secs();
     out.line(&format!(
         "{}: {} files, {}; {} read, {} new, {} stored in {seconds} s",
@@ -180,6 +180,9 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
             "{unread} unread, {changed} changed while read, {} vanished, {} left out by rules",
             outcome.vanished, stats.excluded
         ));
+    }
+    if let Some(text) = super::repo_rules::describe(&outcome.left_out) {
+        out.line(&format!("left out by rules: {text}"));
     }
     out.line(&format!(
         "snapshot {} saved to {} of {} targets",

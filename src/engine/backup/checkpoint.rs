@@ -89,7 +89,7 @@ pub(super) fn choose<'a>(
     me: WriterId,
     now: Timestamp,
 ) -> Option<&'a Snapshot> {
-    let excludes = excludes_hash(&request.excludes);
+    let excludes = excludes_hash(&request.walk);
     let fits = |snapshot: &&Snapshot| {
         let body = &snapshot.body;
         let age_ms = now.unix_ms().saturating_sub(body.captured_at.unix_ms());

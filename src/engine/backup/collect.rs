@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::chunk_run::Placed;
 use super::content::{FileContent, FileResult, ReadFile};
-use super::outcome::{Items, Stats};
+use super::outcome::{Items, LeftOut, Stats};
 use super::slot::Slot;
+use super::sources::Demand;
 use super::used::{Use, Used};
 use crate::base::cancel::Cancel;
 use crate::base::display;
@@ -95,6 +96,7 @@ pub(super) struct Collected {
     pub(super) unread: Items,
     pub(super) changed: Items,
     pub(super) vanished: u64,
+    pub(super) left_out: LeftOut,
 }
 
 /// Takes one root's entries in order.
@@ -103,6 +105,7 @@ pub(super) struct Collector<'a, 'c> {
     shown_root: String,
     cancel: &'c Cancel,
     out: &'c mut Collected,
+    demand: Demand,
 }
 
 impl<'a, 'c> Collector<'a, 'c> {
@@ -113,7 +116,12 @@ impl<'a, 'c> Collector<'a, 'c> {
         cancel: &'c Cancel,
         out: &'c mut Collected,
     ) -> Self {
-        Self { builder: ManifestBuilder::new(cut_key, sink), shown_root, cancel, out }
+        Self { builder: ManifestBuilder::new(cut_key, sink), shown_root, cancel, out, demand: Demand::None }
+    }
+
+    /// The same, but the run fails when this does not come.
+    pub(super) fn demanding(self, demand: Demand) -> Self {
+        Self { demand, ..self }
     }
 
     /// Adds one entry, waiting for its content.
@@ -171,6 +179,7 @@ impl<'a, 'c> Collector<'a, 'c> {
     }
 
     fn with_result(&mut self, mut entry: Entry, result: FileResult) -> Result<(), EngineError> {
+        self.insist(&result)?;
         match result {
             FileResult::Vanished => {
                 self.out.vanished += 1;
@@ -187,6 +196,22 @@ impl<'a, 'c> Collector<'a, 'c> {
                 self.push(entry)
             }
         }
+    }
+
+    /// Whether what came is all that has to.
+    fn insist(&self, result: &FileResult) -> Result<(), EngineError> {
+        let Demand::All { may_be_empty } = self.demand else { return Ok(()) };
+        let reason = match result {
+            FileResult::Read(read) if read.meta.size > 0 || may_be_empty => return Ok(()),
+            FileResult::Read(_) => "it ended without a byte".to_owned(),
+            FileResult::Unread(reason) => reason.clone(),
+            FileResult::Vanished => "it is gone".to_owned(),
+        };
+        // What a request to stop breaks off is no fault of the stream.
+        if self.cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        Err(EngineError::Stream { name: self.shown_root.clone(), reason })
     }
 
     fn fill(&mut self, entry: &mut Entry, read: ReadFile) -> Result<(), EngineError> {

@@ -24,6 +24,7 @@ mod run;
 mod size;
 mod slot;
 mod snapshot;
+mod sources;
 mod sparse_groups;
 mod start;
 mod used;

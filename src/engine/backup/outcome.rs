@@ -45,6 +45,44 @@ impl Items {
     }
 }
 
+/// What rules left out: declared, so that a complete snapshot says what it is complete but for.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LeftOut {
+    /// Entries that patterns leave out, or that no include pattern asks for; folders among them
+    /// are not entered, and what lies below them is not counted.
+    pub by_pattern: u64,
+    /// Folders among those.
+    pub folders: u64,
+    /// Files that are too long.
+    pub larger: u64,
+    /// Bytes of the files in the two counts before; what lies in folders is not known.
+    pub bytes: u64,
+    /// Folders kept empty because a `CACHEDIR.TAG` says that they are caches.
+    pub caches: u64,
+    /// Folders kept empty because they hold an entry that a rule names.
+    pub marked: u64,
+    /// Folders kept empty because another file system begins there.
+    pub mounts: u64,
+    /// Patterns that decided nothing in any root: misspelt, or no longer needed.
+    pub idle_patterns: Vec<IdlePattern>,
+}
+
+/// A pattern that decided nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct IdlePattern {
+    /// `exclude` or `include`.
+    pub list: &'static str,
+    /// As written.
+    pub pattern: String,
+}
+
+impl LeftOut {
+    /// Everything that a rule left out or kept empty.
+    pub fn items(&self) -> u64 {
+        self.by_pattern + self.larger + self.caches + self.marked + self.mounts
+    }
+}
+
 /// What was looked at and what was stored.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Stats {
@@ -92,6 +130,19 @@ pub struct TargetOutcome {
     pub new_objects: Vec<crate::storage::contract::ObjectName>,
 }
 
+/// How one root was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RootView {
+    /// As it is recorded.
+    pub path: String,
+    /// What it leads to, when it is a link.
+    pub real: Option<String>,
+    /// `files`: as they were when the walk came by; `btrfs snapshot`: as they were at one moment;
+    /// `device`: the content of a block device,
+    /// with a word when it was mounted for writing; `stream`: what came in.
+    pub view: &'static str,
+}
+
 /// A finished backup: at least one target has the snapshot.
 #[derive(Clone, Debug, Serialize)]
 pub struct BackupOutcome {
@@ -121,6 +172,10 @@ pub struct BackupOutcome {
     pub changed: Items,
     /// Items that vanished between the listing and the read; no fault.
     pub vanished: u64,
+    /// How each root was read.
+    pub roots: Vec<RootView>,
+    /// What rules left out; no fault.
+    pub left_out: LeftOut,
 }
 
 impl BackupOutcome {

@@ -20,6 +20,7 @@ use super::request::BackupRequest;
 use super::size;
 use super::slot::Slot;
 use super::snapshot::snapshot_root;
+use super::sources::Sources;
 use super::start::Start;
 use super::used::Used;
 use super::worker::{Job, Shop, Worker};
@@ -46,6 +47,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct Pass<'a> {
     pub(super) repository: &'a Repository,
     pub(super) request: &'a BackupRequest,
+    pub(super) sources: &'a Sources<'a>,
     pub(super) roots: &'a [Vec<u8>],
     pub(super) cx: &'a Context,
     pub(super) start: &'a Start,
@@ -215,9 +217,10 @@ impl Pass<'_> {
             NodeSink { pool, fan_out, ids, scratch: Scratch::new(LEVEL_DEFAULT), used: Used::default() };
         let mut roots = Vec::new();
         let mut batches = planned.into_iter();
-        for path in self.roots {
+        for (number, path) in self.roots.iter().enumerate() {
             let shown = display::path(path);
-            let mut collector = Collector::new(*ids.cut(), sink, shown, &self.cx.cancel, &mut collected);
+            let mut collector = Collector::new(*ids.cut(), sink, shown, &self.cx.cancel, &mut collected)
+                .demanding(self.sources.demand(number));
             loop {
                 let batch = batches.next().ok_or(EngineError::Cancelled)?;
                 collector.note(batch.uses);
@@ -276,7 +279,8 @@ impl Worked {
     fn with(mut self, walked: super::planner::Noticed) -> Self {
         self.collected.unread.append(walked.unread);
         self.collected.vanished += walked.vanished;
-        self.collected.stats.excluded += walked.excluded;
+        self.collected.stats.excluded += walked.left_out.items();
+        self.collected.left_out = walked.left_out;
         self
     }
 }

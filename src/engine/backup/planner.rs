@@ -2,8 +2,6 @@
 //! becomes a job. Both run in the same order, so one pass over each is enough.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
@@ -12,9 +10,8 @@ use super::collect::{Batch, Planned};
 use super::content::{FileResult, Known};
 use super::file::Fault;
 use super::large::LargeFile;
-use super::outcome::Items;
+use super::outcome::{ITEMS_NAMED_MAX, IdlePattern, Items, LeftOut};
 use super::pass::Pass;
-use super::request::BackupRequest;
 use super::slot::{Slot, slot};
 use super::sparse_groups::sparse_groups;
 use super::used::{Use, Used, covering};
@@ -32,9 +29,7 @@ use crate::repository::manifest::{
 use crate::repository::pack_pool::PackPool;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{
-    Found, Item, Scope, Stat, Unreadable, Walk, WalkOptions, complete, hard_link_group,
-};
+use crate::source::files::{Found, Item, Scope, Stat, Unreadable, Walk, complete, hard_link_group};
 use crate::storage::contract::Read;
 
 /// Entries that are planned before they are handed on together.
@@ -59,7 +54,29 @@ pub(super) struct Wires {
 pub(super) struct Noticed {
     pub(super) unread: Items,
     pub(super) vanished: u64,
-    pub(super) excluded: u64,
+    pub(super) left_out: LeftOut,
+}
+
+impl Noticed {
+    /// Adds what the rules did in one root. A pattern is idle when it was in every root so far.
+    fn note_rules(&mut self, walk: &Walk, is_first: bool) {
+        let counts = walk.counts();
+        let out = &mut self.left_out;
+        out.by_pattern += counts.excluded;
+        out.folders += counts.excluded_directories;
+        out.larger += counts.larger;
+        out.bytes = out.bytes.saturating_add(counts.bytes);
+        out.caches += counts.caches;
+        out.marked += counts.marked;
+        out.mounts += counts.mounts;
+        let idle = walk.idle_patterns().into_iter().map(|(list, pattern)| IdlePattern { list, pattern });
+        if is_first {
+            out.idle_patterns = idle.collect();
+        } else {
+            let idle: HashSet<IdlePattern> = idle.collect();
+            out.idle_patterns.retain(|pattern| idle.contains(pattern));
+        }
+    }
 }
 
 /// Plans all roots.
@@ -128,8 +145,8 @@ impl<'a> Planner<'a> {
 
     /// Walks every root to its end.
     pub(super) fn walk_all(mut self) -> Result<Noticed, EngineError> {
-        for (number, root) in self.pass.request.roots.iter().enumerate() {
-            self.walk_root(root, number)?;
+        for number in 0..self.pass.sources.count() {
+            self.walk_root(number)?;
             self.batch.ends_root = true;
             self.flush()?;
         }
@@ -138,12 +155,13 @@ impl<'a> Planner<'a> {
             let path = self.pass.roots.iter().map(|root| display::path(root)).collect::<Vec<_>>().join(", ");
             return Err(EngineError::TooFewFiles { path, files: self.files, needed });
         }
+        self.walked.left_out.idle_patterns.truncate(ITEMS_NAMED_MAX);
         Ok(self.walked)
     }
 
-    fn walk_root(&mut self, root: &Path, number: usize) -> Result<(), EngineError> {
-        let shown = display::path(root.as_os_str().as_bytes());
-        let mut walk = Walk::open(root, walk_options(self.pass.request))?;
+    fn walk_root(&mut self, number: usize) -> Result<(), EngineError> {
+        let shown = display::path(&self.pass.roots[number]);
+        let mut walk = self.pass.sources.walk(number)?;
         let blobs = BlobReader::new(
             self.pass.repository,
             &self.pass.start.loaded.index,
@@ -159,6 +177,10 @@ impl<'a> Planner<'a> {
             }
             match item {
                 Item::Found(found) => {
+                    if found.is_special() {
+                        // Its times say nothing about its content.
+                        pasts.iter_mut().for_each(|past| past.is_trusted = false);
+                    }
                     if dir.0.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &found.dir)) {
                         dir = (Some(Arc::clone(&found.dir)), found.dir.path());
                     }
@@ -170,9 +192,8 @@ impl<'a> Planner<'a> {
                 self.flush()?;
             }
         }
-        let counts = walk.counts();
-        self.walked.vanished += counts.vanished;
-        self.walked.excluded += counts.excluded + counts.caches + counts.mounts;
+        self.walked.vanished += walk.counts().vanished;
+        self.walked.note_rules(&walk, number == 0);
         Ok(())
     }
 
@@ -349,7 +370,7 @@ impl<'a> Planner<'a> {
         let entry = skeleton(&found, dir, known.as_ref());
         let is_sparse = found.stat.allocated_bytes < found.stat.size;
         let small = usize::try_from(found.stat.size).is_ok_and(|size| size <= SMALL_FILE_BYTES_MAX);
-        if small && !is_sparse {
+        if small && !is_sparse && !found.is_special() {
             let at = self.run.files.len();
             self.run.bytes += found.stat.size;
             self.run.files.push((found, known));
@@ -424,15 +445,6 @@ impl<'a> Planner<'a> {
         let next = Batch { entries: Vec::with_capacity(BATCH_ENTRIES), ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, next);
         self.wires.planned.send(batch).map_err(|_| EngineError::Cancelled)
-    }
-}
-
-/// How a request's roots are walked.
-pub(super) fn walk_options(request: &BackupRequest) -> WalkOptions {
-    WalkOptions {
-        excludes: request.excludes.clone(),
-        one_file_system: request.one_file_system,
-        exclude_caches: true,
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::source::files::WalkOptions;
+use crate::source::stream::StreamSource;
 
 /// Which snapshot to compare with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,27 @@ pub enum ParentChoice {
     Newest,
     /// This one, by at least 8 digits of its id.
     Named(String),
+}
+
+/// Which view of the roots is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Freeze {
+    /// The files as they are when the walk comes by.
+    #[default]
+    None,
+    /// A snapshot where the file system can make one.
+    Auto,
+    /// A snapshot of btrfs, or the run fails.
+    Btrfs,
+}
+
+/// Bytes that are backed up as one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// Where they come from.
+    pub source: StreamSource,
+    /// Nothing at all is no failure.
+    pub may_be_empty: bool,
 }
 
 /// What the source has to look like, or the run fails.
@@ -40,7 +63,7 @@ impl Default for CheckpointRule {
 /// One backup.
 #[derive(Clone, Debug)]
 pub struct BackupRequest {
-    /// What to back up, absolute.
+    /// What to back up, absolute paths; each once.
     pub roots: Vec<PathBuf>,
     /// Full, incremental or differential.
     pub kind: SnapshotKind,
@@ -52,10 +75,12 @@ pub struct BackupRequest {
     pub tags: Vec<String>,
     /// What to compare with.
     pub parent: ParentChoice,
-    /// Rules in gitignore's syntax.
-    pub excludes: Vec<String>,
-    /// Whether to stay on each root's file system.
-    pub one_file_system: bool,
+    /// What is left out.
+    pub walk: WalkOptions,
+    /// Which view of the roots is read.
+    pub freeze: Freeze,
+    /// The bytes come from here instead of a path; the only root is the name that they get.
+    pub stream: Option<StreamRequest>,
     /// What the source must look like.
     pub rule: SourceRule,
     /// When checkpoints are made.

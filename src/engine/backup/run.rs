@@ -1,19 +1,18 @@
 //! The verb: checks the source, then makes passes until one commits.
 
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use super::outcome::BackupOutcome;
 use super::pass::{Pass, root_bytes};
 use super::request::BackupRequest;
 use super::size;
+use super::sources::{self, Moment, Sources};
 use super::start::{Doubt, Start};
-use crate::base::display;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
+use crate::source::files::Rules;
 
 /// A commit that a sweep disturbed, or that found packs gone, is tried again with a further pass:
 /// so many in all.
@@ -29,9 +28,12 @@ pub fn backup(
     request: &BackupRequest,
     cx: &Context,
 ) -> Result<BackupOutcome, EngineError> {
-    for root in &request.roots {
-        check_source(root)?;
-    }
+    let mut request = request.clone();
+    request.roots = sources::once(&request.roots, cx);
+    let request = &request;
+    // What is wrong with the source is said before anybody waits for a target.
+    sources::check(request)?;
+    let rules = Rules::new(request.walk.clone())?;
     let roots = root_bytes(request);
     let signer = repository.signer(&request.host)?;
     let mut rounds = 1;
@@ -40,8 +42,17 @@ pub fn backup(
         let doubt = Doubt { lost: &lost, another_round: rounds < PASSES_MAX };
         let start = Start::read(repository, request, &roots, &doubt, cx)?;
         let captured_at = cx.clock.now();
-        let pass =
-            Pass { repository, request, roots: &roots, cx, start: &start, signer: &signer, captured_at };
+        let sources = Sources::open(request, &rules, Moment { at: captured_at, round: rounds }, cx)?;
+        let pass = Pass {
+            repository,
+            request,
+            sources: &sources,
+            roots: &roots,
+            cx,
+            start: &start,
+            signer: &signer,
+            captured_at,
+        };
         let (entries, bytes) = size::expected(&pass);
         cx.progress.phase("backup", entries, bytes);
         if let Some(resume) = &start.resume {
@@ -49,6 +60,7 @@ pub fn backup(
             cx.progress.note(format!("going on from an interrupted run: {entries} entries are done"));
         }
         let result = pass.run();
+        sources.close(cx);
         cx.progress.phase_finished("backup");
         match result {
             Err(EngineError::Repository(RepositoryError::Busy { place, what })) if rounds < PASSES_MAX => {
@@ -69,19 +81,4 @@ pub fn backup(
             other => return other,
         }
     }
-}
-
-/// A source that is missing, or an empty folder, is a failed run: never a green, empty backup.
-fn check_source(root: &Path) -> Result<(), EngineError> {
-    let path = display::path(root.as_os_str().as_bytes());
-    let Ok(facts) = std::fs::metadata(root) else {
-        return Err(EngineError::NoSource { path, what: "does not exist or cannot be reached" });
-    };
-    if facts.is_dir()
-        && let Ok(mut entries) = std::fs::read_dir(root)
-        && entries.next().is_none()
-    {
-        return Err(EngineError::NoSource { path, what: "is an empty folder" });
-    }
-    Ok(())
 }

@@ -4,9 +4,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::pass::Pass;
-use super::planner::walk_options;
 use crate::base::metadata::FileKind;
-use crate::source::files::{Item, Walk};
+use crate::source::files::Item;
 
 /// The flags are asked this often (entries).
 const LOOK_EVERY: u64 = 256;
@@ -22,15 +21,15 @@ pub(super) fn expected(pass: &Pass<'_>) -> (Option<u64>, Option<u64>) {
 
 /// Whether somebody wants to see how much there is, and nothing says it yet.
 pub(super) fn is_asked_for(pass: &Pass<'_>) -> bool {
-    pass.start.parent.is_none() && pass.cx.progress.wants_totals()
+    pass.start.parent.is_none() && pass.sources.can_be_counted() && pass.cx.progress.wants_totals()
 }
 
 /// Counts entries and bytes, until it is done or the real walk is.
 pub(super) fn count(pass: &Pass<'_>, walked_all: &AtomicBool) {
     let (mut entries, mut bytes) = (0u64, 0u64);
-    for root in &pass.request.roots {
+    for number in 0..pass.sources.count() {
         // What can't be opened is the real walk's to say.
-        let Ok(walk) = Walk::open(root, walk_options(pass.request)) else { return };
+        let Ok(walk) = pass.sources.walk(number) else { return };
         for item in walk {
             if let Item::Found(found) = item {
                 entries += 1;

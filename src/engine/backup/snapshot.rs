@@ -17,6 +17,7 @@ use crate::repository::format::snapshot::{
 };
 use crate::repository::manifest::Root;
 use crate::repository::needs;
+use crate::source::files::WalkOptions;
 
 use super::publish::{Known, Needed};
 
@@ -81,7 +82,7 @@ impl Pass<'_> {
         if targets.iter().all(|target| !target.complete) {
             return Err(finish::nowhere(&targets));
         }
-        let Collected { stats, unread, changed, vanished } = collected;
+        let Collected { stats, unread, changed, vanished, left_out } = collected;
         Ok(BackupOutcome {
             snapshot: proposal.id,
             manifest_root: body.roots.first().map(|root| root.node).unwrap_or_default(),
@@ -96,6 +97,8 @@ impl Pass<'_> {
             unread,
             changed,
             vanished,
+            roots: self.sources.views(),
+            left_out,
         })
     }
 
@@ -123,7 +126,7 @@ impl Pass<'_> {
             roots: tree.roots.clone(),
             index_runs: tree.needed.runs.clone(),
             pack_set: tree.pack_set.clone(),
-            excludes_hash: excludes_hash(&self.request.excludes),
+            excludes_hash: excludes_hash(&self.request.walk),
             tool: concat!("lifeboat ", env!("CARGO_PKG_VERSION")).to_owned(),
             stats: SnapshotStats {
                 files: stats.files,
@@ -152,11 +155,6 @@ pub(super) fn snapshot_root(path: &[u8], root: &Root) -> SnapshotRoot {
 }
 
 /// What the snapshot says of the rules that left things out.
-pub(super) fn excludes_hash(rules: &[String]) -> [u8; 32] {
-    let mut excludes = Vec::new();
-    for rule in rules {
-        excludes.extend_from_slice(rule.as_bytes());
-        excludes.push(b'\n');
-    }
-    hash::plain(&[&excludes])
+pub(super) fn excludes_hash(rules: &WalkOptions) -> [u8; 32] {
+    hash::plain(&[&rules.digest_text()])
 }

@@ -33,8 +33,8 @@ pub(super) fn check(
             return Ok(());
         }
         checked += 1;
-        if let Err(reason) = compare(&wanted, blobs, destination)? {
-            outcome.differing.push(display::path(&wanted.path), reason);
+        if let Err(reason) = compare(&wanted, selection.landing_of_file(&wanted), blobs, destination)? {
+            outcome.differing.push(display::path(selection.landing_of_file(&wanted)), reason);
         }
         cx.progress.advance(1, wanted.entry.meta.size);
         Ok(())
@@ -47,10 +47,11 @@ pub(super) fn check(
 /// The inner result is the file's, the outer one the work's.
 fn compare(
     wanted: &Wanted,
+    landing: &[u8],
     blobs: &BlobReader<'_>,
     destination: &Destination,
 ) -> Result<Result<(), String>, EngineError> {
-    let path = SafePath::new(&wanted.path)?;
+    let path = SafePath::new(landing)?;
     let mut file = match destination.read_back(&path) {
         Ok(file) => file,
         Err(error) => return Ok(Err(error.to_string())),

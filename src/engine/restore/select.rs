@@ -47,6 +47,12 @@ impl<'s> Selection<'s> {
         self.paths.is_empty()
     }
 
+    /// Where a regular file lands: a snapshot of a single file in the destination under its own name.
+    pub(super) fn landing_of_file<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
+        let root = self.snapshot.body.roots.first().filter(|_| wanted.path.is_empty());
+        root.map_or(&wanted.path, |root| root.path.rsplit(|byte| *byte == b'/').next().unwrap_or(&root.path))
+    }
+
     /// Visits every wanted entry once.
     pub(super) fn visit(
         &self,

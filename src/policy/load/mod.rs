@@ -11,6 +11,7 @@ mod lint;
 mod policy;
 mod reader;
 mod site;
+mod source;
 mod target;
 mod values;
 

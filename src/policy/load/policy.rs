@@ -6,14 +6,13 @@ use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section, wrong_type};
-use super::{target, values};
+use super::{source, target, values};
 use crate::policy::model::{
-    AfterRun, CatchUp, Objective, Plan, Policy, PolicyId, Rule, Site, Source, Target, Tier, Verify, Version,
+    AfterRun, CatchUp, Objective, Plan, Policy, PolicyId, Rule, Site, Target, Tier, Verify, Version,
 };
 use crate::policy::problem::{Complaint, Sort};
 
 const LATER: [&str; 3] = ["legal_hold", "residency", "retention"];
-const SOURCE_LATER: [&str; 3] = ["max_shrink", "dump", "hook"];
 const SCHEDULE_LATER: [&str; 4] = ["jitter", "blackout", "retry", "priority"];
 const RULE_LATER: [&str; 1] = ["immutable_or_offline"];
 
@@ -38,7 +37,7 @@ pub(super) fn read(
     // One hour between runs and the minutes until a run is confirmed: one hour can't be promised.
     let rpo = root.or("rpo", "2h", values::duration);
     let rto = root.optional("rto", values::duration);
-    let source = source(&root);
+    let source = source::read(&root);
     let schedule = schedule(root.section("schedule"), site.timezone);
     let targets = targets(&root);
     let rule = rule(root.section("rule"), tier.as_ref().map_or(Tier::Standard, |t| t.value));
@@ -61,40 +60,6 @@ pub(super) fn read(
         settings: Vec::new(),
     };
     Some((policy, Spots { rpo: rpo.span, max_verify_age, urls }))
-}
-
-/// `source = ["/a", "/b"]`, or `[source]` with `paths` and more.
-fn source(root: &Section<'_>) -> Option<Source> {
-    const EXAMPLE: &str = "[\"/srv/web\", \"/etc\"]";
-    let (paths, section) = if root.has_table("source") {
-        let section = root.section("source");
-        (section.required_list("paths", EXAMPLE, values::path), section)
-    } else {
-        (root.required_list("source", EXAMPLE, values::path), root.absent("source"))
-    };
-    let exclude = section.list("exclude", exclude);
-    let must_exist = section.or("must_exist", true, values::switch);
-    let min_files = section.or("min_files", 1, values::number);
-    let one_file_system = section.or("one_file_system", false, values::switch);
-    section.finish(&SOURCE_LATER);
-    Some(Source {
-        paths: paths?,
-        exclude: exclude?,
-        must_exist: must_exist?.value,
-        min_files: min_files?.value,
-        one_file_system: one_file_system?.value,
-    })
-}
-
-fn exclude(value: &Value) -> Parsed<String> {
-    let pattern = values::word(value)?;
-    ignore::gitignore::GitignoreBuilder::new("/").add_line(None, &pattern).map_err(|error| {
-        Complaint::value(
-            format!("`{pattern}` is no exclude pattern: {error}"),
-            "write it as in a .gitignore file",
-        )
-    })?;
-    Ok(pattern)
 }
 
 fn schedule(section: Section<'_>, site_zone: Tz) -> Option<Plan> {

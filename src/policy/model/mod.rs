@@ -9,8 +9,8 @@ mod site;
 
 pub use drill::{Bound, Check, CheckKind, Cleanup, CopyChoice, DrillPlan, Files, Leftover, OnFail, Scope};
 pub use policy::{
-    AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, RETENTION, Rule, Source,
-    Target, Tier, Verify,
+    AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, RETENTION, Rule,
+    SnapshotOfSource, Source, Target, Tier, Verify,
 };
 pub use site::{
     Configuration, DrillId, NAME_BYTES_MAX, Origin, PolicyId, Setting, Site, TargetName, Version,

@@ -86,6 +86,28 @@ pub struct Source {
     pub min_files: u64,
     /// Mounts below a path are not entered.
     pub one_file_system: bool,
+    /// When there are any, only what one of them matches is backed up, in gitignore's syntax.
+    pub include: Vec<String>,
+    /// Longer files are left out (bytes).
+    pub exclude_larger_than: Option<u64>,
+    /// Folders that hold an entry of one of these names are kept empty.
+    pub exclude_if_present: Vec<String>,
+    /// Folders with a `CACHEDIR.TAG` are not kept empty.
+    pub with_caches: bool,
+    /// Which view of the paths is read.
+    pub snapshot: SnapshotOfSource,
+}
+
+/// Which view of the source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotOfSource {
+    /// The files as they are when the run comes by.
+    None,
+    /// A snapshot where the file system makes one; else the files as they are.
+    Auto,
+    /// A snapshot of btrfs, or the run fails.
+    Btrfs,
 }
 
 /// The kinds of backup run, weakest first: each does the work of those before it.

@@ -13,8 +13,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::beneath;
+use super::special::Special;
 use super::stat::{Inode, Stat};
 use crate::base::limits::OPEN_DIRECTORIES_MAX;
+use crate::source::frozen::btrfs::Devices;
 
 const LIST: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -41,14 +43,52 @@ struct Tree {
     /// For a root that is no directory: its real name, in its parent.
     file_name: Option<Vec<u8>>,
     open: Mutex<VecDeque<Weak<Dir>>>,
+    /// For a root whose bytes come from elsewhere.
+    special: Option<Special>,
+    /// For a view: what its device number stands for.
+    devices: Option<Devices>,
 }
 
 impl Dir {
     /// The root of a tree. With a `file_name`, the root is that entry and `fd` its parent.
     pub(super) fn root(fd: OwnedFd, file_name: Option<Vec<u8>>) -> io::Result<Arc<Self>> {
+        Self::with(fd, file_name, None, None)
+    }
+
+    /// The parent of a root whose bytes come from elsewhere.
+    pub(super) fn special(fd: OwnedFd, file_name: Vec<u8>, special: Special) -> io::Result<Arc<Self>> {
+        Self::with(fd, Some(file_name), Some(special), None)
+    }
+
+    /// The root of a tree in a view.
+    pub(super) fn in_view(
+        fd: OwnedFd,
+        file_name: Option<Vec<u8>>,
+        devices: Devices,
+    ) -> io::Result<Arc<Self>> {
+        Self::with(fd, file_name, None, Some(devices))
+    }
+
+    /// The device number to record for this one: that of a view is another one each time.
+    pub(super) fn recorded_dev(&self, dev: u64) -> u64 {
+        self.tree.devices.filter(|devices| devices.view == dev).map_or(dev, |devices| devices.live)
+    }
+
+    /// Where the bytes of this root come from, when not from a regular file.
+    pub(super) fn special_root(&self) -> Option<&Special> {
+        self.tree.special.as_ref()
+    }
+
+    fn with(
+        fd: OwnedFd,
+        file_name: Option<Vec<u8>>,
+        special: Option<Special>,
+        devices: Option<Devices>,
+    ) -> io::Result<Arc<Self>> {
         let inode = Stat::of_open(&fd)?.inode();
         let root = Arc::new(fd);
-        let tree = Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default() });
+        let tree =
+            Arc::new(Tree { root: Arc::clone(&root), file_name, open: Mutex::default(), special, devices });
         let fd = Mutex::new(Some(root));
         Ok(Arc::new(Self { parent: None, name: Box::default(), depth: 0, path_bytes: 0, inode, tree, fd }))
     }

@@ -18,13 +18,41 @@ pub enum FilesError {
         /// Why.
         source: io::Error,
     },
-    /// An exclude pattern is no gitignore pattern.
-    #[error("cannot understand the exclude pattern {pattern}")]
+    /// A pattern is none of gitignore's.
+    #[error("cannot understand the pattern {pattern}")]
     Pattern {
         /// As given.
         pattern: String,
         /// Why.
         source: ignore::Error,
+    },
+    /// A file of patterns can't be used.
+    #[error("cannot use the file of patterns {path}")]
+    PatternFile {
+        /// As given.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// More patterns than can be held.
+    #[error("{count} patterns are more than the 20,000 that can be used at once")]
+    TooManyPatterns {
+        /// How many there are.
+        count: usize,
+    },
+    /// No view of a root that holds still can be made.
+    #[error("cannot freeze {path}: {reason}")]
+    Freeze {
+        /// As given.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// Another file system or subvolume begins here, and the view that is read does not hold it.
+    #[error("{path} is not in the frozen view: another subvolume or file system begins there")]
+    NotInView {
+        /// Below the root.
+        path: String,
     },
     /// A call on an entry of the source failed.
     #[error("cannot {action} {path}")]
@@ -89,6 +117,12 @@ impl FilesError {
         Self::Read { action, path: shown(path), source: source.into() }
     }
 
+    /// A stream that was taken.
+    pub fn taken(name: &str) -> Self {
+        let source = io::Error::other("it can be read only once");
+        Self::Read { action: "read", path: name.to_owned(), source }
+    }
+
     pub(super) fn write(action: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Write { action, path: shown(path), source: source.into() }
     }
@@ -112,10 +146,11 @@ impl FilesError {
 impl Classified for FilesError {
     fn class(&self) -> Class {
         match self {
-            Self::Pattern { .. } => Class::Usage,
+            Self::Pattern { .. } | Self::PatternFile { .. } | Self::TooManyPatterns { .. } => Class::Usage,
             Self::UnsafePath { .. } => Class::Damage,
             Self::Occupied { .. } => Class::Refused,
-            Self::Replaced { .. } | Self::Limit { .. } => Class::Partial,
+            Self::Replaced { .. } | Self::Limit { .. } | Self::NotInView { .. } => Class::Partial,
+            Self::Freeze { .. } => Class::Failed,
             Self::OpenRoot { source, .. }
             | Self::Read { source, .. }
             | Self::OpenDestination { source, .. }
@@ -130,6 +165,10 @@ impl Classified for FilesError {
             Self::Read { .. } => "E0403",
             Self::Replaced { .. } => "E0404",
             Self::Limit { .. } => "E0405",
+            Self::PatternFile { .. } => "E0445",
+            Self::TooManyPatterns { .. } => "E0446",
+            Self::Freeze { .. } => "E0447",
+            Self::NotInView { .. } => "E0448",
             Self::UnsafePath { .. } => "E0421",
             Self::OpenDestination { .. } => "E0422",
             Self::Occupied { .. } => "E0423",
@@ -140,7 +179,11 @@ impl Classified for FilesError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::OpenRoot { .. } => "check that the path exists and that this user may read it",
-            Self::Pattern { .. } => "write excludes as in a .gitignore file, relative to the source folder",
+            Self::Pattern { .. } => "write patterns as in a .gitignore file, relative to the source folder",
+            Self::Freeze { .. } => "see what it says, or read the files as they are with --snapshot none",
+            Self::NotInView { .. } => "name it as a root of its own, exclude it, or stay on one file system",
+            Self::PatternFile { .. } => "name a regular file of lines as in a .gitignore file, at most 4 MiB",
+            Self::TooManyPatterns { .. } => "exclude or include folders instead of single files",
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run as a user who may read it, or exclude it"
             }

@@ -52,11 +52,16 @@ pub struct Completed {
 /// # Errors
 /// When the entry is gone, or a symbolic link can't be read.
 pub fn complete(found: &Found, opened: Option<&OpenFile>, owners: &Owners) -> Result<Completed, FilesError> {
+    if found.is_special() {
+        let stat = opened.map_or(&found.stat, OpenFile::stat);
+        return Ok(Completed { metadata: from_stat(stat, owners), issues: Vec::new() });
+    }
     let dir =
         found.dir.open().map_err(|source| FilesError::read("open the folder of", &found.path(), source))?;
     let stat = opened.map_or(&found.stat, OpenFile::stat);
     let real_name = found.dir.real_name(&found.name);
-    let mut metadata = from_stat(stat, owners);
+    let recorded = Stat { dev: found.dir.recorded_dev(stat.dev), ..*stat };
+    let mut metadata = from_stat(&recorded, owners);
     let mut issues = Vec::new();
     if stat.kind == FileKind::Symlink {
         metadata.link_target = rustix::fs::readlinkat(&dir, real_name, Vec::new())

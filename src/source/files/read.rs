@@ -1,6 +1,7 @@
 //! The bytes of one regular file, and whether they held still while they were read.
 //!
-//! Pipes, sockets and devices are never opened; what was a file when the walk came by and is
+//! Pipes, sockets and devices are never opened, unless they are a root that a person names
+//! (`special`); what was a file when the walk came by and is
 //! none now doesn't block us either. Holes are never read.
 
 use std::fs::File;
@@ -13,12 +14,14 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::dir::with_noatime;
 use super::error::{FilesError, shown};
+use super::special::{self, Zeros};
 use super::stat::Stat;
 use super::walk::Found;
 use crate::base::limits::EXTENTS_MAX;
 use crate::base::metadata::{Extent, FileKind};
+use crate::source::stream::Stream;
 
-const READ: OFlags = OFlags::RDONLY
+pub(super) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
@@ -45,6 +48,10 @@ pub struct OpenFile {
     is_truncated: bool,
     /// Where dropping from the page cache has come to; none when the file is to stay there.
     dropped: Option<u64>,
+    /// The bytes come from here; the file is only a place.
+    stream: Option<Stream>,
+    /// The file is a device: its stretches of data are found while it is read.
+    zeros: Option<Zeros>,
 }
 
 /// What a finished read was.
@@ -64,6 +71,9 @@ pub struct Content {
 /// # Errors
 /// [`FilesError::is_vanished`], [`FilesError::is_replaced`], or what the file system says.
 pub fn open_regular(found: &Found) -> Result<OpenFile, FilesError> {
+    if let Some(special) = found.dir.special_root() {
+        return special::open(found, special);
+    }
     let path = found.path();
     let replaced = || FilesError::Replaced { path: shown(&path) };
     if found.stat.kind != FileKind::File {
@@ -80,23 +90,44 @@ pub fn open_regular(found: &Found) -> Result<OpenFile, FilesError> {
     if !stat.is_same_entry(&found.stat) {
         return Err(replaced());
     }
-    let mut file = OpenFile {
-        file: File::from(fd),
-        path: shown(&path),
-        stat,
-        extents: Vec::new(),
-        has_holes: false,
-        current: 0,
-        position: 0,
-        is_truncated: false,
-        dropped: None,
-    };
+    let mut file = OpenFile::new(File::from(fd), shown(&path), stat);
     file.advise();
     file.begin()?;
     Ok(file)
 }
 
 impl OpenFile {
+    fn new(file: File, path: String, stat: Stat) -> Self {
+        Self {
+            file,
+            path,
+            stat,
+            extents: Vec::new(),
+            has_holes: false,
+            current: 0,
+            position: 0,
+            is_truncated: false,
+            dropped: None,
+            stream: None,
+            zeros: None,
+        }
+    }
+
+    /// A stream that is read to its end, whatever its length.
+    pub(super) fn of_stream(nowhere: File, stat: Stat, stream: Stream) -> Self {
+        let extents = vec![Extent { offset: 0, len: u64::MAX }];
+        Self { extents, stream: Some(stream), ..Self::new(nowhere, "the stream".to_owned(), stat) }
+    }
+
+    /// A device from its start to its size.
+    pub(super) fn of_device(file: File, stat: Stat) -> Result<Self, FilesError> {
+        let mut device =
+            Self { zeros: Some(Zeros::new(stat.size)), ..Self::new(file, "the device".to_owned(), stat) };
+        device.advise();
+        device.begin()?;
+        Ok(device)
+    }
+
     /// What the open file was when reading began. Its size is the one to plan with.
     pub fn stat(&self) -> &Stat {
         &self.stat
@@ -148,7 +179,15 @@ impl OpenFile {
             let Some(left) = self.left_in_extent()? else { break };
             let room = buffer.len() - filled;
             let wanted = usize::try_from(left).map_or(room, |left| left.min(room));
-            match self.file.read(&mut buffer[filled..filled + wanted]) {
+            let room = &mut buffer[filled..filled + wanted];
+            let got = match &mut self.stream {
+                Some(stream) => stream.read(room),
+                None => self.file.read(room),
+            };
+            match got {
+                Ok(0) if self.zeros.is_some() => {
+                    return Err(self.error("read", io::ErrorKind::UnexpectedEof.into()));
+                }
                 Ok(0) => self.cut_short(),
                 Ok(count) => {
                     filled += count;
@@ -167,6 +206,15 @@ impl OpenFile {
     /// # Errors
     /// What the file system says.
     pub fn finish(&self) -> Result<Content, FilesError> {
+        if self.stream.is_some() {
+            return Ok(Content { size: self.position, extents: None, changed: false });
+        }
+        if self.zeros.is_some() {
+            let size = self.stat.size;
+            let whole = [Extent { offset: 0, len: size }];
+            let extents = (size > 0 && self.extents != whole).then(|| self.extents.clone());
+            return Ok(Content { size, extents, changed: false });
+        }
         let now = Stat::of_open(&self.file).map_err(|error| self.error("look at", error))?;
         let changed = self.is_truncated || !now.is_same_content(&self.stat);
         if !self.has_holes {
@@ -187,6 +235,9 @@ impl OpenFile {
     }
 
     fn begin(&mut self) -> Result<(), FilesError> {
+        if self.zeros.is_some() {
+            return self.seek(0);
+        }
         let holes = self.map_holes().map_err(|error| self.error("map the holes of", error))?;
         self.has_holes = holes.is_some();
         // Read to the end and not to the size, for files that grow or that have no size (as in
@@ -209,6 +260,16 @@ impl OpenFile {
     /// Bytes of data left in the extent at hand, after moving to the next one where this is
     /// done; none at the end.
     fn left_in_extent(&mut self) -> Result<Option<u64>, FilesError> {
+        if let Some(zeros) = &mut self.zeros {
+            let next = zeros.next(&self.file, self.position, &mut self.extents);
+            let Some((place, left)) = next.map_err(|error| self.error("read", error))? else {
+                return Ok(None);
+            };
+            if place != self.position {
+                self.seek(place)?;
+            }
+            return Ok(Some(left));
+        }
         let Some(extent) = self.extents.get(self.current) else { return Ok(None) };
         let left = end(extent).saturating_sub(self.position);
         if left > 0 {

@@ -10,48 +10,60 @@
 //! for those entries that need it. The names of one directory are sorted in memory (about
 //! 40 bytes each); sorting a larger one by runs on disk is left for later.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 
+use super::beneath;
 use super::dir::{Dir, with_noatime};
 use super::error::{FilesError, shown};
-use super::filter::{self, Filter};
+use super::filter::{self, Filter, Verdict};
+use super::lead::Known;
+use super::rules::{Rules, WalkOptions};
 use super::stat::{Inode, Stat};
 use crate::base::limits::{DIRECTORY_ENTRIES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use crate::base::metadata::FileKind;
+use crate::source::frozen::{View, is_view_name};
 
 /// The fewest system calls for wide directories; measured on 1 M entries.
 const LIST_BUFFER_BYTES: usize = 256 * 1024;
 
-/// What a walk leaves out.
-#[derive(Clone, Debug, Default)]
-pub struct WalkOptions {
-    /// Record mount points below the root as empty directories.
-    pub one_file_system: bool,
-    /// Patterns with the syntax of a `.gitignore` file in the root.
-    pub excludes: Vec<String>,
-    /// Record directories with a valid `CACHEDIR.TAG` as empty ones. The root itself is walked
-    /// in any case: who names it wants it.
-    pub exclude_caches: bool,
-}
-
-/// What a walk has left out so far.
+/// What a walk has left out so far. Nothing below a directory that is left out is counted: it is
+/// not entered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Entries that were listed, and gone when looked at.
     pub vanished: u64,
-    /// Entries that a pattern excludes; what lies below an excluded directory is not counted.
+    /// Entries that patterns leave out, directories among them.
     pub excluded: u64,
+    /// Directories among those.
+    pub excluded_directories: u64,
+    /// Regular files that are too long.
+    pub larger: u64,
+    /// Bytes of the regular files that patterns and the bound on length leave out.
+    pub bytes: u64,
     /// Directories recorded as empty because they are caches.
     pub caches: u64,
+    /// Directories recorded as empty because they hold an entry that says so.
+    pub marked: u64,
     /// Directories recorded as empty because another file system is mounted there.
     pub mounts: u64,
+}
+
+/// Why a walk does not go into a directory or take an entry that has its place below the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It is a root of its own: what it holds is recorded there.
+    OtherRoot,
+    /// Something else is mounted there, which is not in the view that is walked.
+    NotInView,
 }
 
 /// One step of a walk.
@@ -116,14 +128,20 @@ pub enum Scope {
 /// The walk over one root. An iterator that never ends early: what fails is an item.
 #[derive(Debug)]
 pub struct Walk {
-    options: WalkOptions,
-    filter: Filter,
+    pub(super) options: WalkOptions,
+    pub(super) filter: Filter,
     first: VecDeque<Item>,
     stack: Vec<Frame>,
     counts: Counts,
-    root_dev: u64,
+    pub(super) root_dev: u64,
     /// Always empty: its spare room is where directories are listed into.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
+    /// Directories that were looked through ahead of the walk.
+    pub(super) known: Known,
+    /// Places below the root, joined by `/`, where it stops.
+    stops: HashMap<Vec<u8>, Stop>,
+    /// Whether a view is walked.
+    is_view: bool,
 }
 
 /// A directory on the way: first its entries are yielded, then its sub-directories are entered.
@@ -133,7 +151,17 @@ struct Frame {
     /// Path of the directory, only kept when patterns must be asked.
     path: Vec<u8>,
     names: std::vec::IntoIter<Box<[u8]>>,
-    subdirs: VecDeque<(Box<[u8]>, Inode)>,
+    subdirs: VecDeque<Subdir>,
+    /// Whether what it holds is kept, unless a pattern says otherwise.
+    is_kept: bool,
+}
+
+/// A sub-directory that is still to be entered.
+#[derive(Debug)]
+struct Subdir {
+    name: Box<[u8]>,
+    inode: Inode,
+    is_kept: bool,
 }
 
 impl Walk {
@@ -142,26 +170,26 @@ impl Walk {
     /// # Errors
     /// When the root cannot be opened or a pattern is wrong.
     pub fn open(root: &Path, options: WalkOptions) -> Result<Self, FilesError> {
-        let filter = Filter::new(&options.excludes)?;
+        Self::open_by(root, &Rules::new(options)?)
+    }
+
+    /// The same by rules that are ready.
+    ///
+    /// # Errors
+    /// When the root cannot be opened.
+    pub fn open_by(root: &Path, rules: &Rules) -> Result<Self, FilesError> {
         let (dir, stat) = open_root(root)
             .map_err(|source| FilesError::OpenRoot { path: shown(root.as_os_str().as_bytes()), source })?;
-        let mut walk = Self {
-            options,
-            filter,
-            first: VecDeque::new(),
-            stack: Vec::new(),
-            counts: Counts::default(),
-            root_dev: stat.dev,
-            buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
-        };
-        let found = Found { dir: Arc::clone(&dir), name: Box::default(), stat };
-        walk.first.push_back(Item::Found(found));
+        Self::over_root(dir, stat, rules)
+            .map_err(|source| FilesError::OpenRoot { path: shown(root.as_os_str().as_bytes()), source })
+    }
+
+    /// A root that cannot be listed is an error at once, not an empty backup.
+    fn over_root(dir: Arc<Dir>, stat: Stat, rules: &Rules) -> io::Result<Self> {
+        let mut walk = Self::begin(rules, Found { dir: Arc::clone(&dir), name: Box::default(), stat });
         if stat.kind == FileKind::Directory {
-            // A root that cannot be listed is an error at once, not an empty backup.
-            let incomplete = walk.list(&dir).map_err(|source| FilesError::OpenRoot {
-                path: shown(root.as_os_str().as_bytes()),
-                source,
-            })?;
+            let is_kept = !walk.filter.has_includes();
+            let incomplete = walk.list(&dir, is_kept)?;
             walk.first.extend(incomplete.map(|error| {
                 Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Contents, error })
             }));
@@ -169,9 +197,49 @@ impl Walk {
         Ok(walk)
     }
 
+    /// A walk that yields its root and nothing else yet.
+    pub(super) fn begin(rules: &Rules, root: Found) -> Self {
+        let Rules { options, filter } = rules.clone();
+        Self {
+            options,
+            filter,
+            root_dev: root.stat.dev,
+            first: VecDeque::from([Item::Found(root)]),
+            stack: Vec::new(),
+            counts: Counts::default(),
+            buffer: Vec::with_capacity(LIST_BUFFER_BYTES),
+            known: Known::default(),
+            stops: HashMap::new(),
+            is_view: false,
+        }
+    }
+
+    /// Walks a tree in a view. No link is followed on the way there.
+    ///
+    /// # Errors
+    /// When it is not there, or can't be opened.
+    pub fn frozen(view: &View, below: &Path, rules: &Rules) -> Result<Self, FilesError> {
+        let failed =
+            |source: io::Error| FilesError::OpenRoot { path: shown(below.as_os_str().as_bytes()), source };
+        let (dir, stat) = open_in_view(view, below).map_err(failed)?;
+        let mut walk = Self::over_root(dir, stat, rules).map_err(failed)?;
+        walk.is_view = true;
+        Ok(walk)
+    }
+
     /// What has been left out so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Patterns that decided nothing so far: `exclude` or `include`, and the pattern.
+    pub fn idle_patterns(&self) -> Vec<(&'static str, String)> {
+        self.filter.idle()
+    }
+
+    /// Stops at a place below the root, names joined by `/`. To be said before the first step.
+    pub fn stop_at(&mut self, place: Vec<u8>, stop: Stop) {
+        self.stops.insert(place, stop);
     }
 
     /// Looks at one name of the directory on top of the stack.
@@ -189,26 +257,76 @@ impl Walk {
                 return Some(Item::Unreadable(Unreadable { dir, name, scope: Scope::Entry, error }));
             }
         };
-        if !self.filter.is_empty() && self.filter.excludes(&joined(&frame.path, &name), stat.kind) {
-            self.counts.excluded += 1;
-            return None;
-        }
+        let in_kept = frame.is_kept;
+        let needs_path = !self.filter.is_empty() || !self.stops.is_empty();
+        let path = if needs_path { joined(&frame.path, &name) } else { Vec::new() };
+        let verdict = self.judge(&dir, &name, &path, &stat, in_kept)?;
         if dir.path_bytes() + 1 + name.len() > PATH_BYTES_MAX {
             let error = FilesError::limit(&dir.path_of(&name), "paths are at most 1 MiB long");
             return Some(Item::Unreadable(Unreadable { dir, name, scope: Scope::Entry, error }));
         }
-        if stat.kind == FileKind::Directory {
-            if self.options.one_file_system && stat.dev != self.root_dev {
+        if stat.kind == FileKind::Directory && self.stops.get(&path) != Some(&Stop::OtherRoot) {
+            let is_hollow = self.is_hollow(&path, &stat);
+            if self.options.one_file_system && (is_hollow || stat.dev != self.root_dev) {
                 self.counts.mounts += 1;
-            } else {
-                frame.subdirs.push_back((name.clone(), stat.inode()));
+            } else if is_hollow {
+                let error = FilesError::NotInView { path: shown(&dir.path_of(&name)) };
+                let (dir, name) = (Arc::clone(&dir), name.clone());
+                let missing = Unreadable { dir, name, scope: Scope::Contents, error };
+                self.first.push_back(Item::Unreadable(missing));
+            } else if let Some(frame) = self.stack.last_mut() {
+                let subdir =
+                    Subdir { name: name.clone(), inode: stat.inode(), is_kept: verdict == Verdict::Keep };
+                frame.subdirs.push_back(subdir);
             }
         }
         Some(Item::Found(Found { dir, name, stat }))
     }
 
+    /// Whether a directory is an empty place in a view where something else begins: a subvolume
+    /// (number 2, which no other directory of btrfs has) or a mount.
+    fn is_hollow(&self, path: &[u8], stat: &Stat) -> bool {
+        self.is_view && (stat.ino == 2 || self.stops.get(path) == Some(&Stop::NotInView))
+    }
+
+    /// What the rules say of an entry; none, and counted, when it is left out.
+    fn judge(
+        &mut self,
+        dir: &Arc<Dir>,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+        in_kept: bool,
+    ) -> Option<Verdict> {
+        let is_file = stat.kind == FileKind::File;
+        if stat.kind == FileKind::Directory && matches!(stat.ino, 2 | 256) && is_view_name(name) {
+            // A view of the very files that are walked, or its empty place in another one.
+            return None;
+        }
+        if !self.stops.is_empty() && self.stops.get(path) == Some(&Stop::OtherRoot) {
+            // Of a root of its own that is no directory nothing is to be said twice.
+            return (stat.kind == FileKind::Directory).then_some(Verdict::Keep);
+        }
+        let verdict = match self.filter.is_empty() {
+            true => Verdict::Keep,
+            false => self.filter.judge(path, stat.kind, in_kept),
+        };
+        let leads = verdict != Verdict::Way || self.leads(dir, name, path.to_vec(), stat.inode());
+        if verdict == Verdict::Leave || !leads {
+            self.counts.excluded += 1;
+            self.counts.excluded_directories += u64::from(stat.kind == FileKind::Directory);
+        } else if is_file && self.options.larger_than.is_some_and(|most| stat.size > most) {
+            self.counts.larger += 1;
+        } else {
+            return Some(verdict);
+        }
+        self.counts.bytes = self.counts.bytes.saturating_add(stat.size);
+        None
+    }
+
     /// Goes down into a sub-directory of the one on top of the stack.
-    fn enter(&mut self, parent: &Arc<Dir>, name: Box<[u8]>, inode: Inode) -> Option<Item> {
+    fn enter(&mut self, parent: &Arc<Dir>, subdir: Subdir) -> Option<Item> {
+        let Subdir { name, inode, is_kept } = subdir;
         let problem = |error| {
             Item::Unreadable(Unreadable {
                 dir: Arc::clone(parent),
@@ -220,7 +338,7 @@ impl Walk {
         if parent.depth() + 1 >= PATH_DEPTH_MAX {
             return Some(problem(FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep")));
         }
-        let entered = parent.enter(&name, inode).and_then(|dir| self.list(&dir));
+        let entered = parent.enter(&name, inode).and_then(|dir| self.list(&dir, is_kept));
         match entered {
             Ok(None) => None,
             Ok(Some(error)) => Some(problem(error)),
@@ -233,11 +351,11 @@ impl Walk {
     }
 
     /// Puts a directory on the stack with its names sorted. The error inside says that some are missing.
-    fn list(&mut self, dir: &Arc<Dir>) -> io::Result<Option<FilesError>> {
+    fn list(&mut self, dir: &Arc<Dir>, is_kept: bool) -> io::Result<Option<FilesError>> {
         let fd = dir.open()?;
         let mut names: Vec<Box<[u8]>> = Vec::new();
         let mut incomplete = None;
-        let mut is_tagged = false;
+        let (mut is_tagged, mut is_marked) = (false, false);
         let mut list = RawDir::new(&*fd, self.buffer.spare_capacity_mut());
         while let Some(entry) = list.next() {
             let entry = match entry {
@@ -258,16 +376,22 @@ impl Walk {
                 break;
             }
             is_tagged |= name == filter::CACHE_TAG_NAME;
+            is_marked |= self.options.if_present.iter().any(|mark| mark.as_bytes() == name);
             names.push(name.into());
         }
         if self.options.exclude_caches && is_tagged && dir.depth() > 0 && filter::is_cache(&*fd) {
             self.counts.caches += 1;
             return Ok(None);
         }
+        if is_marked && dir.depth() > 0 {
+            self.counts.marked += 1;
+            return Ok(None);
+        }
         names.sort_unstable();
-        let path = if self.filter.is_empty() { Vec::new() } else { dir.path() };
+        let needs_path = !self.filter.is_empty() || !self.stops.is_empty();
+        let path = if needs_path { dir.path() } else { Vec::new() };
         let names = names.into_iter();
-        self.stack.push(Frame { dir: Arc::clone(dir), path, names, subdirs: VecDeque::new() });
+        self.stack.push(Frame { dir: Arc::clone(dir), path, names, subdirs: VecDeque::new(), is_kept });
         Ok(incomplete)
     }
 }
@@ -283,9 +407,9 @@ impl Iterator for Walk {
             let frame = self.stack.last_mut()?;
             let item = if let Some(name) = frame.names.next() {
                 self.look(name)
-            } else if let Some((name, inode)) = frame.subdirs.pop_front() {
+            } else if let Some(subdir) = frame.subdirs.pop_front() {
                 let parent = Arc::clone(&frame.dir);
-                self.enter(&parent, name, inode)
+                self.enter(&parent, subdir)
             } else {
                 self.stack.pop();
                 None
@@ -297,25 +421,47 @@ impl Iterator for Walk {
     }
 }
 
+const ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
 /// The directory, or the parent of a root that is none, with what the root itself is.
 fn open_root(root: &Path) -> io::Result<(Arc<Dir>, Stat)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let open = |path: &Path| with_noatime(|more| rustix::fs::openat(CWD, path, flags | more, Mode::empty()));
-    match open(root) {
-        Ok(fd) => {
-            let stat = Stat::of_open(&fd)?;
-            Ok((Dir::root(fd, None)?, stat))
-        }
-        Err(rustix::io::Errno::NOTDIR) => {
-            let real = std::fs::canonicalize(root)?;
-            let parent = real.parent().ok_or(rustix::io::Errno::NOTDIR)?;
-            let name = real.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
-            let fd = open(parent)?;
-            let stat = Stat::of(&fd, &name)?;
-            Ok((Dir::root(fd, Some(name))?, stat))
-        }
-        Err(errno) => Err(errno.into()),
+    let open = |path: &Path, flags| rustix::fs::openat(CWD, path, flags, Mode::empty());
+    match with_noatime(|more| open(root, ROOT | more)) {
+        // The name of a link is not the name of what it leads to.
+        Err(Errno::NOTDIR) => open_file_root(&std::fs::canonicalize(root)?, open, Dir::root),
+        opened => open_dir_root(opened, Dir::root),
     }
+}
+
+/// The same in a view, where no link is followed.
+fn open_in_view(view: &View, below: &Path) -> io::Result<(Arc<Dir>, Stat)> {
+    let open = |path: &Path, flags| beneath::open(view.folder(), path.as_os_str().as_bytes(), flags);
+    let make = |fd, name| Dir::in_view(fd, name, view.devices());
+    match with_noatime(|more| open(below, ROOT | more)) {
+        Err(Errno::NOTDIR) => open_file_root(below, open, make),
+        opened => open_dir_root(opened, make),
+    }
+}
+
+fn open_dir_root(
+    opened: Result<OwnedFd, Errno>,
+    make: impl Fn(OwnedFd, Option<Vec<u8>>) -> io::Result<Arc<Dir>>,
+) -> io::Result<(Arc<Dir>, Stat)> {
+    let fd = opened?;
+    let stat = Stat::of_open(&fd)?;
+    Ok((make(fd, None)?, stat))
+}
+
+fn open_file_root(
+    path: &Path,
+    open: impl Fn(&Path, OFlags) -> Result<OwnedFd, Errno>,
+    make: impl Fn(OwnedFd, Option<Vec<u8>>) -> io::Result<Arc<Dir>>,
+) -> io::Result<(Arc<Dir>, Stat)> {
+    let parent = path.parent().ok_or(Errno::NOTDIR)?;
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default().to_vec();
+    let fd = with_noatime(|more| open(parent, ROOT | more))?;
+    let stat = Stat::of(&fd, &name)?;
+    Ok((make(fd, Some(name))?, stat))
 }
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::engine::backup::backup;
 use crate::engine::backup::outcome::BackupOutcome;
-use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
+use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{CreateOptions, Repository, Target};
@@ -26,6 +26,7 @@ use crate::repository::format::object::Object;
 use crate::repository::format::plan::PlanBody;
 use crate::repository::format::slot;
 use crate::repository::format::snapshot::{PackSetRef, SnapshotBody, SnapshotKind};
+use crate::source::files::WalkOptions;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
 use crate::storage::memory::MemoryStorage;
 
@@ -186,8 +187,9 @@ impl Stage {
             policy: None,
             tags: Vec::new(),
             parent: ParentChoice::Newest,
-            excludes: Vec::new(),
-            one_file_system: false,
+            walk: WalkOptions { exclude_caches: true, ..WalkOptions::default() },
+            freeze: Freeze::None,
+            stream: None,
             rule,
             checkpoint: CheckpointRule::default(),
             run_id: None,

@@ -1,0 +1,66 @@
+//! `[source]` of a policy: what is backed up, and what is left out.
+
+use toml_edit::Value;
+
+use super::reader::{Parsed, Section};
+use super::values;
+use crate::policy::model::{SnapshotOfSource, Source};
+use crate::policy::problem::Complaint;
+
+const LATER: [&str; 3] = ["max_shrink", "dump", "hook"];
+
+/// `source = ["/a", "/b"]`, or `[source]` with `paths` and more.
+pub(super) fn read(root: &Section<'_>) -> Option<Source> {
+    const EXAMPLE: &str = "[\"/srv/web\", \"/etc\"]";
+    let (paths, section) = if root.has_table("source") {
+        let section = root.section("source");
+        (section.required_list("paths", EXAMPLE, values::path), section)
+    } else {
+        (root.required_list("source", EXAMPLE, values::path), root.absent("source"))
+    };
+    let exclude = section.list("exclude", pattern);
+    let include = section.list("include", pattern);
+    let exclude_larger_than = section.optional("exclude_larger_than", values::bytes);
+    let exclude_if_present = section.list("exclude_if_present", name);
+    let with_caches = section.or("with_caches", false, values::switch);
+    let must_exist = section.or("must_exist", true, values::switch);
+    let min_files = section.or("min_files", 1, values::number);
+    let one_file_system = section.or("one_file_system", false, values::switch);
+    let kinds = [
+        ("none", SnapshotOfSource::None),
+        ("auto", SnapshotOfSource::Auto),
+        ("btrfs", SnapshotOfSource::Btrfs),
+    ];
+    let snapshot = section.or("snapshot", "none", |value| values::one_of(value, &kinds, &["lvm", "zfs"]));
+    section.finish(&LATER);
+    Some(Source {
+        paths: paths?,
+        exclude: exclude?,
+        must_exist: must_exist?.value,
+        min_files: min_files?.value,
+        one_file_system: one_file_system?.value,
+        include: include?,
+        exclude_larger_than: exclude_larger_than.map(|found| found.value),
+        exclude_if_present: exclude_if_present?,
+        with_caches: with_caches?.value,
+        snapshot: snapshot?.value,
+    })
+}
+
+fn pattern(value: &Value) -> Parsed<String> {
+    let pattern = values::word(value)?;
+    ignore::gitignore::GitignoreBuilder::new("/").add_line(None, &pattern).map_err(|error| {
+        Complaint::value(format!("`{pattern}` is no pattern: {error}"), "write it as in a .gitignore file")
+    })?;
+    Ok(pattern)
+}
+
+/// The name of one entry.
+fn name(value: &Value) -> Parsed<String> {
+    let name = values::word(value)?;
+    if name.contains('/') || name == "." || name == ".." {
+        let cause = format!("`{name}` is not the name of one entry");
+        return Err(Complaint::value(cause, "write a plain name such as \".nobackup\""));
+    }
+    Ok(name)
+}
