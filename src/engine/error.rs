@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::base::metadata::FileKind;
 use crate::repository::error::RepositoryError;
 use crate::repository::manifest::ManifestError;
 use crate::source::files::FilesError;
@@ -64,6 +65,22 @@ pub enum EngineError {
         /// The first, escaped.
         first: String,
     },
+    /// Something else than a regular file was to be dumped.
+    #[error("{path} is no regular file but a {}", kind_word(*.kind))]
+    NotAFile {
+        /// Which, escaped.
+        path: String,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A pattern to search for makes no sense.
+    #[error("`{pattern}` is no pattern: {why}")]
+    NoPattern {
+        /// As given.
+        pattern: String,
+        /// Why not.
+        why: String,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -73,6 +90,19 @@ pub enum EngineError {
         /// Which part.
         what: &'static str,
     },
+}
+
+/// A type of entry for people.
+fn kind_word(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "folder",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Fifo => "named pipe",
+        FileKind::Socket => "socket",
+        FileKind::CharDevice => "character device",
+        FileKind::BlockDevice => "block device",
+    }
 }
 
 impl From<StorageError> for EngineError {
@@ -93,6 +123,7 @@ impl Classified for EngineError {
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
             Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Defect { .. } => Class::Failed,
+            Self::NotAFile { .. } | Self::NoPattern { .. } => Class::Usage,
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
@@ -110,6 +141,8 @@ impl Classified for EngineError {
             Self::RestoredDiffers { .. } => "E0604",
             Self::TooFewFiles { .. } => "E0607",
             Self::Unrestorable { .. } => "E0608",
+            Self::NotAFile { .. } => "E0440",
+            Self::NoPattern { .. } => "E0441",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -126,6 +159,11 @@ impl Classified for EngineError {
                 "check the path, and that the file system it lives on is mounted".to_owned()
             }
             Self::NoPath { .. } => "`ls` prints the paths that can be restored".to_owned(),
+            Self::NotAFile { .. } => "`restore --path` brings it back with all that is below it".to_owned(),
+            Self::NoPattern { .. } => {
+                "`*` stands for any part of a name, `**` for any folders, `\\` before a sign takes it as it is"
+                    .to_owned()
+            }
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
             Self::RestoredDiffers { .. } => {

@@ -39,7 +39,8 @@ pub struct BlobReader<'r> {
     read: Read,
     directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
     windows: Mutex<VecDeque<Window>>,
-    decompressor: Mutex<Decompressor>,
+    /// One for each thread that opens a blob at a time.
+    decompressors: Mutex<Vec<Decompressor>>,
     bytes_read: std::sync::atomic::AtomicU64,
 }
 
@@ -60,7 +61,7 @@ impl<'r> BlobReader<'r> {
             read,
             directories: Mutex::default(),
             windows: Mutex::default(),
-            decompressor: Mutex::new(Decompressor::new()),
+            decompressors: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
         }
     }
@@ -106,12 +107,15 @@ impl<'r> BlobReader<'r> {
         let mut last = None;
         for _ in 0..READS_MAX {
             let bytes = self.sealed(at.pack, sealed.clone())?;
-            let mut decompressor = self.decompressor.lock().unwrap_or_else(PoisonError::into_inner);
-            match directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut decompressor) {
+            let pool = || self.decompressors.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut decompressor = pool().pop().unwrap_or_default();
+            let opened =
+                directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut decompressor);
+            pool().push(decompressor);
+            match opened {
                 Ok(plain) => return Ok(Bytes::from(plain)),
                 Err(error) => last = Some(error),
             }
-            drop(decompressor);
             self.forget_windows(at.pack);
         }
         Err(last.map_or_else(|| self.damage(at.pack, "does not open"), Into::into))

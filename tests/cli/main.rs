@@ -10,6 +10,7 @@ mod s3;
 
 mod demo;
 mod hostile;
+mod look;
 mod refusals;
 mod round_trip;
 mod run;

@@ -39,6 +39,15 @@ pub fn bytes_start(count: usize) -> usize {
     4 + 4 * count
 }
 
+/// The bytes of one file, as a manifest names them: `offset` counts from where the bytes of the
+/// files begin. `None` when the group does not have them.
+pub fn part(plain: &[u8], offset: u32, len: u32) -> Option<&[u8]> {
+    let count = u32::from_le_bytes(*plain.first_chunk::<4>()?);
+    let bytes = bytes_start(usize::try_from(count).ok().filter(|count| *count <= FILES_MAX)?);
+    let start = bytes.checked_add(usize::try_from(offset).ok()?)?;
+    plain.get(start..start.checked_add(usize::try_from(len).ok()?)?)
+}
+
 /// The id of a group, computed from the blob alone.
 ///
 /// # Errors

@@ -16,6 +16,7 @@
 mod attr;
 mod builder;
 mod chunks;
+mod cursor;
 mod entry;
 mod error;
 mod key;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use builder::{ManifestBuilder, Root};
 pub use chunks::{ChunkIter, ChunkListBuilder};
+pub use cursor::{LeafRef, NodeShelf, Part, TreeCursor};
 pub use entry::{ChunkRef, Content, Entry, State};
 pub use error::{ManifestError, StoreError};
 pub use key::{Key, PathFault};
