@@ -61,6 +61,15 @@ Every byte was compared with its recorded hash before it was written; damage end
 
 Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage or configuration, or no regular
 file; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const MOUNT: &str = "\
+Example: lifeboat mount web /mnt/snapshots
+         lifeboat mount web /mnt/yesterday --at 2026-11-23T23:59:59Z --from cloud
+
+A folder for each snapshot and `latest`; with --at, or a snapshot's id, that one alone. Damage is an I/O error for whoever reads it and a
+warning here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+
+Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage or configuration, or DIR is no empty folder; 12 wrong key;
+13 damage found before it was mounted; 130 ended by a second signal.";
 pub(super) const RESTORE: &str = "\
 Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
@@ -148,6 +157,15 @@ Every byte was compared with its recorded hash before it was written; damage end
 
 Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage, or no regular file; 10 no
 repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_MOUNT: &str = "\
+Example: lifeboat repo mount --repo /mnt/nas/www --password-file passphrase /mnt/snapshots
+         lifeboat repo mount --repo /mnt/nas/www --password-file passphrase --snapshot latest /mnt/newest
+
+A folder for each snapshot and `latest`; with --snapshot that one alone. Damage is an I/O error for whoever reads it and a warning
+here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+
+Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage, or DIR is no empty folder; 10 no repository; 12 wrong key;
+13 damage found before it was mounted; 130 ended by a second signal.";
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 

@@ -81,6 +81,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Ls(args) => commands::ls::run(&session, &args),
         Command::Find(args) => commands::find::run(&session, &args),
         Command::Diff(args) => commands::diff::run(&session, &args),
+        Command::Mount(args) => commands::mount::run(&session, &args),
         Command::Dump(args) => commands::dump::run(&session, &args),
         Command::Restore(args) => commands::policy::restore(&session, &args),
         Command::Verify(args) => commands::policy::verify(&session, &args),

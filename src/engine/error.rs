@@ -81,6 +81,23 @@ pub enum EngineError {
         /// Why not.
         why: String,
     },
+    /// Nothing can be mounted there.
+    #[error("{dir} {what}; nothing was mounted")]
+    MountPoint {
+        /// Where.
+        dir: PathBuf,
+        /// `does not exist`, `is not empty`.
+        what: &'static str,
+    },
+    /// The kernel or `fusermount3` refused to mount or unmount.
+    #[error("{dir} cannot be mounted or unmounted")]
+    NotMounted {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -123,7 +140,8 @@ impl Classified for EngineError {
             Self::Repository(error) => error.class(),
             Self::Source(error) => error.class(),
             Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Defect { .. } => Class::Failed,
-            Self::NotAFile { .. } | Self::NoPattern { .. } => Class::Usage,
+            Self::NotAFile { .. } | Self::NoPattern { .. } | Self::MountPoint { .. } => Class::Usage,
+            Self::NotMounted { source, .. } => Class::of_io(source),
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
@@ -143,6 +161,8 @@ impl Classified for EngineError {
             Self::Unrestorable { .. } => "E0608",
             Self::NotAFile { .. } => "E0440",
             Self::NoPattern { .. } => "E0441",
+            Self::MountPoint { .. } => "E0442",
+            Self::NotMounted { .. } => "E0443",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -163,6 +183,13 @@ impl Classified for EngineError {
             Self::NoPattern { .. } => {
                 "`*` stands for any part of a name, `**` for any folders, `\\` before a sign takes it as it is"
                     .to_owned()
+            }
+            Self::MountPoint { dir, what } if what.contains("ended") => {
+                format!("`umount -l {}` clears it away", dir.display())
+            }
+            Self::MountPoint { .. } => "make an empty folder, and name that".to_owned(),
+            Self::NotMounted { .. } => {
+                "mounting needs /dev/fuse and root's rights, or `fusermount3` (Debian package fuse3)".to_owned()
             }
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),

@@ -10,6 +10,7 @@ pub mod find;
 pub(crate) mod hurt;
 pub mod ls;
 pub(crate) mod manifest_source;
+pub mod mount;
 pub mod restore;
 pub mod stats;
 mod stretches;

@@ -184,3 +184,40 @@ pub struct RepoDumpArgs {
     /// The file, as `ls` prints it
     pub path: PathBuf,
 }
+
+/// `lifeboat mount`.
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// The policy (a folder for each of its snapshots; with --at one snapshot), or a snapshot id (at least 8 digits)
+    pub what: String,
+    /// Where
+    #[command(flatten)]
+    pub point: MountPointArgs,
+    /// Which copy
+    #[command(flatten)]
+    pub copy: CopyArgs,
+}
+
+/// `lifeboat repo mount`.
+#[derive(Debug, Args)]
+pub struct RepoMountArgs {
+    /// The repository
+    #[command(flatten)]
+    pub at: OneRepo,
+    /// Only this snapshot: an id (at least 8 digits), or `latest` (default: a folder for each)
+    #[arg(long, value_name = "ID")]
+    pub snapshot: Option<String>,
+    /// Where
+    #[command(flatten)]
+    pub point: MountPointArgs,
+}
+
+/// Where something is mounted, and for whom.
+#[derive(Debug, Args)]
+pub struct MountPointArgs {
+    /// The folder to mount at: an empty one
+    pub dir: PathBuf,
+    /// Let other users enter, too, with the rights that files had
+    #[arg(long)]
+    pub allow_other: bool,
+}

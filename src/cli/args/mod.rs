@@ -7,8 +7,8 @@ mod repo;
 mod top;
 
 pub use look::{
-    CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, RepoDiffArgs, RepoDumpArgs,
-    RepoFindArgs, RepoLsArgs,
+    CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,
+    RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs,
 };
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 pub use policy::{

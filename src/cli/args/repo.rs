@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs};
+use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use crate::base::size::parse_duration;
@@ -42,6 +42,9 @@ pub enum RepoCommand {
     /// Write one file of a snapshot to standard output
     #[command(after_help = examples::REPO_DUMP)]
     Dump(RepoDumpArgs),
+    /// Mount snapshots as a read-only file system, until Ctrl-C
+    #[command(after_help = examples::REPO_MOUNT)]
+    Mount(RepoMountArgs),
     /// Restore a snapshot, or paths of it
     #[command(after_help = examples::REPO_RESTORE)]
     Restore {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs};
+use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
     RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
@@ -84,6 +84,9 @@ pub enum Command {
     /// Write one file of a snapshot to standard output
     #[command(after_help = examples::DUMP)]
     Dump(DumpArgs),
+    /// Mount a policy's snapshots, or one, as a read-only file system, until Ctrl-C
+    #[command(after_help = examples::MOUNT)]
+    Mount(MountArgs),
     /// Restore a policy's newest verified snapshot, or the one you name
     #[command(after_help = examples::RESTORE)]
     Restore(RestoreArgs),

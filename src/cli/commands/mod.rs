@@ -8,6 +8,7 @@ pub(super) mod explain;
 pub(super) mod find;
 mod look;
 pub(super) mod ls;
+pub(super) mod mount;
 pub(super) mod policy;
 pub(super) mod proof;
 pub(super) mod repo;

@@ -56,6 +56,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
         RepoCommand::Find(args) => super::find::run_repo(session, &args),
         RepoCommand::Diff(args) => super::diff::run_repo(session, &args),
+        RepoCommand::Mount(args) => super::mount::run_repo(session, &args),
         RepoCommand::Dump(args) => super::dump::run_repo(session, &args),
     }
 }

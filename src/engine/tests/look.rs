@@ -13,7 +13,9 @@ use crate::engine::diff::{Change, Reading, Walk};
 use crate::engine::error::EngineError;
 use crate::engine::find::{Letters, Rule, Search, Version};
 use crate::engine::ls::{is_inside, leaves_below, row_of};
-use crate::repository::manifest::{Key, NodeShelf};
+use crate::repository::manifest::{
+    ChunkListBuilder, ChunkMap, ChunkRef, Content, Found, Key, NodeShelf, TreeCursor,
+};
 
 fn rule(patterns: &[&str]) -> Rule {
     let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
@@ -147,7 +149,64 @@ proptest! {
         drop(differences(&memory, &a, &b, b""));
         drop(differences(&memory, &a, &b, b"a/b"));
         drop(versions(&memory, &[a, b], &rule(&["*"])));
+        for root in [a, b] {
+            let Ok(mut cursor) = TreeCursor::open(&root, &memory, NodeShelf::new()) else { continue };
+            let total = cursor.entries();
+            for ordinal in [0, 1, 2, 5, total.saturating_sub(1), total, u64::MAX] {
+                if cursor.seek_ordinal(ordinal).is_err() {
+                    continue;
+                }
+                let before = cursor.ordinal();
+                prop_assert!(before <= ordinal);
+                if let Ok(Some(leaf)) = cursor.take_leaf() && let Ok(leaf) = leaf.load(&&memory) {
+                    (0..leaf.len()).for_each(|row| drop(leaf.row(row).dir()));
+                }
+            }
+            drop(row_of(&mut cursor, Key::of_path(b"a/b")));
+            if let Ok(leaves) = leaves_below(&mut cursor, b"a") {
+                leaves.take(100).for_each(drop);
+            }
+        }
     }
+}
+
+#[test]
+fn a_byte_of_a_file_with_chunk_lists_is_found_in_any_order() {
+    let memory = Memory::default();
+    let (mut lists, mut chunks, mut end) = (ChunkListBuilder::new(), Vec::new(), 0u64);
+    for number in 0..60_000u32 {
+        let id = BlobId::new(crate::codec::hash::plain(&[&number.to_le_bytes()]));
+        let chunk = ChunkRef { id, len: 1 + number % 900 };
+        lists.push(chunk, &mut &memory).expect("stored");
+        chunks.push((end, chunk));
+        end += u64::from(chunk.len);
+    }
+    let Content::ChunkList { id, chunks: count } = lists.finish(&mut &memory).expect("stored") else {
+        panic!("so many chunks have lists");
+    };
+    let mut map = ChunkMap::new(id, count);
+    let mut find = |offset| loop {
+        match map.find(offset, &memory).expect("readable") {
+            Found::At(start, chunk) => return Some((start, chunk)),
+            Found::Behind => return None,
+            Found::NotYet => {}
+        }
+    };
+    for number in [0, 1, 59_999, 17, 30_000, 29_999, 4096, 4095].into_iter().chain((0..60_000).step_by(7001))
+    {
+        let (start, chunk) = chunks[number];
+        assert_eq!(find(start), Some((start, chunk)));
+        assert_eq!(find(start + u64::from(chunk.len) - 1), Some((start, chunk)));
+    }
+    assert_eq!((find(end), find(u64::MAX)), (None, None));
+    // Read once from front to back, it asks for each list once.
+    memory.gets.set(0);
+    let mut map = ChunkMap::new(id, count);
+    for (start, _) in &chunks {
+        while map.find(*start, &memory).expect("readable") == Found::NotYet {}
+    }
+    let stored = memory.blobs.borrow().len();
+    assert!(memory.gets.get() <= stored, "{} reads of {stored} lists", memory.gets.get());
 }
 
 #[test]

@@ -15,6 +15,7 @@
 
 mod attr;
 mod builder;
+mod chunk_map;
 mod chunks;
 mod cursor;
 mod entry;
@@ -27,7 +28,9 @@ mod store;
 mod visit;
 mod wire;
 
+pub use attr::{extents_of, xattrs_of};
 pub use builder::{ManifestBuilder, Root};
+pub use chunk_map::{ChunkMap, Found};
 pub use chunks::{ChunkIter, ChunkListBuilder};
 pub use cursor::{LeafRef, NodeShelf, Part, TreeCursor};
 pub use entry::{ChunkRef, Content, Entry, State};

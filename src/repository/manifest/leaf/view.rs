@@ -187,6 +187,21 @@ impl Leaf {
         EntryView { leaf: self, row }
     }
 
+    /// About how much memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        // Twenty columns of numbers, a content and a hash for each entry at most.
+        256 * self.len()
+            + self.names.len()
+            + self.targets.len()
+            + self.dir_bytes.len()
+            + 32 * self.dirs.len()
+            + 36 * (self.chunks.len() + self.groups.len())
+            + 32 * (self.chunk_ids.len()
+                + self.group_ids.len()
+                + self.xattrs.ids.len()
+                + self.extents.ids.len())
+    }
+
     /// The row of the entry with this key; else the row before which it would stand.
     ///
     /// # Errors
