@@ -13,11 +13,10 @@ use super::access::{Repository, Target};
 use super::error::RepositoryError;
 use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
-use super::format::pack::{PackDirectory, TAIL_BYTES_FIRST};
+use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
 
 use crate::base::id::BlobId;
-use crate::codec::compress::Decompressor;
 use crate::storage::contract::{Read, Span, StorageError};
 
 /// Footers kept open. One of a 16 MiB pack takes about 3 KiB.
@@ -39,8 +38,8 @@ pub struct BlobReader<'r> {
     read: Read,
     directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
     windows: Mutex<VecDeque<Window>>,
-    /// One for each thread that opens a blob at a time.
-    decompressors: Mutex<Vec<Decompressor>>,
+    /// As many as threads ever opened a blob at a time.
+    openers: Mutex<Vec<BlobOpener>>,
     bytes_read: std::sync::atomic::AtomicU64,
 }
 
@@ -61,7 +60,7 @@ impl<'r> BlobReader<'r> {
             read,
             directories: Mutex::default(),
             windows: Mutex::default(),
-            decompressors: Mutex::default(),
+            openers: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
         }
     }
@@ -107,13 +106,14 @@ impl<'r> BlobReader<'r> {
         let mut last = None;
         for _ in 0..READS_MAX {
             let bytes = self.sealed(at.pack, sealed.clone())?;
-            let pool = || self.decompressors.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut decompressor = pool().pop().unwrap_or_default();
-            let opened =
-                directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut decompressor);
-            pool().push(decompressor);
+            let pool = || self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut opener = pool().pop().unwrap_or_default();
+            let opened = directory
+                .open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut opener)
+                .map(Bytes::copy_from_slice);
+            pool().push(opener);
             match opened {
-                Ok(plain) => return Ok(Bytes::from(plain)),
+                Ok(plain) => return Ok(plain),
                 Err(error) => last = Some(error),
             }
             self.forget_windows(at.pack);
