@@ -105,17 +105,29 @@ mod tests {
     #[test]
     fn what_many_ask_for_is_loaded_once_and_a_failure_is_tried_again() {
         let cache: Cache<u32, u32> = Cache::new(100);
-        let loads = AtomicUsize::new(0);
-        let load = || match loads.fetch_add(1, Ordering::SeqCst) {
-            0 => Err(()),
-            _ => Ok((7, 1)),
+        let (loads, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (tell, told) = std::sync::mpsc::channel();
+        let told = Mutex::new(told);
+        let load = |tell: &std::sync::mpsc::Sender<()>| match loads.fetch_add(1, Ordering::SeqCst) {
+            0 => {
+                // Gives a second one the time to begin, which it must not.
+                let second = told.lock().expect("alone").recv_timeout(std::time::Duration::from_millis(100));
+                assert!(second.is_err(), "two load one value at a time");
+                Err(())
+            }
+            _ => {
+                drop(tell.send(()));
+                Ok((7, 1))
+            }
         };
-        let failed = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| match cache.get(1, load) {
+                let (tell, load, cache, failed) = (tell.clone(), &load, &cache, &failed);
+                scope.spawn(move || match cache.get(1, || load(&tell)) {
                     Ok(value) => assert_eq!(value, 7),
-                    Err(()) => drop(failed.fetch_add(1, Ordering::SeqCst)),
+                    Err(()) => {
+                        failed.fetch_add(1, Ordering::SeqCst);
+                    }
                 });
             }
         });

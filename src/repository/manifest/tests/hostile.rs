@@ -244,3 +244,31 @@ fn a_node_that_lies_about_its_children_is_refused() {
         assert_eq!(rewritten(lie).expect_err("it lies").class(), Class::Damage);
     }
 }
+
+#[test]
+fn a_leaf_that_reaches_into_its_neighbour_is_refused() {
+    let memory = Memory::default();
+    let leaf = |paths: &[&str]| {
+        let made: Vec<Entry> = paths.iter().map(|path| entry(path, FileKind::Directory)).collect();
+        let id = (&memory).put(NodeKind::Leaf, &evil_leaf(&made)).expect("memory takes all");
+        (made[0].key().name.to_vec(), id, made.len() as u64)
+    };
+    let tree = |leaves: &[(Vec<u8>, BlobId, u64)]| {
+        let mut writer = node::NodeWriter::new(1);
+        for (name, id, entries) in leaves {
+            let max_mtime = FileTime { seconds: 0, nanos: 0 };
+            writer.push(
+                Key { dir: b"", name },
+                &node::Child { id: *id, entries: *entries, bytes: 0, max_mtime },
+            );
+        }
+        let plain = writer.finish().expect("it has rows").plain;
+        let root = (&memory).put(NodeKind::Node, &plain).expect("memory takes all");
+        let read =
+            ManifestReader::open(&root, &memory).and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+        (read.is_ok(), walked(&root, &memory).1.is_none())
+    };
+    assert_eq!(tree(&[leaf(&["", "a", "c"]), leaf(&["m", "q"])]), (true, true));
+    assert_eq!(tree(&[leaf(&["", "a", "z"]), leaf(&["m", "q"])]), (false, false));
+    assert_eq!(tree(&[leaf(&["", "a", "m"]), leaf(&["m", "q"])]), (false, false));
+}
