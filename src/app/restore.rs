@@ -47,19 +47,37 @@ pub fn restore_policy(
     from: Option<&str>,
     request: &RestoreRequest,
 ) -> Result<RestoreOutcome, Failure> {
+    let chosen = choose(site, what, from, "restoring")?;
+    Ok(restore(&chosen.repository, &chosen.snapshot, request, Read::Quick, &site.cx)?)
+}
+
+/// A snapshot in the copy that was chosen for it.
+pub(super) struct Chosen {
+    pub(super) repository: Repository,
+    pub(super) snapshot: Snapshot,
+    /// The policy it is of.
+    pub(super) policy: String,
+}
+
+/// Opens the snapshot that is meant in the nearest copy that answers, and says which; `doing` is
+/// what is done with it.
+///
+/// # Errors
+/// When there is none, or no target that has it answers.
+pub(super) fn choose(site: &Site, what: &What, from: Option<&str>, doing: &str) -> Result<Chosen, Failure> {
     let candidates = candidates(site, what, from)?;
     let mut last: Option<Failure> = None;
     for candidate in candidates {
         match open(site, &candidate) {
             Ok((repository, snapshot)) => {
+                let policy = candidate.policy.id.as_str().to_owned();
                 site.cx.progress.note(format!(
-                    "restoring snapshot {} of policy {}, taken {}, from {}",
+                    "{doing} snapshot {} of policy {policy}, taken {}, from {}",
                     snapshot.id.short(),
-                    candidate.policy.id.as_str(),
                     snapshot.body.captured_at.readable(),
                     candidate.target.name.as_str(),
                 ));
-                return Ok(restore(&repository, &snapshot, request, Read::Quick, &site.cx)?);
+                return Ok(Chosen { repository, snapshot, policy });
             }
             Err(failure) if failure.class() == Class::WrongKey => return Err(failure),
             Err(failure) => {
@@ -71,7 +89,7 @@ pub fn restore_policy(
     }
     Err(last.unwrap_or_else(|| {
         AppError::Nothing {
-            what: "there is no snapshot to restore".to_owned(),
+            what: "there is no snapshot yet".to_owned(),
             hint: "`lifeboat snapshots` lists what there is; `lifeboat run POLICY` makes one".to_owned(),
         }
         .into()

@@ -28,6 +28,48 @@ pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 
 Exit codes: 0 done; 2 configuration; 130 cancelled.";
+pub(super) const LS: &str = "\
+Example: lifeboat ls web
+         lifeboat ls web etc/nginx --at 2026-11-24T08:00:00Z --long
+
+Prints every path as --path of a restore takes it; with --json one object a line.
+
+Exit codes: 0 done; 1 no such snapshot or path; 2 usage or configuration; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const FIND: &str = "\
+Example: lifeboat find web *.conf
+         lifeboat find web etc/**/nginx.conf --newer 2026-11-01T00:00:00Z
+
+One line for each version (equal content and time of change): size, time, the first and the last snapshot that have it, in how many
+it is, and its path. Quote patterns, so that the shell leaves them alone.
+
+Exit codes: 0 done, whether or not something was found; 1 no such snapshot; 2 usage or configuration; 12 wrong key; 13 damage found;
+130 cancelled.";
+pub(super) const DIFF: &str = "\
+Example: lifeboat diff 7f3a0c11 91d2e07b
+         lifeboat diff web web etc --at 2026-11-23T00:00:00Z
+
+One line for each entry that differs: + added, - removed, M other content, U other metadata alone, T another type; then a summary. A
+folder whose time alone changed is not listed.
+
+Exit codes: 0 done, whether or not they differ (`differs` in --json says so); 1 no such snapshot or path; 2 usage or configuration;
+12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const DUMP: &str = "\
+Example: lifeboat dump web etc/nginx/nginx.conf
+         lifeboat dump web db/dump.sql --at 2026-11-24T08:00:00Z
+
+Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
+
+Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage or configuration, or no regular
+file; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const MOUNT: &str = "\
+Example: lifeboat mount web /mnt/snapshots
+         lifeboat mount web /mnt/yesterday --at 2026-11-23T23:59:59Z --from cloud
+
+A folder for each snapshot and `latest`; with --at, or a snapshot's id, that one alone. Damage is an I/O error for whoever reads it and a
+warning here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+
+Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage or configuration, or DIR is no empty folder; 12 wrong key;
+13 damage found before it was mounted; 130 ended by a second signal.";
 pub(super) const RESTORE: &str = "\
 Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
@@ -89,9 +131,44 @@ Example: lifeboat repo snapshots --repo /mnt/nas/www --password-file passphrase
 
 Exit codes: 0 done; 1 unreachable; 10 no repository; 12 wrong key; 13 a snapshot is damaged; 130 cancelled.";
 pub(super) const REPO_LS: &str = "\
-Example: lifeboat repo ls --repo /mnt/nas/www --password-file passphrase latest docs
+Example: lifeboat repo ls --repo /mnt/nas/www --password-file passphrase latest docs --long
+
+Prints every path as --path of a restore takes it; with --json one object a line.
 
 Exit codes: 0 done; 1 no such snapshot or path; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_FIND: &str = "\
+Example: lifeboat repo find --repo /mnt/nas/www --password-file passphrase *.conf
+         lifeboat repo find --repo /mnt/nas/www --password-file passphrase --snapshot latest --type d cache
+
+One line for each version (equal content and time of change): size, time, the first and the last snapshot that have it, in how many
+it is, and its path. Quote patterns, so that the shell leaves them alone.
+
+Exit codes: 0 done, whether or not something was found; 1 no such snapshot; 2 usage; 10 no repository; 12 wrong key; 13 damage
+found; 130 cancelled.";
+pub(super) const REPO_DIFF: &str = "\
+Example: lifeboat repo diff --repo /mnt/nas/www --password-file passphrase 7f3a0c11 latest docs
+
+One line for each entry that differs: + added, - removed, M other content, U other metadata alone, T another type; then a summary. A
+folder whose time alone changed is not listed.
+
+Exit codes: 0 done, whether or not they differ (`differs` in --json says so); 1 no such snapshot or path; 10 no repository;
+12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_DUMP: &str = "\
+Example: lifeboat repo dump --repo /mnt/nas/www --password-file passphrase latest docs/plan.txt
+
+Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
+
+Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage, or no regular file; 10 no
+repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_MOUNT: &str = "\
+Example: lifeboat repo mount --repo /mnt/nas/www --password-file passphrase /mnt/snapshots
+         lifeboat repo mount --repo /mnt/nas/www --password-file passphrase --snapshot latest /mnt/newest
+
+A folder for each snapshot and `latest`; with --snapshot that one alone. Damage is an I/O error for whoever reads it and a warning
+here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+
+Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage, or DIR is no empty folder; 10 no repository; 12 wrong key;
+13 damage found before it was mounted; 130 ended by a second signal.";
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 

@@ -3,10 +3,12 @@
 //! A closed pipe is no error: whoever reads us with `head` has what they wanted. Everything a
 //! stranger named (files, hosts, snapshots' tags) goes through `base::display` first.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
+use crate::app::error::AppError;
 use crate::base::error::Failure;
 
 /// The version of every `--json` view; raised when a field changes its meaning or goes away.
@@ -42,6 +44,11 @@ impl Output {
         finish(writeln!(out, "{text}").and_then(|()| out.flush()));
     }
 
+    /// Standard output for data that may be long.
+    pub(super) fn stream(self) -> Stream {
+        Stream { out: BufWriter::with_capacity(STREAM_BYTES, io::stdout().lock()), failed: None }
+    }
+
     /// One JSON value on a line of its own.
     pub(super) fn json<T: Serialize>(&self, value: &T) {
         match serde_json::to_string(value) {
@@ -75,6 +82,50 @@ impl Output {
             self.talk(&format!("  next: {}", escape(&hint)));
         }
         code
+    }
+}
+
+/// Buffered up to this.
+const STREAM_BYTES: usize = 256 * 1024;
+
+/// Long data on its way to standard output. Unlike a line of talk it may not get lost: whoever
+/// redirects it to a disk that is full must hear of it.
+pub(super) struct Stream {
+    out: BufWriter<StdoutLock<'static>>,
+    failed: Option<io::Error>,
+}
+
+impl Stream {
+    /// Takes bytes; breaks off when nothing more can be written.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> ControlFlow<()> {
+        match self.out.write_all(bytes) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// One JSON value on a line of its own.
+    pub(super) fn json<T: Serialize>(&mut self, value: &T) -> ControlFlow<()> {
+        let mut line = serde_json::to_vec(value).unwrap_or_default();
+        line.push(b'\n');
+        self.put(&line)
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// When something was not written, unless its reader went away.
+    pub(super) fn finish(mut self) -> Result<(), AppError> {
+        let failed = self.failed.take().or_else(|| self.out.flush().err());
+        match failed {
+            Some(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+                Err(AppError::Unwritable { path: "standard output".into(), source })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::base::metadata::FileKind;
 use crate::repository::error::RepositoryError;
 use crate::repository::manifest::ManifestError;
 use crate::source::files::FilesError;
@@ -72,6 +73,39 @@ pub enum EngineError {
         /// The first, escaped.
         first: String,
     },
+    /// Something else than a regular file was to be dumped.
+    #[error("{path} is no regular file but a {}", kind_word(*.kind))]
+    NotAFile {
+        /// Which, escaped.
+        path: String,
+        /// What it is.
+        kind: FileKind,
+    },
+    /// A pattern to search for makes no sense.
+    #[error("`{pattern}` is no pattern: {why}")]
+    NoPattern {
+        /// As given.
+        pattern: String,
+        /// Why not.
+        why: String,
+    },
+    /// Nothing can be mounted there.
+    #[error("{dir} {what}; nothing was mounted")]
+    MountPoint {
+        /// Where.
+        dir: PathBuf,
+        /// `does not exist`, `is not empty`.
+        what: &'static str,
+    },
+    /// The kernel or `fusermount3` refused to mount or unmount.
+    #[error("{dir} cannot be mounted or unmounted")]
+    NotMounted {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -81,6 +115,19 @@ pub enum EngineError {
         /// Which part.
         what: &'static str,
     },
+}
+
+/// A type of entry for people.
+fn kind_word(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Directory => "folder",
+        FileKind::Symlink => "symbolic link",
+        FileKind::Fifo => "named pipe",
+        FileKind::Socket => "socket",
+        FileKind::CharDevice => "character device",
+        FileKind::BlockDevice => "block device",
+    }
 }
 
 impl From<StorageError> for EngineError {
@@ -103,6 +150,8 @@ impl Classified for EngineError {
             Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Stream { .. } | Self::Defect { .. } => {
                 Class::Failed
             }
+            Self::NotAFile { .. } | Self::NoPattern { .. } | Self::MountPoint { .. } => Class::Usage,
+            Self::NotMounted { source, .. } => Class::of_io(source),
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
@@ -121,6 +170,10 @@ impl Classified for EngineError {
             Self::TooFewFiles { .. } => "E0607",
             Self::Unrestorable { .. } => "E0608",
             Self::Stream { .. } => "E0645",
+            Self::NotAFile { .. } => "E0440",
+            Self::NoPattern { .. } => "E0441",
+            Self::MountPoint { .. } => "E0442",
+            Self::NotMounted { .. } => "E0443",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -140,6 +193,18 @@ impl Classified for EngineError {
                 "check the path, and that the file system it lives on is mounted".to_owned()
             }
             Self::NoPath { .. } => "`ls` prints the paths that can be restored".to_owned(),
+            Self::NotAFile { .. } => "`restore --path` brings it back with all that is below it".to_owned(),
+            Self::NoPattern { .. } => {
+                "`*` stands for any part of a name, `**` for any folders, `\\` before a sign takes it as it is"
+                    .to_owned()
+            }
+            Self::MountPoint { dir, what } if what.contains("ended") => {
+                format!("`umount -l {}` clears it away", dir.display())
+            }
+            Self::MountPoint { .. } => "make an empty folder, and name that".to_owned(),
+            Self::NotMounted { .. } => {
+                "mounting needs /dev/fuse and root's rights, or `fusermount3` (Debian package fuse3)".to_owned()
+            }
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
             Self::RestoredDiffers { .. } => {

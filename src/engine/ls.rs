@@ -5,17 +5,16 @@
 
 use std::ops::ControlFlow;
 
+use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
 use super::manifest_source::Nodes;
 use crate::base::display;
-use crate::repository::access::Repository;
-use crate::repository::error::RepositoryError;
-use crate::repository::load;
-use crate::repository::manifest::{Entry, ManifestReader};
+use crate::repository::manifest::{
+    BlobSource, Entry, EntryView, Key, Leaf, LeafRef, ManifestReader, NodeShelf, TreeCursor,
+};
 use crate::repository::reader::BlobReader;
-use crate::repository::snapshots::{self, Snapshot};
-use crate::storage::contract::Read;
+use crate::repository::snapshots::Snapshot;
 
 /// What stands before the paths of a root: nothing when it is the only one.
 pub fn prefix(snapshot: &Snapshot, root: &[u8]) -> Vec<u8> {
@@ -75,51 +74,143 @@ pub fn entries(
     Ok(())
 }
 
-/// Visits the entries of a snapshot in order, those below `wanted` when it is given, with the
-/// reader that knows more of them.
+/// One line of a listing, written by several threads at once: the path as `--path` takes it and
+/// the entry.
+pub type Format<'f> = dyn Fn(&[u8], &EntryView<'_>, &mut Vec<u8>) + Sync + 'f;
+
+/// What is listed.
+pub struct Listing<'a> {
+    /// Where the blobs come from.
+    pub blobs: &'a BlobReader<'a>,
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// Only what has this path, and what is below it.
+    pub wanted: Option<&'a [u8]>,
+}
+
+/// Gives the entries of a snapshot in order to `sink`, many lines at a time, until it breaks off.
+/// Memory: a few leaves and their lines for each thread.
 ///
 /// # Errors
-/// `NoPath` when there is nothing of that name; whatever the repository says.
+/// `NoPath` when there is nothing of the name that is wanted; whatever the repository says.
 pub fn list(
-    repository: &Repository,
-    wanted_snapshot: &str,
-    wanted: Option<&[u8]>,
+    listing: &Listing<'_>,
     cx: &Context,
-    visit: &mut dyn FnMut(&[u8], &Entry, &BlobReader<'_>),
+    format: &Format<'_>,
+    sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    let target =
-        repository.targets().first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
-    let snapshot = snapshots::find(repository, target, wanted_snapshot)?;
-    let loaded = load::load(repository, std::slice::from_ref(target))?;
-    let blobs = BlobReader::new(repository, &loaded.index, vec![target], Read::Quick);
-    let wanted = wanted.map(trimmed).filter(|path| !path.is_empty());
-    let mut found = wanted.is_none();
+    let snapshot = listing.snapshot;
+    let wanted = listing.wanted.map(trimmed).unwrap_or_default();
+    let mut found = wanted.is_empty();
     for root in &snapshot.body.roots {
-        let prefix = prefix(&snapshot, &root.path);
-        let mut reader = ManifestReader::open(&root.node, Nodes(&blobs))?;
-        let wanted = match wanted {
-            None => b"",
-            Some(wanted) => match below(&prefix, wanted) {
-                Some(rest) => rest,
-                None => continue,
-            },
+        let prefix = prefix(snapshot, &root.path);
+        let Some(dir) = below(&prefix, wanted).or_else(|| below(wanted, &prefix).map(|_| &b""[..])) else {
+            continue;
         };
-        for entry in reader.subtree(wanted)? {
-            if cx.cancel.is_cancelled() {
-                return Err(EngineError::Cancelled);
+        let mut cursor = TreeCursor::open(&root.node, Nodes(listing.blobs), NodeShelf::new())?;
+        let lines = Lines { prefix: &prefix, dir, format };
+        if !dir.is_empty() {
+            let Some((leaf, row)) = row_of(&mut cursor, Key::of_path(dir))? else { continue };
+            let mut out = Vec::new();
+            lines.one(&leaf, row, &leaf.row(row).dir(), &mut out);
+            if sink(&out).is_break() {
+                return Ok(());
             }
-            let entry = entry?;
-            found = true;
-            let path = full_path(&prefix, &entry.path());
-            if !path.is_empty() {
-                visit(&path, &entry, &blobs);
-            }
+        }
+        found = true;
+        let mut ended = false;
+        in_order(
+            cx.workers,
+            leaves_below(&mut cursor, dir)?,
+            |leaf: LeafRef| leaf.load(&Nodes(listing.blobs)).map(|leaf| lines.of(&leaf)),
+            |out| {
+                if cx.cancel.is_cancelled() {
+                    return Err(EngineError::Cancelled);
+                }
+                let flow = sink(&out?);
+                ended = flow.is_break();
+                Ok(flow)
+            },
+        )?;
+        if ended {
+            return Ok(());
         }
     }
     if found {
         Ok(())
     } else {
-        let path = display::path(wanted.unwrap_or_default());
-        Err(EngineError::NoPath { path, snapshot: snapshot.id.short() })
+        Err(EngineError::NoPath { path: display::path(wanted), snapshot: snapshot.id.short() })
+    }
+}
+
+/// Whether a directory of a tree is one, or lies below it.
+pub(super) fn is_inside(dir: &[u8], outer: &[u8]) -> bool {
+    outer.is_empty() || dir.strip_prefix(outer).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+}
+
+/// The leaf and the row of one entry; `None` when there is no such entry.
+pub(super) fn row_of<S: BlobSource>(
+    cursor: &mut TreeCursor<S>,
+    key: Key<'_>,
+) -> Result<Option<(Leaf, usize)>, EngineError> {
+    if key.check().is_err() {
+        return Ok(None);
+    }
+    cursor.seek(key)?;
+    let Some(leaf) = cursor.take_leaf()? else { return Ok(None) };
+    let leaf = leaf.load(cursor.source())?;
+    Ok(leaf.find(key).ok().map(|row| (leaf, row)))
+}
+
+/// The leaves with entries of a directory of the tree and of those below it.
+pub(super) fn leaves_below<'c, S: BlobSource>(
+    cursor: &'c mut TreeCursor<S>,
+    dir: &'c [u8],
+) -> Result<impl Iterator<Item = Result<LeafRef, EngineError>> + use<'c, S>, EngineError> {
+    let begin = Key { dir, name: b"" };
+    cursor.seek(begin)?;
+    Ok(std::iter::from_fn(move || {
+        let part = cursor.part()?;
+        if part.key > begin && !is_inside(part.key.dir, dir) {
+            return None;
+        }
+        cursor.take_leaf().map_err(EngineError::from).transpose()
+    }))
+}
+
+/// Writes the lines of one root.
+struct Lines<'a> {
+    prefix: &'a [u8],
+    /// Only entries in this directory of the tree and below it.
+    dir: &'a [u8],
+    format: &'a Format<'a>,
+}
+
+impl Lines<'_> {
+    fn of(&self, leaf: &Leaf) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 * leaf.len());
+        let mut dir = Vec::new();
+        for row in 0..leaf.len() {
+            leaf.enter(row, &mut dir);
+            if is_inside(&dir, self.dir) {
+                self.one(leaf, row, &dir, &mut out);
+            }
+        }
+        out
+    }
+
+    fn one(&self, leaf: &Leaf, row: usize, dir: &[u8], out: &mut Vec<u8>) {
+        let view = leaf.row(row);
+        let mut path = Vec::with_capacity(self.prefix.len() + dir.len() + view.name().len() + 2);
+        for part in [self.prefix, dir, view.name()] {
+            if !path.is_empty() && !part.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(part);
+        }
+        // The only root of a snapshot has no path: it is where it is restored to.
+        if !path.is_empty() {
+            (self.format)(&path, &view, out);
+        }
     }
 }

@@ -1,13 +1,21 @@
 //! The verbs: backup, restore, verify, sync, stats. Each plans first, then executes.
 
+mod ahead;
 pub mod backup;
 pub mod context;
 pub mod cut;
+pub mod diff;
+pub mod dump;
 pub mod error;
+pub mod find;
 pub(crate) mod hurt;
 pub mod ls;
 pub(crate) mod manifest_source;
+pub mod mount;
 pub mod restore;
 pub mod stats;
+mod stretches;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod verify;

@@ -38,7 +38,8 @@ pub struct BlobReader<'r> {
     read: Read,
     directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
     windows: Mutex<VecDeque<Window>>,
-    opener: Mutex<BlobOpener>,
+    /// As many as threads ever opened a blob at a time.
+    openers: Mutex<Vec<BlobOpener>>,
     bytes_read: std::sync::atomic::AtomicU64,
 }
 
@@ -59,7 +60,7 @@ impl<'r> BlobReader<'r> {
             read,
             directories: Mutex::default(),
             windows: Mutex::default(),
-            opener: Mutex::default(),
+            openers: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
         }
     }
@@ -110,12 +111,16 @@ impl<'r> BlobReader<'r> {
         let mut last = None;
         for _ in 0..READS_MAX {
             let bytes = self.sealed(at.pack, sealed.clone())?;
-            let mut opener = self.opener.lock().unwrap_or_else(PoisonError::into_inner);
-            match directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut opener) {
-                Ok(plain) => return Ok(Bytes::copy_from_slice(plain)),
+            let pool = || self.openers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut opener = pool().pop().unwrap_or_default();
+            let opened = directory
+                .open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut opener)
+                .map(Bytes::copy_from_slice);
+            pool().push(opener);
+            match opened {
+                Ok(plain) => return Ok(plain),
                 Err(error) => last = Some(error),
             }
-            drop(opener);
             self.forget_windows(at.pack);
         }
         Err(last.map_or_else(|| self.damage(at.pack, "does not open"), Into::into))

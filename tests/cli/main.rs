@@ -10,6 +10,8 @@ mod s3;
 
 mod demo;
 mod hostile;
+mod look;
+mod mount;
 mod refusals;
 mod round_trip;
 mod run;

@@ -1,11 +1,16 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
+mod look;
 mod place;
 mod policy;
 mod repo;
 mod source;
 mod top;
 
+pub use look::{
+    CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,
+    RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs,
+};
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,

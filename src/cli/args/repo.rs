@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
@@ -32,15 +33,19 @@ pub enum RepoCommand {
     Snapshots(OneRepo),
     /// List what is in a snapshot
     #[command(after_help = examples::REPO_LS)]
-    Ls {
-        /// The repository
-        #[command(flatten)]
-        at: OneRepo,
-        /// A snapshot id (at least 8 digits), or `latest`
-        snapshot: String,
-        /// Only this folder
-        path: Option<PathBuf>,
-    },
+    Ls(RepoLsArgs),
+    /// In which snapshots a file is, and in which versions
+    #[command(after_help = examples::REPO_FIND)]
+    Find(RepoFindArgs),
+    /// What differs between two snapshots
+    #[command(after_help = examples::REPO_DIFF)]
+    Diff(RepoDiffArgs),
+    /// Write one file of a snapshot to standard output
+    #[command(after_help = examples::REPO_DUMP)]
+    Dump(RepoDumpArgs),
+    /// Mount snapshots as a read-only file system, until Ctrl-C
+    #[command(after_help = examples::REPO_MOUNT)]
+    Mount(RepoMountArgs),
     /// Restore a snapshot, or paths of it
     #[command(after_help = examples::REPO_RESTORE)]
     Restore {

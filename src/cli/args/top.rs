@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
     RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
@@ -71,6 +72,21 @@ pub enum Command {
     /// The snapshots of the policies, and which copies of them stand
     #[command(after_help = examples::SNAPSHOTS)]
     Snapshots(SnapshotsArgs),
+    /// List what is in a policy's newest verified snapshot, or in the one you name
+    #[command(after_help = examples::LS)]
+    Ls(LsArgs),
+    /// In which snapshots of a policy a file is, and in which versions
+    #[command(after_help = examples::FIND)]
+    Find(FindArgs),
+    /// What differs between two snapshots
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
+    /// Write one file of a snapshot to standard output
+    #[command(after_help = examples::DUMP)]
+    Dump(DumpArgs),
+    /// Mount a policy's snapshots, or one, as a read-only file system, until Ctrl-C
+    #[command(after_help = examples::MOUNT)]
+    Mount(MountArgs),
     /// Restore a policy's newest verified snapshot, or the one you name
     #[command(after_help = examples::RESTORE)]
     Restore(RestoreArgs),

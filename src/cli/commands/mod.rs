@@ -2,10 +2,15 @@
 
 pub(super) mod daemon;
 pub(super) mod demo;
+pub(super) mod diff;
+pub(super) mod dump;
 pub(super) mod explain;
+pub(super) mod find;
+mod look;
+pub(super) mod ls;
+pub(super) mod mount;
 pub(super) mod policy;
 pub(super) mod proof;
 pub(super) mod repo;
-mod repo_ls;
 mod repo_restore;
 mod repo_rules;

@@ -45,7 +45,8 @@ pub(super) fn occasion(session: &Session, occurrence: Option<&str>) -> Result<Oc
     Ok(Occasion { scheduled_at: Some(at), cause: Cause::Schedule })
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+/// A time on the command line.
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
     Timestamp::parse_rfc3339(text).ok_or_else(|| {
         AppError::Usage {
             what: format!("`{text}` is no time"),

@@ -54,9 +54,11 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         }
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
-        RepoCommand::Ls { at, snapshot, path } => {
-            super::repo_ls::run(session, &at, &snapshot, path.as_deref())
-        }
+        RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
+        RepoCommand::Find(args) => super::find::run_repo(session, &args),
+        RepoCommand::Diff(args) => super::diff::run_repo(session, &args),
+        RepoCommand::Mount(args) => super::mount::run_repo(session, &args),
+        RepoCommand::Dump(args) => super::dump::run_repo(session, &args),
     }
 }
 

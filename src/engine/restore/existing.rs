@@ -112,7 +112,7 @@ impl Comparison<'_> {
         let plain = self.blobs.get(BlobKind::Group, &blob)?;
         let mut begun = Vec::new();
         io::Seek::rewind(file).and_then(|()| io::Read::read_to_end(file, &mut begun)).unwrap_or(0);
-        let whole = group::bytes_of(&plain, offset, len);
+        let whole = group::part(&plain, offset, len);
         Ok(!begun.is_empty() && whole.is_some_and(|whole| whole.starts_with(&begun)))
     }
 }

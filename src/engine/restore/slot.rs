@@ -91,7 +91,7 @@ impl Piece<'_> {
     /// The bytes of a blob that this piece writes, and where to.
     pub(super) fn bytes<'p>(&self, plain: &'p [u8]) -> Option<(u64, &'p [u8])> {
         match self.part {
-            Part::OfGroup { offset, len } => group::bytes_of(plain, offset, len).map(|bytes| (0, bytes)),
+            Part::OfGroup { offset, len } => group::part(plain, offset, len).map(|bytes| (0, bytes)),
             Part::OfChunk { from, len, to } => {
                 let start = usize::try_from(from).ok()?;
                 let end = start.checked_add(usize::try_from(len).ok()?)?;

@@ -39,10 +39,12 @@ pub fn bytes_start(count: usize) -> usize {
     4 + 4 * count
 }
 
-/// The bytes of one file, by what a manifest says of its place.
-pub fn bytes_of(plain: &[u8], offset: u32, len: u32) -> Option<&[u8]> {
+/// The bytes of one file, as a manifest names them: `offset` counts from where the bytes of the
+/// files begin. `None` when the group does not have them.
+pub fn part(plain: &[u8], offset: u32, len: u32) -> Option<&[u8]> {
     let count = u32::from_le_bytes(*plain.first_chunk::<4>()?);
-    let start = bytes_start(usize::try_from(count).ok()?).checked_add(usize::try_from(offset).ok()?)?;
+    let bytes = bytes_start(usize::try_from(count).ok().filter(|count| *count <= FILES_MAX)?);
+    let start = bytes.checked_add(usize::try_from(offset).ok()?)?;
     plain.get(start..start.checked_add(usize::try_from(len).ok()?)?)
 }
 

@@ -1,7 +1,7 @@
 //! Attribute blobs: what few entries have, or many share. Extended attributes, or extents.
 
 use super::error::ManifestError;
-use super::store::NodeKind;
+use super::store::{BlobSource, NodeKind, get};
 use super::wire::{Fault, Input, ensure, malformed, put_bytes, put_varint};
 use crate::base::id::BlobId;
 use crate::base::limits::NAME_BYTES_MAX;
@@ -63,6 +63,22 @@ pub(super) fn encode_extents(extents: &[Extent]) -> Result<Vec<u8>, &'static str
         end = next;
     }
     Ok(out)
+}
+
+/// The extended attributes in a blob that an entry names.
+///
+/// # Errors
+/// As for [`super::ManifestReader::open`].
+pub fn xattrs_of<S: BlobSource>(source: &S, id: &BlobId) -> Result<Vec<Xattr>, ManifestError> {
+    decode_xattrs(id, &get(source, NodeKind::Attr, id)?)
+}
+
+/// The extents in a blob that an entry names.
+///
+/// # Errors
+/// As for [`super::ManifestReader::open`].
+pub fn extents_of<S: BlobSource>(source: &S, id: &BlobId) -> Result<Vec<Extent>, ManifestError> {
+    decode_extents(id, &get(source, NodeKind::Attr, id)?)
 }
 
 /// Reads a blob of attributes.

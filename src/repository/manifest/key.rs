@@ -80,7 +80,7 @@ impl fmt::Debug for Key<'_> {
 
 /// Compares directories by components. `/` is no byte of a name, so taking it for the least
 /// byte gives exactly that.
-fn cmp_dirs(a: &[u8], b: &[u8]) -> Ordering {
+pub(super) fn cmp_dirs(a: &[u8], b: &[u8]) -> Ordering {
     if a == b {
         return Ordering::Equal;
     }

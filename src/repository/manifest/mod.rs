@@ -15,7 +15,9 @@
 
 mod attr;
 mod builder;
+mod chunk_map;
 mod chunks;
+mod cursor;
 mod entry;
 mod error;
 mod key;
@@ -26,8 +28,11 @@ mod store;
 mod visit;
 mod wire;
 
+pub use attr::{extents_of, xattrs_of};
 pub use builder::{ManifestBuilder, Root};
+pub use chunk_map::{ChunkMap, Found};
 pub use chunks::{ChunkIter, ChunkListBuilder};
+pub use cursor::{LeafRef, NodeShelf, Part, TreeCursor};
 pub use entry::{ChunkRef, Content, Entry, State};
 pub use error::{ManifestError, StoreError};
 pub use key::{Key, PathFault};

@@ -38,16 +38,23 @@ pub struct ManifestReader<S> {
 }
 
 #[derive(Debug)]
-struct NodeAt {
-    node: Arc<Node>,
-    row: usize,
+pub(super) struct NodeAt {
+    pub(super) node: Arc<Node>,
+    pub(super) row: usize,
     /// Directory of the row's first key.
-    dir: Vec<u8>,
+    pub(super) dir: Vec<u8>,
 }
 
 impl NodeAt {
+    /// At the first row.
+    pub(super) fn first(node: Arc<Node>) -> Self {
+        let mut dir = Vec::new();
+        node.enter(0, &mut dir);
+        Self { node, row: 0, dir }
+    }
+
     /// Goes forward to the child that may hold `key`; says whether it moved.
-    fn skip_to(&mut self, key: Key<'_>) -> bool {
+    pub(super) fn skip_to(&mut self, key: Key<'_>) -> bool {
         let (row, dir) = self.node.find(key, self.row, &self.dir);
         let moved = row != self.row;
         (self.row, self.dir) = (row, dir);
@@ -348,7 +355,7 @@ impl<S: BlobSource> ManifestReader<S> {
 }
 
 /// Refuses a child that is not what its parent says.
-fn agrees(place: bool, entries: bool) -> Result<(), Fault> {
+pub(super) fn agrees(place: bool, entries: bool) -> Result<(), Fault> {
     ensure(place, "it begins elsewhere than its parent says")?;
     ensure(entries, "it has another number of entries than its parent says")
 }

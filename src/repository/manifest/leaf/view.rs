@@ -1,8 +1,10 @@
 //! A decoded leaf, and entries borrowed from it: what a merge-join compares without an
 //! allocation for each entry.
 
+use std::cmp::Ordering;
+
 use super::super::entry::{ChunkRef, Content, State};
-use super::super::key::Key;
+use super::super::key::{Key, cmp_dirs};
 use super::super::wire::{undelta, unzigzag};
 use super::columns::Ints;
 use super::decode::End;
@@ -185,6 +187,52 @@ impl Leaf {
         EntryView { leaf: self, row }
     }
 
+    /// About how much memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        // Twenty columns of numbers, a content and a hash for each entry at most.
+        256 * self.len()
+            + self.names.len()
+            + self.targets.len()
+            + self.dir_bytes.len()
+            + 32 * self.dirs.len()
+            + 36 * (self.chunks.len() + self.groups.len())
+            + 32 * (self.chunk_ids.len()
+                + self.group_ids.len()
+                + self.xattrs.ids.len()
+                + self.extents.ids.len())
+    }
+
+    /// The row of the entry with this key; else the row before which it would stand.
+    ///
+    /// # Errors
+    /// Where it would stand: at most [`Self::len`].
+    pub fn find(&self, key: Key<'_>) -> Result<usize, usize> {
+        let mut path = Vec::new();
+        let mut row = 0;
+        while let Some(dir) = self.dir.get(row) {
+            // Entering one row of each directory passes over the others, which change nothing.
+            self.enter(row, &mut path);
+            let end = row + self.dir[row..].partition_point(|other| other == dir);
+            match cmp_dirs(&path, key.dir) {
+                Ordering::Less => row = end,
+                Ordering::Greater => break,
+                Ordering::Equal => {
+                    let (mut low, mut high) = (row, end);
+                    while low < high {
+                        let middle = low.midpoint(high);
+                        match self.row(middle).name().cmp(key.name) {
+                            Ordering::Less => low = middle + 1,
+                            Ordering::Equal => return Ok(middle),
+                            Ordering::Greater => high = middle,
+                        }
+                    }
+                    return Err(low);
+                }
+            }
+        }
+        Err(row)
+    }
+
     /// Whether the leaf ends by the rule of cuts, not because the tree ended there.
     pub(in super::super) fn is_cut(&self) -> bool {
         self.end == End::Cut
@@ -199,7 +247,7 @@ impl Leaf {
 
     /// Makes the path of the directory of the row before into that of this row's; of row 0 into
     /// whatever buffer. Costs what changes.
-    pub(in super::super) fn enter(&self, row: usize, path: &mut Vec<u8>) {
+    pub fn enter(&self, row: usize, path: &mut Vec<u8>) {
         let before = if row == 0 {
             path.clear();
             0

@@ -8,6 +8,7 @@ use super::super::*;
 use super::sample::{Memory, entry, files, id, write};
 use super::strategy::trees;
 use crate::base::error::{Class, Classified};
+use crate::base::id::BlobId;
 use crate::base::metadata::{FileKind, FileTime};
 
 proptest! {
@@ -32,6 +33,8 @@ proptest! {
                     prop_assert!(good.is_sorted_by(|a, b| a.key() < b.key()));
                     prop_assert!(good.iter().all(|entry| entry.key().check().is_ok()));
                 }
+                let good = walked(&root.id, &memory).0;
+                prop_assert!(good.is_sorted_by(|a, b| Key::of_path(a) < Key::of_path(b)));
                 let _seen = visit_blobs(&root.id, &memory, &mut |_| Visit::Enter);
             }
             memory.blobs.borrow_mut().insert(key, plain);
@@ -61,6 +64,25 @@ proptest! {
             prop_assert_eq!(format!("{leaf:?}"), format!("{again:?}"));
         }
     }
+}
+
+/// The paths that a cursor's leaves have, until the first error.
+fn walked(root: &BlobId, memory: &Memory) -> (Vec<Vec<u8>>, Option<ManifestError>) {
+    let mut paths = Vec::new();
+    let mut walk = || {
+        let mut cursor = TreeCursor::open(root, memory, NodeShelf::new())?;
+        while let Some(leaf) = cursor.take_leaf()? {
+            let leaf = leaf.load(&memory)?;
+            let mut dir = Vec::new();
+            for row in 0..leaf.len() {
+                leaf.enter(row, &mut dir);
+                paths.push(Key { dir: &dir, name: leaf.row(row).name() }.path());
+            }
+        }
+        Ok(())
+    };
+    let error = walk().err();
+    (paths, error)
 }
 
 /// A leaf as a hostile writer makes it: nothing is checked.
@@ -205,7 +227,11 @@ fn a_node_that_lies_about_its_children_is_refused() {
         }
         let plain = writer.finish().expect("it has rows").plain;
         let id = (&memory).put(NodeKind::Node, &plain).expect("memory takes all");
-        ManifestReader::open(&id, &memory).and_then(|reader| reader.collect::<Result<Vec<_>, _>>())
+        let read =
+            ManifestReader::open(&id, &memory).and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+        let error = walked(&id, &memory).1;
+        assert_eq!(error.map(|error| error.class()), read.as_ref().err().map(Classified::class));
+        read
     };
     assert!(rewritten(&|_, _, _| {}).expect("nothing was changed") == entries);
     let lies: [&Lie<'_>; 4] = [
@@ -217,4 +243,32 @@ fn a_node_that_lies_about_its_children_is_refused() {
     for lie in lies {
         assert_eq!(rewritten(lie).expect_err("it lies").class(), Class::Damage);
     }
+}
+
+#[test]
+fn a_leaf_that_reaches_into_its_neighbour_is_refused() {
+    let memory = Memory::default();
+    let leaf = |paths: &[&str]| {
+        let made: Vec<Entry> = paths.iter().map(|path| entry(path, FileKind::Directory)).collect();
+        let id = (&memory).put(NodeKind::Leaf, &evil_leaf(&made)).expect("memory takes all");
+        (made[0].key().name.to_vec(), id, made.len() as u64)
+    };
+    let tree = |leaves: &[(Vec<u8>, BlobId, u64)]| {
+        let mut writer = node::NodeWriter::new(1);
+        for (name, id, entries) in leaves {
+            let max_mtime = FileTime { seconds: 0, nanos: 0 };
+            writer.push(
+                Key { dir: b"", name },
+                &node::Child { id: *id, entries: *entries, bytes: 0, max_mtime },
+            );
+        }
+        let plain = writer.finish().expect("it has rows").plain;
+        let root = (&memory).put(NodeKind::Node, &plain).expect("memory takes all");
+        let read =
+            ManifestReader::open(&root, &memory).and_then(|reader| reader.collect::<Result<Vec<_>, _>>());
+        (read.is_ok(), walked(&root, &memory).1.is_none())
+    };
+    assert_eq!(tree(&[leaf(&["", "a", "c"]), leaf(&["m", "q"])]), (true, true));
+    assert_eq!(tree(&[leaf(&["", "a", "z"]), leaf(&["m", "q"])]), (false, false));
+    assert_eq!(tree(&[leaf(&["", "a", "m"]), leaf(&["m", "q"])]), (false, false));
 }

@@ -1,0 +1,57 @@
+//! `lifeboat mount`, `lifeboat repo mount`: snapshots as a read-only file system.
+
+use super::look::{of_policy, talking};
+use super::repo::plumbing;
+use crate::app::error::AppError;
+use crate::app::look::{all, reading};
+use crate::app::secrets::read_password;
+use crate::base::error::Failure;
+use crate::cli::args::{MountArgs, MountPointArgs, RepoMountArgs};
+use crate::cli::run::Session;
+use crate::engine::mount::{self, MountRequest, Shape};
+use crate::repository::access::Repository;
+use crate::repository::snapshots::{self, Snapshot};
+
+/// Mounts a policy's snapshots, or one.
+pub(in crate::cli) fn run(session: &Session, args: &MountArgs) -> Result<u8, Failure> {
+    let session = &talking(session);
+    let opened = of_policy(session, &args.what, &args.copy)?;
+    let is_policy = opened.policy.as_deref() == Some(args.what.as_str());
+    let (found, shape) = if is_policy && args.copy.at.is_none() {
+        (all(&opened.repository, opened.policy.as_deref())?, Shape::Folders)
+    } else {
+        (vec![opened.snapshot], Shape::One)
+    };
+    serve(session, &opened.repository, &found, shape, &args.point)
+}
+
+/// Mounts the snapshots of a bare repository, or one.
+pub(super) fn run_repo(session: &Session, args: &RepoMountArgs) -> Result<u8, Failure> {
+    let session = &talking(session);
+    let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
+    let repository = plumbing(session, &args.at.access).open(&args.at.repo, &password)?;
+    let (found, shape) = match &args.snapshot {
+        Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], Shape::One),
+        None => (all(&repository, None)?, Shape::Folders),
+    };
+    serve(session, &repository, &found, shape, &args.point)
+}
+
+fn serve(
+    session: &Session,
+    repository: &Repository,
+    found: &[Snapshot],
+    shape: Shape,
+    point: &MountPointArgs,
+) -> Result<u8, Failure> {
+    if found.is_empty() {
+        return Err(AppError::Nothing {
+            what: "there is no snapshot to mount".to_owned(),
+            hint: "`lifeboat run POLICY` or `lifeboat repo backup` makes one".to_owned(),
+        }
+        .into());
+    }
+    let request = MountRequest { dir: point.dir.clone(), shape, allow_other: point.allow_other };
+    reading(repository, |blobs| Ok(mount::mount(blobs, found, &request, &session.cx)?))?;
+    Ok(0)
+}
