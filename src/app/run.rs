@@ -157,6 +157,7 @@ fn carry_out(
         excludes: policy.source.exclude.clone(),
         one_file_system: policy.source.one_file_system,
         rule: SourceRule { files_min: policy.source.min_files },
+        effort: policy.effort,
         checkpoint: CheckpointRule::default(),
         run_id: Some(run.as_str().to_owned()),
         occurrence: occasion.scheduled_at.map(Timestamp::rfc3339),

@@ -6,6 +6,7 @@ pub mod cancel;
 pub mod clock;
 pub mod display;
 pub mod durable;
+pub mod effort;
 pub mod entropy;
 pub mod error;
 pub mod id;

@@ -77,7 +77,8 @@ Example: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --password-
 
 Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 130 cancelled.";
 pub(super) const REPO_BACKUP: &str = "\
-Example: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
+Examples: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
+          lifeboat repo backup --repo s3://bucket/www --password-file passphrase --compression 12 /srv/www
 
 Exit codes: 0 every place has the snapshot; 1 failed, without a snapshot; 2 usage; 3 a place lacks it or items are unread;
 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
+use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 
@@ -110,6 +111,10 @@ pub struct RepoBackupArgs {
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,
+    /// How hard to compress: auto (level 1 while the processors set the pace, up to 9 while the targets do), none, fast
+    /// (level 1), or a zstd level, -7 to 19 without 0
+    #[arg(long, value_name = "HOW", default_value = "auto", allow_hyphen_values = true)]
+    pub compression: Effort,
     /// What to back up
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,

@@ -125,6 +125,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         excludes: args.excludes,
         one_file_system: args.one_file_system,
         rule: SourceRule::default(),
+        effort: args.compression,
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
         occurrence: None,

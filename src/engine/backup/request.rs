@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::effort::Effort;
 use crate::repository::format::snapshot::SnapshotKind;
 
 /// Which snapshot to compare with.
@@ -58,6 +59,8 @@ pub struct BackupRequest {
     pub one_file_system: bool,
     /// What the source must look like.
     pub rule: SourceRule,
+    /// How hard to compress.
+    pub effort: Effort,
     /// When checkpoints are made.
     pub checkpoint: CheckpointRule,
     /// The run's id, when there is a catalogue.

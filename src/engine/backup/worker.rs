@@ -3,6 +3,7 @@
 //! A worker runs a job to its end: read, hash, look up, compress, seal. It waits only for pack
 //! buffers, never for another worker, so the pipeline cannot lock up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::content::{FileContent, FileResult, Known, list_hash};
@@ -17,6 +18,7 @@ use crate::repository::format::group;
 use crate::repository::format::keys::{BlobKind, IdKeys};
 use crate::repository::manifest::ChunkRef;
 use crate::repository::pack_pool::{PackPool, Scratch};
+use crate::repository::strength::Strength;
 use crate::source::files::{Found, Owners};
 
 /// A group is closed at a file's end from here on, where the file's hash says so.
@@ -93,10 +95,10 @@ struct OpenGroup {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shop: &'a Shop<'a>, level: i32) -> Self {
+    pub(super) fn new(shop: &'a Shop<'a>, strength: Arc<Strength>) -> Self {
         Self {
             shop,
-            scratch: Scratch::new(level),
+            scratch: Scratch::with(strength),
             file: Vec::new(),
             group: OpenGroup::default(),
             plain: Vec::new(),

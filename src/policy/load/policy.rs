@@ -38,6 +38,7 @@ pub(super) fn read(
     // One hour between runs and the minutes until a run is confirmed: one hour can't be promised.
     let rpo = root.or("rpo", "2h", values::duration);
     let rto = root.optional("rto", values::duration);
+    let effort = root.or("compression", "auto", values::effort);
     let source = source(&root);
     let schedule = schedule(root.section("schedule"), site.timezone);
     let targets = targets(&root);
@@ -53,6 +54,7 @@ pub(super) fn read(
         owner: owner.map(|f| f.value),
         tier: tier?.value,
         objective: Objective { rpo: rpo.value, rto: rto.map(|f| f.value) },
+        effort: effort?.value,
         source: source?,
         schedule: schedule?,
         targets,

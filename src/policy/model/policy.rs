@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::{PolicyId, Setting, TargetName, Version};
+use crate::base::effort::Effort;
 use crate::policy::due::Line;
 use crate::policy::schedule::Schedule;
 
@@ -27,6 +28,8 @@ pub struct Policy {
     pub tier: Tier,
     /// What was promised about loss and return.
     pub objective: Objective,
+    /// How hard its contents are compressed.
+    pub effort: Effort,
     /// What is backed up.
     pub source: Source,
     /// When.

@@ -188,6 +188,7 @@ impl Stage {
             excludes: Vec::new(),
             one_file_system: false,
             rule,
+            effort: crate::base::effort::Effort::Auto,
             checkpoint: CheckpointRule::default(),
             run_id: None,
             occurrence: None,
