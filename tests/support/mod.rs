@@ -1,4 +1,5 @@
 //! What the integration tests share.
 
 pub(crate) mod fault_proxy;
+pub(crate) mod relay;
 pub(crate) mod s3;
