@@ -13,6 +13,7 @@ pub mod id;
 pub mod lifeline;
 pub mod limits;
 pub mod metadata;
+pub mod priority;
 pub mod progress;
 pub mod secret;
 pub mod size;

@@ -244,7 +244,7 @@ mod tests {
         let mut moved: Vec<(Duration, usize)> = Vec::new();
         for turn in 0..4000usize {
             let booked = throttle.book(Direction::Up, 16 << 20);
-            assert!(booked.bytes <= STEP_BYTES_MAX && booked.bytes <= 125_000);
+            assert!(booked.bytes <= 125_000, "an eighth of a second");
             moved.push((clock.monotonic() + booked.wait, booked.bytes));
             if turn % 8 == 7 {
                 clock.advance(moved[turn - 7].0.saturating_sub(clock.monotonic()));

@@ -62,7 +62,12 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
 /// The plumbing of a command line.
 pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
     let cache = Some(session.state_folder().join("cache"));
-    Plumbing { cx: session.cx.clone(), places: place_options(access), cache }
+    Plumbing {
+        cx: session.cx.clone(),
+        places: place_options(access),
+        traffic: session.traffic.clone(),
+        cache,
+    }
 }
 
 /// The options of S3 places.
