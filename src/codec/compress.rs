@@ -123,7 +123,7 @@ impl Compressor {
 /// Whether samples of the bytes use all byte values alike, all samples together and each of them:
 /// one stretch of text among seven of noise is still worth a try. The first sample counts only
 /// together with the others, because images and archives begin with a readable header.
-fn looks_random(plain: &[u8]) -> bool {
+pub fn looks_random(plain: &[u8]) -> bool {
     // Below, the samples would overlap, and an estimate from so few bytes says too little.
     if plain.len() < SAMPLES * SAMPLE_BYTES {
         return false;

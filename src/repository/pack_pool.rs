@@ -24,7 +24,7 @@ use crate::base::cancel::Cancel;
 use crate::base::effort::LEVEL_DEFAULT;
 use crate::base::entropy;
 use crate::base::id::BlobId;
-use crate::codec::compress::Compressor;
+use crate::codec::compress::{Compression, Compressor};
 use crate::codec::sign::Signer;
 
 /// Where a blob of this session is: in a pack that was there, or in one of our own.
@@ -41,6 +41,7 @@ pub(crate) struct Scratch {
     compressor: Compressor,
     stored: Vec<u8>,
     strength: Arc<Strength>,
+    raw_bytes: u64,
 }
 
 impl Scratch {
@@ -51,7 +52,12 @@ impl Scratch {
 
     /// For one thread, as hard as all that share the strength.
     pub(crate) fn with(strength: Arc<Strength>) -> Self {
-        Self { compressor: Compressor::new(LEVEL_DEFAULT), stored: Vec::new(), strength }
+        Self { compressor: Compressor::new(LEVEL_DEFAULT), stored: Vec::new(), strength, raw_bytes: 0 }
+    }
+
+    /// Plain bytes of blobs that were stored as they are, since the last call.
+    pub(crate) fn take_raw_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.raw_bytes)
     }
 }
 
@@ -194,6 +200,9 @@ impl<'s> PackPool<'s> {
             compression,
             level: scratch.compressor.level_of(compression),
         };
+        if compression == Compression::Raw {
+            scratch.raw_bytes += u64::from(row.plain_bytes);
+        }
         let slot = match kind.class() {
             PackClass::Meta => &self.meta,
             PackClass::Data => {

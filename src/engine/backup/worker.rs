@@ -108,9 +108,14 @@ impl<'a> Worker<'a> {
     /// Does one job.
     pub(super) fn work(&mut self, job: Job) -> Result<(), EngineError> {
         match job {
-            Job::Files(run) => self.files(run),
-            Job::Chunk(chunk) => self.chunk(chunk),
+            Job::Files(run) => self.files(run)?,
+            Job::Chunk(chunk) => self.chunk(chunk)?,
         }
+        let raw = self.scratch.take_raw_bytes();
+        if raw > 0 {
+            self.shop.progress.quick(raw);
+        }
+        Ok(())
     }
 
     fn chunk(&mut self, job: ChunkJob) -> Result<(), EngineError> {
