@@ -15,9 +15,9 @@ use crate::base::size::{format_bytes, format_duration};
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const JSON_EVERY: Duration = Duration::from_millis(500);
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// What an item costs besides its content, in bytes that are compressed: about 25 µs for a small
-/// file against 3.2 s a GB (`benches/progress`, CPU time of each part of a mixed tree by itself).
-const ITEM_BYTES: u128 = 8 * 1024;
+/// What an item costs besides its content, in bytes that are compressed: 17 µs for a small file
+/// against 3.2 s a GB (CPU time of each part of a mixed tree of `benches/generate` by itself).
+const ITEM_BYTES: u128 = 5 * 1024;
 /// The same for a restore, which makes each file.
 const ITEM_BYTES_RESTORE: u128 = 48 * 1024;
 /// What a byte costs that can't be compressed, in percent of one that is: 1.3 s a GB.
