@@ -16,7 +16,7 @@ Exit codes: 0 done; 2 the configuration has problems; 130 cancelled.";
 pub(super) const RUN: &str = "\
 Example: lifeboat run web
          lifeboat run web --full
-         lifeboat run web --upload-limit '5MB/s mon-fri 08:00-18:00' --upload-limit 50MB/s --nice 10 --ionice idle
+         lifeboat run web --upload-limit 5MB/s --nice 10 --ionice idle
 
 Exit codes: 0 every target has the snapshot; 1 failed; 2 configuration; 3 a target lacks it or items are unread;
 12 wrong key; 13 damage found; 14 another run of the policy goes on; 130 cancelled.";
