@@ -206,3 +206,59 @@ fn a_target_that_never_answers_is_a_failed_run_after_three_attempts() {
 fn a_target_that_is_set_up_wrongly_is_not_waited_for() {
     assert_eq!(attempt_at_nobody(0o644, 0), (RunState::Failed, 1));
 }
+
+/// Niceness, and the words of `ionice`, of each thread of a process.
+fn priorities(pid: u32) -> Vec<(i64, String)> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+            // The 19th field; the name before may hold blanks.
+            let nice = stat.rsplit_once(')')?.1.split_whitespace().nth(16)?.parse().ok()?;
+            let name = thread.file_name();
+            let told = Command::new("ionice").arg("-p").arg(&name).output().ok()?;
+            Some((nice, String::from_utf8_lossy(&told.stdout).trim().to_owned()))
+        })
+        .collect()
+}
+
+#[test]
+fn a_child_of_the_daemon_steps_back_as_its_policy_says_and_stops_when_told() {
+    let site = Site::new(true);
+    let path = |name: &str| site.dir.path().join(name);
+    let noise: Vec<u8> = (0..60_000u32).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
+    fs::write(path("source/noise"), noise).unwrap();
+    let file = path("config/policies/letters.toml");
+    let policy = fs::read_to_string(&file).unwrap();
+    // 2 MB at 10 KB/s go on for three minutes.
+    let limits = "upload_limit = \"10KB/s\"\n[limits]\nnice = 7\nionice = \"idle\"\nworkers = 3\n";
+    fs::write(&file, format!("{policy}{limits}")).unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_lifeboat"))
+        .args(["daemon", "--tick-seconds", "1", "--quiet", "--config"])
+        .arg(path("config"))
+        .arg("--state-dir")
+        .arg(path("state"))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let clock = SystemClock::new();
+    let children = format!("/proc/{0}/task/{0}/children", daemon.id());
+    let seen = loop {
+        let child = fs::read_to_string(&children).unwrap_or_default();
+        let child = child.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        // The packs are there and wait: main, lifeline, catalogue, upload ...
+        let is_waiting = path("copy").join("repo.fmt").exists();
+        let seen = child.map(priorities).unwrap_or_default();
+        if is_waiting && seen.len() >= 4 || clock.monotonic() > Duration::from_secs(60) {
+            break seen;
+        }
+        clock.sleep(Duration::from_millis(100));
+    };
+    assert!(seen.len() >= 4, "{seen:?}");
+    assert!(seen.iter().all(|(nice, io)| (*nice, io.as_str()) == (7, "idle")), "{seen:?}");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&daemon), rustix::process::Signal::TERM)
+        .unwrap();
+    daemon.wait().unwrap();
+    assert!(clock.monotonic() < Duration::from_secs(90), "a limit held a process that was told to stop");
+}

@@ -7,7 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono_tz::Tz;
+use lifeboat::base::clock::Timestamp;
 use lifeboat::base::error::{Class, Classified};
+use lifeboat::base::priority::IoPriority;
+use lifeboat::policy::limit::Limit;
 use lifeboat::policy::load::{Machine, Observed, find, load};
 use lifeboat::policy::model::{
     AfterRun, CheckKind, Configuration, CopyChoice, CopyClass, Files, Leftover, Origin, Place,
@@ -219,12 +222,7 @@ fn every_key_of_later_versions_is_refused_by_name() {
         assert!(found.len() == 1 && found[0].contains("E0205"), "{text}: {found:?}");
         assert!(found[0].contains("not yet supported"), "{found:?}");
     }
-    for key in [
-        "immutable = { days = 3 }",
-        "upload_limit = \"5MB/s\"",
-        "offline = true",
-        "accept_every = \"weekly\"",
-    ] {
+    for key in ["immutable = { days = 3 }", "offline = true", "accept_every = \"weekly\""] {
         let found = errors_of(&format!("{MINIMAL}{key}\n"));
         assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
     }
@@ -249,6 +247,52 @@ fn every_key_of_later_versions_is_refused_by_name() {
         let found = errors(&[("policies/web.toml", MINIMAL), ("lifeboat.toml", text)]);
         assert!(found.len() == 1 && found[0].contains("not yet supported"), "{text}: {found:?}");
     }
+}
+
+#[test]
+fn limits_are_read_with_their_zone_and_a_policy_s_come_before_the_site_s() {
+    let policy = format!(
+        "{MINIMAL}upload_limit = [\"5MB/s mon-fri 08:00-18:00\", \"50MB/s\"]\ndownload_limit = \"20 MB/s\"\n\
+         [limits]\nnice = 10\nionice = \"best-effort 7\"\n"
+    );
+    let site = "[limits]\nworkers = 3\nnice = 5\n";
+    let configuration = read(&[("policies/web.toml", &policy), ("lifeboat.toml", site)]).unwrap();
+    let policy = &configuration.policies[0];
+    let limits = policy.limits.or(configuration.site.limits);
+    assert_eq!((limits.workers, limits.nice), (Some(3), Some(10)));
+    assert_eq!(limits.io, Some(IoPriority::BestEffort(7)));
+    let target = &policy.targets[0];
+    let at = |time: &str| {
+        let moment = Timestamp::parse_rfc3339(time).unwrap();
+        let rate = |limit: &Option<Limit>| limit.as_ref().and_then(|limit| limit.at(moment));
+        (rate(&target.upload_limit), rate(&target.download_limit))
+    };
+    // The site's zone is Berlin: an hour ahead of UTC in November. The 24th is a Tuesday.
+    assert_eq!(at("2026-11-24T06:59:00Z"), (Some(50_000_000), Some(20_000_000)));
+    assert_eq!(at("2026-11-24T07:00:00Z"), (Some(5_000_000), Some(20_000_000)));
+    let wrong = [
+        ("upload_limit = \"fast\"", "no limit"),
+        ("upload_limit = 5", "integer"),
+        ("download_limit = []", "empty"),
+        ("download_limit = [\"5MB/s\", 7]", "integer"),
+    ];
+    for (text, word) in wrong {
+        let found = errors_of(&format!("{MINIMAL}{text}\n"));
+        assert!(found.len() == 1 && found[0].contains(word), "{text}: {found:?}");
+    }
+    for (text, word) in [
+        ("nice = 20", "out of range"),
+        ("nice = -5", "negative"),
+        ("workers = 0", "out of range"),
+        ("ionice = \"realtime\"", "no priority"),
+        ("cpu = 3", "unknown key"),
+    ] {
+        let found =
+            errors(&[("policies/web.toml", MINIMAL), ("lifeboat.toml", &format!("[limits]\n{text}\n"))]);
+        assert!(found.len() == 1 && found[0].contains(word), "{text}: {found:?}");
+    }
+    let levels = errors_of(&MINIMAL.replacen("source", "compression = 0\nsource", 1));
+    assert!(levels.len() == 1 && levels[0].contains("no way to compress"), "{levels:?}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lifeboat::base::cancel::Cancel;
 use lifeboat::base::clock::{Clock, SystemClock};
 use lifeboat::base::error::{Class, Classified};
 use lifeboat::storage::capabilities::probe;
@@ -20,7 +21,9 @@ use lifeboat::storage::metered::Meter;
 use lifeboat::storage::place::{Access, Opening, Place, PlaceOptions};
 use lifeboat::storage::retry::RetryPolicy;
 use lifeboat::storage::s3::{Create, S3Options, S3Storage, Timeouts};
+use lifeboat::storage::throttle::{Rate, Throttle};
 use support::fault_proxy::{BREAKS, Break, FaultProxy};
+use support::relay::Relay;
 
 fn name(text: &str) -> ObjectName {
     text.parse().expect("a name")
@@ -287,4 +290,102 @@ fn a_place_written_as_url_opens_what_it_says() {
     assert!(matches!(place.open(&layers()), Err(StorageError::NoPlace { what: "folder", .. })));
     place.open(&Opening { access: Access::Create, ..layers() }).expect("made");
     place.open(&layers()).expect("opened");
+}
+
+fn always(rate: u64) -> Option<Rate> {
+    Some(Arc::new(move |_| Some(rate)))
+}
+
+#[test]
+fn s3_under_a_limit_keeps_the_contract() {
+    let clock = Arc::new(SystemClock::new());
+    // High enough not to be felt, low enough for steps of the smallest size.
+    let throttle = Throttle::new(always(400_000_000), always(400_000_000), clock, Cancel::new());
+    conformance::run_except(&[Except::MixedFolders], || {
+        Arc::new(open(support::s3::https_options()).throttled(throttle.clone()))
+    });
+}
+
+#[test]
+fn s3_under_a_limit_flows_at_its_rate_whatever_is_in_flight() {
+    const RATE: u64 = 4_000_000;
+    const OBJECT: usize = 4_000_000;
+    let clock = Arc::new(SystemClock::new());
+    let relay = Relay::start(&support::s3::endpoint(), &clock);
+    let throttle = Throttle::new(always(RATE), always(RATE), clock.clone(), Cancel::new());
+    let meter = Arc::new(Meter::default());
+    let options = S3Options { endpoint: Some(relay.endpoint()), ..support::s3::options() };
+    let driver = Arc::new(open(options).throttled(throttle));
+    let storage = Opening { meter: Some(meter.clone()), ..layers() }.layer(driver);
+    let names = [name("p/one"), name("p/two")];
+    let bodies = [1u8, 2].map(|byte| Bytes::from(vec![byte; OBJECT]));
+
+    let began = clock.monotonic();
+    std::thread::scope(|scope| {
+        for (name, body) in names.iter().zip(&bodies) {
+            let storage = &storage;
+            scope.spawn(move || storage.put_new(name, body.clone()).expect("put"));
+        }
+    });
+    check_flow(&relay.take_up(), began, 2 * OBJECT);
+
+    let began = clock.monotonic();
+    relay.take_down();
+    std::thread::scope(|scope| {
+        for (name, body) in names.iter().zip(&bodies) {
+            let storage = &storage;
+            scope.spawn(move || {
+                assert!(storage.get(name, Span::Whole, Read::Quick).expect("get") == body);
+            });
+        }
+    });
+    let took = (clock.monotonic() - began).as_secs_f64();
+    assert!((1.7..20.0).contains(&took), "two downloads of 4 MB took {took} s at 4 MB/s");
+    let usage = meter.usage();
+    assert_eq!((usage.puts, usage.gets, usage.failures), (2, 2, 0), "nothing was sent twice");
+
+    /// Never more than the rate allows, and not all of it at the end.
+    fn check_flow(seen: &[(Duration, usize)], began: Duration, expected: usize) {
+        let rate = f64::from(u32::try_from(RATE).expect("small"));
+        let (mut bytes, mut by_half) = (0usize, 0usize);
+        for (at, more) in seen {
+            bytes += more;
+            let seconds = (*at - began).as_secs_f64();
+            // What an idle line saved up, a step for each upload, headers and checksums.
+            let allowed = rate * (seconds + 0.25) + 2.0 * 256.0 * 1024.0 + 65_536.0;
+            let so_far = f64::from(u32::try_from(bytes).expect("small"));
+            assert!(so_far <= allowed, "{so_far} bytes after {seconds} s");
+            if seconds <= 1.2 {
+                by_half = bytes;
+            }
+        }
+        assert!(bytes >= expected, "{bytes}");
+        assert!(by_half >= expected / 8, "only {by_half} bytes in the first half");
+        let took = (seen[seen.len() - 1].0 - began).as_secs_f64();
+        println!("{bytes} bytes in {} pieces over {took:.2} s, {by_half} of them in 1.2 s", seen.len());
+        assert!(took >= 1.6, "{took}");
+    }
+}
+
+#[test]
+fn s3_under_a_limit_stops_waiting_when_asked_to() {
+    let clock = Arc::new(SystemClock::new());
+    let cancel = Cancel::new();
+    // 8 MB at 10 KB/s are 13 minutes each way.
+    let throttle = Throttle::new(always(10_000), always(10_000), clock.clone(), cancel.clone());
+    let options = support::s3::options();
+    let object = name("p/there");
+    open(options.clone()).put_new(&object, Bytes::from(vec![7; 8_000_000])).expect("put");
+    let storage = layers().layer(Arc::new(open(options).throttled(throttle)));
+    std::thread::scope(|scope| {
+        let put = scope.spawn(|| storage.put_new(&name("p/new"), Bytes::from(vec![0; 8_000_000])));
+        let get = scope.spawn(|| storage.get(&object, Span::Whole, Read::Quick));
+        clock.sleep(Duration::from_millis(300));
+        cancel.cancel();
+        let put = put.join().expect("no panic").expect_err("stopped");
+        let get = get.join().expect("no panic").expect_err("stopped");
+        assert_eq!((put.class(), get.class()), (Class::Cancelled, Class::Cancelled), "{put} {get}");
+    });
+    assert!(clock.monotonic() < Duration::from_secs(30));
+    assert_eq!(storage.head(&name("p/new")).expect("head"), None);
 }

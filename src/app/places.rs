@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::clock::Clock;
+use super::limits::Traffic;
 use crate::base::error::Failure;
+use crate::engine::context::Context;
 use crate::repository::access::Target;
 use crate::repository::error::RepositoryError;
 use crate::storage::contract::StorageError;
@@ -24,10 +25,12 @@ pub fn open_target(
     url: &str,
     options: &PlaceOptions,
     access: Access,
-    clock: &Arc<dyn Clock>,
+    traffic: &Traffic,
+    cx: &Context,
 ) -> Result<Target, Failure> {
     let place = Place::parse(url, options)?;
-    let storage = place.open(&Opening::new(access, Arc::clone(clock))).map_err(|error| match error {
+    let opening = Opening { throttle: traffic.throttle(cx), ..Opening::new(access, Arc::clone(&cx.clock)) };
+    let storage = place.open(&opening).map_err(|error| match error {
         StorageError::NoPlace { place, what: "folder" } => RepositoryError::NoRepository { place },
         error => error.into(),
     })?;

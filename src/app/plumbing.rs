@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::AppError;
+use super::limits::Traffic;
 use super::places::open_target;
 use crate::base::durable;
 use crate::base::error::{Class, Failure};
@@ -28,6 +29,8 @@ pub struct Plumbing {
     pub cx: Context,
     /// Options of all S3 places.
     pub places: PlaceOptions,
+    /// How fast bytes may go to each place and come from it.
+    pub traffic: Traffic,
     /// Folder of the index cache, when there is a usable one.
     pub cache: Option<PathBuf>,
 }
@@ -38,7 +41,7 @@ impl Plumbing {
     /// # Errors
     /// When the URL is wrong or the place cannot be opened.
     pub fn target(&self, url: &str, access: Access) -> Result<Target, Failure> {
-        open_target(url, url, &self.places, access, &self.cx.clock)
+        open_target(url, url, &self.places, access, &self.traffic, &self.cx)
     }
 
     /// Opens a repository at one place, for reading.

@@ -240,7 +240,7 @@ fn find_recorded<'a>(
 }
 
 fn open(site: &Site, candidate: &Candidate<'_>) -> Result<(Repository, Snapshot), Failure> {
-    let repository = site.repository_at(candidate.target)?;
+    let repository = site.repository_for_restore(candidate.target)?;
     let wanted = candidate.snapshot.as_deref().unwrap_or("latest");
     let snapshot = snapshots::find(&repository, &repository.targets()[0], wanted)?;
     Ok((repository, snapshot))

@@ -158,6 +158,7 @@ fn carry_out(
         freeze: super::sources::freeze(policy.source.snapshot),
         stream: None,
         rule: SourceRule { files_min: policy.source.min_files },
+        effort: policy.effort,
         checkpoint: CheckpointRule::default(),
         run_id: Some(run.as_str().to_owned()),
         occurrence: occasion.scheduled_at.map(Timestamp::rfc3339),

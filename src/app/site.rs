@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::error::AppError;
+use super::limits::Traffic;
 use super::places::{Environment, open_target, state_dir};
 use super::plumbing;
 use super::secrets::read_password;
@@ -55,7 +56,7 @@ pub fn configuration(place: &Where) -> Result<Configuration, Problems> {
 }
 
 /// The machine's zone: `/etc/timezone`, or what `/etc/localtime` points to, else UTC.
-fn system_zone() -> Tz {
+pub(super) fn system_zone() -> Tz {
     let named = std::fs::read_to_string("/etc/timezone").ok().and_then(|text| text.trim().parse().ok());
     let linked = || {
         let target = std::fs::read_link("/etc/localtime").ok()?;
@@ -73,6 +74,8 @@ pub struct Site {
     pub state: StateFolder,
     /// Time, listeners, threads.
     pub cx: Context,
+    /// How fast bytes may go to each target and come from it, whatever its policy says.
+    pub traffic: Traffic,
 }
 
 impl Site {
@@ -88,7 +91,7 @@ impl Site {
         });
         let state = StateFolder::new(state_dir(flag, place.environment.clone()));
         state.create()?;
-        Ok(Self { configuration, state, cx })
+        Ok(Self { configuration, state, cx, traffic: Traffic::default() })
     }
 
     /// A policy by name.
@@ -176,7 +179,12 @@ impl Site {
     /// # Errors
     /// When its URL is wrong or it cannot be opened now.
     pub fn target(&self, planned: &Planned, access: Access) -> Result<Target, Failure> {
-        open_target(planned.name.as_str(), &planned.url, &place_options(planned), access, &self.cx.clock)
+        self.target_at(planned, access, &self.traffic.or_of(planned))
+    }
+
+    fn target_at(&self, planned: &Planned, access: Access, traffic: &Traffic) -> Result<Target, Failure> {
+        let options = place_options(planned);
+        open_target(planned.name.as_str(), &planned.url, &options, access, traffic, &self.cx)
     }
 
     /// Opens a policy's repository at one target, for reading.
@@ -185,6 +193,16 @@ impl Site {
     /// As [`Repository::open`].
     pub fn repository_at(&self, planned: &Planned) -> Result<Repository, Failure> {
         let target = self.target(planned, Access::Read)?;
+        Ok(Repository::open(vec![target], &self.passphrase()?)?.with_cache(Some(self.state.cache())))
+    }
+
+    /// The same for a restore: nothing that the policy says slows it down, only what the command
+    /// line says.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn repository_for_restore(&self, planned: &Planned) -> Result<Repository, Failure> {
+        let target = self.target_at(planned, Access::Read, &self.traffic)?;
         Ok(Repository::open(vec![target], &self.passphrase()?)?.with_cache(Some(self.state.cache())))
     }
 

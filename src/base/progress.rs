@@ -23,6 +23,16 @@ pub enum Event {
         /// Bytes to do.
         bytes_total: u64,
     },
+    /// So many of the bytes to do are expected to be quick work.
+    QuickExpected {
+        /// Bytes that no compression will be spent on.
+        bytes_total: u64,
+    },
+    /// So many of the bytes done turned out to be quick work.
+    Quick {
+        /// Bytes since the last `Quick` of this phase.
+        bytes: u64,
+    },
     /// Work done since the last `Advanced` of this phase.
     Advanced {
         /// Items done since.
@@ -65,6 +75,16 @@ pub trait Progress: Send + Sync {
     /// How much the phase has to do has become known.
     fn totals(&self, items_total: u64, bytes_total: u64) {
         self.event(Event::TotalsKnown { items_total, bytes_total });
+    }
+
+    /// So many of the bytes to do are expected to be quick work.
+    fn quick_expected(&self, bytes_total: u64) {
+        self.event(Event::QuickExpected { bytes_total });
+    }
+
+    /// So many of the bytes done turned out to be quick work.
+    fn quick(&self, bytes: u64) {
+        self.event(Event::Quick { bytes });
     }
 
     /// Items and bytes done since the last call.

@@ -16,6 +16,7 @@ Exit codes: 0 done; 2 the configuration has problems; 130 cancelled.";
 pub(super) const RUN: &str = "\
 Example: lifeboat run web
          lifeboat run web --full
+         lifeboat run web --upload-limit 5MB/s --nice 10 --ionice idle
 
 Exit codes: 0 every target has the snapshot; 1 failed; 2 configuration; 3 a target lacks it or items are unread;
 12 wrong key; 13 damage found; 14 another run of the policy goes on; 130 cancelled.";
@@ -119,10 +120,12 @@ Example: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --password-
 
 Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 130 cancelled.";
 pub(super) const REPO_BACKUP: &str = "\
-Example: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
-         lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --exclude *.tmp --exclude /cache/ --one-file-system /home
-         lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --include *.pdf --exclude-larger-than 1GiB /home /srv
-         lifeboat repo backup --repo /mnt/disk/db --password-file passphrase --stdin-command shop.sql -- pg_dump shop
+Examples: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
+          lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --exclude *.tmp --exclude /cache/ --one-file-system /home
+          lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --include *.pdf --exclude-larger-than 1GiB /home /srv
+          lifeboat repo backup --repo /mnt/disk/db --password-file passphrase --stdin-command shop.sql -- pg_dump shop
+          lifeboat repo backup --repo s3://bucket/www --password-file passphrase --compression 12 /srv/www
+          lifeboat repo backup --repo s3://bucket/www --password-file passphrase --upload-limit 5MB/s --workers 2 /srv/www
 
 Exit codes: 0 every place has the snapshot; 1 failed, without a snapshot; 2 usage; 3 a place lacks it or items are unread;
 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";

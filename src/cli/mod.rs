@@ -4,6 +4,7 @@ pub mod args;
 mod bars;
 mod commands;
 mod examples;
+mod limits;
 mod output;
 mod run;
 

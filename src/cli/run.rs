@@ -10,18 +10,25 @@ use clap::error::ErrorKind;
 
 use super::args::{Cli, Command};
 use super::commands;
+use super::limits;
 use super::output::{Output, Style};
 use crate::app::daemon::RunDaemon;
+use crate::app::limits::{Traffic, step_back};
 use crate::app::places::{Environment, state_dir};
 use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::engine::context::Context;
+use crate::policy::model::Limits;
 
 /// What every command is given.
 pub(super) struct Session {
     pub(super) output: Output,
     pub(super) cx: Context,
     pub(super) place: Where,
+    /// What the command line says of the machine.
+    pub(super) limits: Limits,
+    /// And of the targets.
+    pub(super) traffic: Traffic,
 }
 
 impl Session {
@@ -63,9 +70,18 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
     let mut cx = Context::quiet();
     cx.cancel = Cancel::from_flag(stop_flag());
     cx.progress = Arc::from(super::bars::printer(output));
+    let traffic = match limits::traffic(&cli.global.limits, &cli.command) {
+        Ok(traffic) => traffic,
+        Err(failure) => return output.failure(&failure),
+    };
+    let limits = limits::of(&cli.global.limits);
+    // Before there are threads: each takes its starter's place.
+    step_back(limits, &mut cx);
     let session = Session {
         output,
         cx,
+        limits,
+        traffic,
         place: Where {
             config: cli.global.config,
             state_dir: cli.global.state_dir,

@@ -7,12 +7,12 @@
 use zstd::bulk;
 use zstd::zstd_safe;
 
+use crate::base::effort::LEVELS;
 use crate::base::limits::BLOB_PLAIN_BYTES_MAX;
 
-/// Level unless told otherwise.
-pub const LEVEL_DEFAULT: i32 = 1;
-/// Lowest and highest level: above, zstd would need windows beyond [`WINDOW_BYTES_MAX`].
-pub const LEVELS: std::ops::RangeInclusive<i32> = -7..=19;
+/// Memory of one context up to level 9, whatever the blob's length. At level 12 it takes up to
+/// 41 MiB, at level 19 up to 83 MiB (34 MiB for chunks of up to 2 MiB).
+pub const CONTEXT_BYTES_MAX: usize = 11 * 1024 * 1024;
 /// A frame that asks for more is refused.
 pub const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -20,6 +20,9 @@ const SAMPLES: usize = 8;
 const SAMPLE_BYTES: usize = 512;
 /// Bits a byte above which compression is not tried.
 const ENTROPY_BITS_MAX: f64 = 7.8;
+/// Byte values in a sample below which it is no noise: noise has 221 on average, 6 standard
+/// deviations above this (256 balls in 512 throws); code has about 120.
+const SAMPLE_VALUES_MIN: u32 = 192;
 
 /// Inputs of these lengths are given a larger table at level 1.
 const BLOCK_BYTES: std::ops::RangeInclusive<usize> = 32 * 1024..=128 * 1024;
@@ -56,6 +59,7 @@ pub struct Compressor {
     level: i32,
     /// log2 of the places in the match table; 0 for what the level says.
     hash_log: u32,
+    is_off: bool,
 }
 
 impl std::fmt::Debug for Compressor {
@@ -65,11 +69,32 @@ impl std::fmt::Debug for Compressor {
 }
 
 impl Compressor {
-    /// A context of about 3 MiB. A level outside [`LEVELS`] becomes the nearest.
+    /// A context of 0.6 MiB, which grows with the level to [`CONTEXT_BYTES_MAX`] at level 9. A level
+    /// outside [`LEVELS`] becomes the nearest.
     pub fn new(level: i32) -> Self {
         let level = level.clamp(*LEVELS.start(), *LEVELS.end());
         let zstd = bulk::Compressor::new(level).expect("zstd takes every level of the range");
-        Self { zstd, level, hash_log: 0 }
+        Self { zstd, level, hash_log: 0, is_off: false }
+    }
+
+    /// The level from the next blob on. The context is kept: it grows to what a level needs.
+    pub fn set_level(&mut self, level: i32) {
+        let level = level.clamp(*LEVELS.start(), *LEVELS.end());
+        self.is_off = false;
+        if level != self.level {
+            self.level = level;
+            self.zstd.set_compression_level(level).expect("zstd takes every level of the range");
+        }
+    }
+
+    /// From the next blob on nothing is compressed.
+    pub fn switch_off(&mut self) {
+        self.is_off = true;
+    }
+
+    /// What the context has taken, in bytes.
+    pub fn context_bytes(&mut self) -> usize {
+        self.zstd.context_mut().sizeof()
     }
 
     /// The level in use, as a footer row states it.
@@ -90,7 +115,7 @@ impl Compressor {
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Compression {
         out.clear();
         let enough = plain.len() - plain.len().div_ceil(64);
-        if !looks_random(plain) {
+        if !self.is_off && !looks_random(plain) {
             out.reserve(zstd_safe::compress_bound(plain.len()));
             self.fit_table(plain.len());
             if self.zstd.compress_to_buffer(plain, out).is_ok_and(|n| n <= enough) {
@@ -118,18 +143,19 @@ impl Compressor {
     }
 }
 
-/// Whether samples of the bytes use all byte values alike.
-fn looks_random(plain: &[u8]) -> bool {
+/// Whether samples of the bytes use all byte values alike, all samples together and each of them:
+/// one stretch of text among seven of noise is still worth a try. The first sample counts only
+/// together with the others, because images and archives begin with a readable header.
+pub fn looks_random(plain: &[u8]) -> bool {
     // Below, the samples would overlap, and an estimate from so few bytes says too little.
     if plain.len() < SAMPLES * SAMPLE_BYTES {
         return false;
     }
-    let mut counts = [0u32; 256];
     let step = (plain.len() - SAMPLE_BYTES) / (SAMPLES - 1);
-    for sample in 0..SAMPLES {
-        for &byte in &plain[sample * step..sample * step + SAMPLE_BYTES] {
-            counts[usize::from(byte)] += 1;
-        }
+    let sample = |at: usize| &plain[at * step..at * step + SAMPLE_BYTES];
+    let mut counts = [0u32; 256];
+    for byte in (0..SAMPLES).flat_map(sample) {
+        counts[usize::from(*byte)] += 1;
     }
     let total = f64::from(counts.iter().sum::<u32>());
     let bits: f64 = counts
@@ -137,7 +163,16 @@ fn looks_random(plain: &[u8]) -> bool {
         .filter(|&&count| count > 0)
         .map(|&count| f64::from(count) / total * (total / f64::from(count)).log2())
         .sum();
-    bits > ENTROPY_BITS_MAX
+    bits > ENTROPY_BITS_MAX && (1..SAMPLES).all(|at| values(sample(at)) >= SAMPLE_VALUES_MIN)
+}
+
+/// How many of the 256 byte values occur.
+fn values(bytes: &[u8]) -> u32 {
+    let mut seen = [0u64; 4];
+    for byte in bytes {
+        seen[usize::from(byte >> 6)] |= 1 << (byte & 63);
+    }
+    seen.iter().map(|word| word.count_ones()).sum()
 }
 
 /// Stored bytes that don't become the plain bytes their row promises.
@@ -263,6 +298,83 @@ mod tests {
             assert!(lines == 1 || (form == Compression::Zstd && stored.len() < text.len() / 2));
             d.decompress(form, &stored, text.len(), &mut plain).expect("comes back");
             assert_eq!(plain, text);
+        }
+    }
+
+    #[test]
+    fn one_context_takes_every_level_in_turn_within_its_bound() {
+        let text = text(60_000);
+        let (mut c, mut d, mut stored, mut plain) =
+            (Compressor::new(1), Decompressor::new(), Vec::new(), Vec::new());
+        let mut lens = Vec::new();
+        for level in [1, 9, 1, 6, 3, -7, 9] {
+            c.set_level(level);
+            let form = c.compress(&text, &mut stored);
+            assert_eq!((form, c.level_of(form)), (Compression::Zstd, i8::try_from(level).expect("small")));
+            // The level of the blob before does not show.
+            let mut fresh = Vec::new();
+            Compressor::new(level).compress(&text, &mut fresh);
+            assert_eq!(stored, fresh);
+            d.decompress(form, &stored, text.len(), &mut plain).expect("comes back");
+            assert_eq!(plain, text);
+            assert!(c.context_bytes() <= CONTEXT_BYTES_MAX, "{level}: {}", c.context_bytes());
+            lens.push(stored.len());
+        }
+        assert!(lens[5] > lens[0], "{lens:?}");
+        c.switch_off();
+        assert_eq!(c.compress(&text, &mut stored), Compression::Raw);
+        c.set_level(9);
+        assert_eq!(c.compress(&text, &mut stored), Compression::Zstd);
+    }
+
+    /// Bytes of a file that is Huffman-coded as JPEG's are: a byte ff is followed by 00.
+    fn jpeg_like(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xe0];
+        bytes.extend((0..600u32).map(|n| u8::try_from(n % 64).expect("small")));
+        for byte in noise(len) {
+            bytes.push(byte);
+            if byte == 0xff {
+                bytes.push(0);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn the_sample_finds_what_cannot_shrink_and_nothing_that_can() {
+        let base64 = |bytes: &[u8]| -> Vec<u8> { bytes.iter().map(|b| b'0' + (b & 63)).collect() };
+        let half = |first: Vec<u8>, second: Vec<u8>| [first, second].concat();
+        let floats: Vec<u8> = (0..40_000u32).flat_map(|n| (f64::from(n).sin()).to_le_bytes()).collect();
+        let code = std::fs::read("/proc/self/exe").expect("this program");
+        let zipped = {
+            let mut stored = Vec::new();
+            Compressor::new(3).compress(&text(200_000), &mut stored);
+            stored
+        };
+        // What it is, its bytes, whether they are worth a try.
+        let cases: [(&str, Vec<u8>, bool); 10] = [
+            ("text", text(20_000), true),
+            ("code", code[..code.len().min(1 << 20)].to_vec(), true),
+            ("base64 of noise: 6 bits a byte", base64(&noise(500_000)), true),
+            ("half text, half noise", half(text(20_000), noise(400_000)), true),
+            ("one tenth text", half(noise(900_000), text(4_000)), true),
+            ("floats: noise in the low bytes, order in the high ones", floats, true),
+            ("noise: random, and whatever is encrypted", noise(1 << 20), false),
+            ("noise of 4 KiB", noise(4096), false),
+            ("jpeg", jpeg_like(1 << 20), false),
+            ("zstd", zipped, false),
+        ];
+        for (what, bytes, worth) in cases {
+            let sampled = !looks_random(&bytes);
+            let mut stored = Vec::new();
+            let form = Compressor::new(1).compress(&bytes, &mut stored);
+            let tried = bulk::compress(&bytes, 1).expect("compresses").len();
+            let percent = 100 * tried / bytes.len();
+            println!("{what}: tried {sampled}, {form:?}, level 1 leaves {percent} %");
+            assert_eq!(sampled, worth, "{what}");
+            if !worth {
+                assert!(percent >= 97, "{what}: the sample costs {} %", 100 - percent);
+            }
         }
     }
 

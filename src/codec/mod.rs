@@ -5,5 +5,6 @@ pub mod chunker;
 pub mod compress;
 pub mod hash;
 pub mod kdf;
+pub mod ladder;
 pub mod seal;
 pub mod sign;

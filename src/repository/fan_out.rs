@@ -86,6 +86,11 @@ impl<'scope> FanOut<'scope> {
         self.lanes.iter().filter(|lane| lane.state.is_working()).count()
     }
 
+    /// Whether no lane that takes part has anything to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lanes.iter().filter(|lane| lane.state.is_working()).all(|lane| *lock(&lane.state.pending) == 0)
+    }
+
     /// Waits until everything handed over so far is stored or has failed. Says for each lane
     /// whether it has all of it.
     pub(crate) fn drain(&self) -> Vec<bool> {

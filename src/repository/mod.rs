@@ -15,3 +15,4 @@ pub(crate) mod pack_pool;
 pub(crate) mod presence;
 pub mod reader;
 pub mod snapshots;
+pub(crate) mod strength;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::access::Repository;
@@ -19,10 +19,12 @@ use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
 use super::format::pack::{BlobRow, PackBuilder, PackIdentity};
 use super::index::{Ground, Index, Location, SessionBlobs};
+use super::strength::Strength;
 use crate::base::cancel::Cancel;
+use crate::base::effort::LEVEL_DEFAULT;
 use crate::base::entropy;
 use crate::base::id::BlobId;
-use crate::codec::compress::Compressor;
+use crate::codec::compress::{Compression, Compressor};
 use crate::codec::sign::Signer;
 
 /// Where a blob of this session is: in a pack that was there, or in one of our own.
@@ -38,12 +40,24 @@ pub(crate) enum Home {
 pub(crate) struct Scratch {
     compressor: Compressor,
     stored: Vec<u8>,
+    strength: Arc<Strength>,
+    raw_bytes: u64,
 }
 
 impl Scratch {
-    /// For one thread.
+    /// For one thread, always at one level.
     pub(crate) fn new(level: i32) -> Self {
-        Self { compressor: Compressor::new(level), stored: Vec::new() }
+        Self::with(Arc::new(Strength::Fixed(Some(level))))
+    }
+
+    /// For one thread, as hard as all that share the strength.
+    pub(crate) fn with(strength: Arc<Strength>) -> Self {
+        Self { compressor: Compressor::new(LEVEL_DEFAULT), stored: Vec::new(), strength, raw_bytes: 0 }
+    }
+
+    /// Plain bytes of blobs that were stored as they are, since the last call.
+    pub(crate) fn take_raw_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.raw_bytes)
     }
 }
 
@@ -209,6 +223,7 @@ impl<'s> PackPool<'s> {
             return Ok(());
         }
         scratch.stored.clear();
+        scratch.strength.set(&mut scratch.compressor, || fan_out.is_idle());
         let compression = scratch.compressor.compress(plain, &mut scratch.stored);
         let row = BlobRow {
             id: *id,
@@ -217,6 +232,9 @@ impl<'s> PackPool<'s> {
             compression,
             level: scratch.compressor.level_of(compression),
         };
+        if compression == Compression::Raw {
+            scratch.raw_bytes += u64::from(row.plain_bytes);
+        }
         let slot = match kind.class() {
             PackClass::Meta => &self.meta,
             PackClass::Data => {
@@ -225,8 +243,10 @@ impl<'s> PackPool<'s> {
             }
         };
         let full = {
-            let mut open = lock(slot);
-            let number = self.open_if_needed(&mut open, kind.class())?;
+            let (mut open, number) = scratch.strength.waiting(|| {
+                let mut open = lock(slot);
+                self.open_if_needed(&mut open, kind.class()).map(|number| (open, number))
+            })?;
             // Of two workers with the same chunk one gets it. Whoever sees the claim may rely on
             // it: the pack is not closed before this slot is free again.
             if !lock(&self.own).claim(id, number)? {
@@ -237,7 +257,8 @@ impl<'s> PackPool<'s> {
         self.figures.blobs.fetch_add(1, Ordering::Relaxed);
         self.figures.plain_bytes.fetch_add(u64::from(row.plain_bytes), Ordering::Relaxed);
         match full {
-            Some(pack) => self.close(pack, fan_out),
+            // Naming the pack takes 4 ms of this, too little to mislead.
+            Some(pack) => scratch.strength.waiting(|| self.close(pack, fan_out)),
             None => Ok(()),
         }
     }
@@ -402,7 +423,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
     use std::sync::Barrier;
 
     use super::*;

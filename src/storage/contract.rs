@@ -361,6 +361,12 @@ pub enum StorageError {
         /// What is wrong with the certificate.
         reason: String,
     },
+    /// Somebody asked to stop while it waited for its turn under a limit.
+    #[error("{place}: stopped while waiting for its turn under a limit")]
+    Cancelled {
+        /// Where.
+        place: String,
+    },
     /// A passing fault: worth a retry (the `retry` layer turns the last one into `Unreachable`).
     #[error("{place}: {action} failed for the moment: {reason}")]
     Transient {
@@ -421,6 +427,7 @@ impl Classified for StorageError {
             Self::Denied { .. } => Class::Denied,
             Self::ReadOnly { .. } => Class::Refused,
             Self::Unreachable { .. } | Self::Untrusted { .. } => Class::Unreachable,
+            Self::Cancelled { .. } => Class::Cancelled,
             Self::Transient { .. } => Class::Transient,
             Self::TooLong { .. } => Class::Damage,
             Self::Unsupported { .. } => Class::Failed,
@@ -446,6 +453,7 @@ impl Classified for StorageError {
             Self::BadUrl { .. } => "E0110",
             Self::Io { .. } => "E0111",
             Self::Untrusted { .. } => "E0112",
+            Self::Cancelled { .. } => "E0113",
         }
     }
 

@@ -1,7 +1,7 @@
 //! Named bytes on a medium. Knows nothing of snapshots, packs or keys.
 //!
 //! [`contract`] is what everything here keeps. [`local`], [`memory`] and [`s3`] are the drivers;
-//! [`retry`], [`metered`] and [`read_only`] are layers around one; [`place`] makes them from what
+//! [`retry`], [`metered`], [`throttle`] and [`read_only`] are layers around one; [`place`] makes them from what
 //! a person writes; [`capabilities`] finds out what a store really does. With the feature
 //! `testing`: `conformance`, the suite that drivers and layers pass, and `fault`, which breaks things.
 
@@ -18,3 +18,4 @@ pub mod place;
 pub mod read_only;
 pub mod retry;
 pub mod s3;
+pub mod throttle;

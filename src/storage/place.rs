@@ -16,6 +16,7 @@ use super::metered::{Meter, Metered};
 use super::read_only::ReadOnly;
 use super::retry::{Retry, RetryPolicy};
 use super::s3::{S3Options, S3Storage};
+use super::throttle::{Throttle, Throttled};
 use crate::base::clock::Clock;
 
 /// Options of the command line or a policy that hold for every `s3://` place; a URL's own win.
@@ -64,12 +65,14 @@ pub struct Opening {
     pub retry: RetryPolicy,
     /// Counts what goes over the wire.
     pub meter: Option<Arc<Meter>>,
+    /// How fast bytes may go there and come from there.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 impl Opening {
-    /// With the usual retries, uncounted.
+    /// With the usual retries, uncounted and unlimited.
     pub fn new(access: Access, clock: Arc<dyn Clock>) -> Self {
-        Self { access, clock, retry: RetryPolicy::default(), meter: None }
+        Self { access, clock, retry: RetryPolicy::default(), meter: None, throttle: None }
     }
 
     /// Puts the usual layers around a driver: counted, retried, and without writes for readers.
@@ -109,7 +112,13 @@ impl Place {
         let driver: Arc<dyn Storage> = match (self, opening.access) {
             (Self::Local(path), Access::Create) => Arc::new(LocalStorage::create(path)?),
             (Self::Local(path), _) => Arc::new(LocalStorage::open(path)?),
-            (Self::S3(options), _) => Arc::new(S3Storage::open(options.clone())?),
+            (Self::S3(options), _) => {
+                Arc::new(S3Storage::open(options.clone())?.throttled(opening.throttle.clone()))
+            }
+        };
+        let driver = match &opening.throttle {
+            Some(throttle) if self.is_local() => Arc::new(Throttled::new(driver, Arc::clone(throttle))),
+            _ => driver,
         };
         Ok(opening.layer(driver))
     }

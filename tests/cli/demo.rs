@@ -1,6 +1,9 @@
 //! The demo, and a site with a policy: the whole main job.
 
 use std::path::Path;
+use std::time::Duration;
+
+use lifeboat::base::clock::{Clock, SystemClock};
 
 use crate::run::{Bench, objects, same};
 use crate::s3;
@@ -137,4 +140,45 @@ fn a_policy_with_problems_shows_all_of_them_and_runs_nothing() {
         assert!(ran.err.contains(part), "{part} is missing: {}", ran.err);
     }
     assert!(!bench.path("state").exists(), "a check makes nothing");
+}
+
+#[test]
+fn a_download_limit_of_a_policy_holds_for_verify_and_not_for_a_restore() {
+    let bench = Bench::new();
+    let clock = SystemClock::new();
+    let source = bench.path("source");
+    std::fs::create_dir(&source).expect("made");
+    let noise: Vec<u8> = (0..100_000u32).flat_map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect();
+    std::fs::write(source.join("noise"), noise).expect("written");
+    let config = bench.path("config");
+    std::fs::create_dir_all(config.join("policies")).expect("made");
+    // 3.2 MB at 10 KB/s are five minutes.
+    let policy = format!(
+        "source = [{:?}]\nverify.after_run = \"ack\"\n[targets.disk]\nurl = \"file://{}\"\ndownload_limit = \"10KB/s\"\n",
+        source,
+        bench.path("disk").display()
+    );
+    std::fs::write(config.join("policies/web.toml"), policy).expect("written");
+    let lifeboat = |arguments: &[&str]| {
+        let mut command = bench.command();
+        command.arg("--config").arg(&config).args(arguments);
+        command
+    };
+    assert!(lifeboat(&["run", "web"]).status().expect("ran").success());
+    let began = clock.monotonic();
+    let out = bench.path("out");
+    let restore = ["restore", "web", "--to", out.to_str().expect("text")];
+    assert!(lifeboat(&restore).status().expect("ran").success());
+    same(&source, &out);
+    assert!(clock.monotonic() - began < Duration::from_secs(100), "the policy's limit held for a restore");
+    for arguments in
+        [&["verify", "web"][..], &["restore", "web", "--to", "slow", "--download-limit", "10KB/s"]]
+    {
+        let mut slow = lifeboat(arguments).spawn().expect("started");
+        clock.sleep(Duration::from_secs(4));
+        assert!(slow.try_wait().expect("asked").is_none(), "{arguments:?} was not held back");
+        let pid = rustix::process::Pid::from_child(&slow);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("told to stop");
+        assert_eq!(slow.wait().expect("ended").code(), Some(130), "{arguments:?}");
+    }
 }

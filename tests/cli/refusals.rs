@@ -27,6 +27,38 @@ fn every_refusal_has_its_exit_code() {
 }
 
 #[test]
+fn a_limit_that_would_have_no_effect_is_refused() {
+    let bench = Bench::new();
+    for arguments in [
+        &["plan", "--upload-limit", "5MB/s"][..],
+        &["daemon", "--upload-limit", "5MB/s"],
+        &["daemon", "--workers", "2"],
+        &["check", "--download-limit", "5MB/s"],
+        &["run", "web", "--upload-limit", "5 parsecs"],
+        &["run", "web", "--upload-limit", "5MB/s weekdays"],
+        &["run", "web", "--nice", "20"],
+        &["run", "web", "--workers", "0"],
+        &["run", "web", "--ionice", "realtime"],
+    ] {
+        bench.run(arguments.iter().copied()).exits(2);
+    }
+    let (repo, tree) = (bench.path("repo"), bench.tree("tree", 12));
+    let text = tree.to_str().expect("text");
+    bench.repo("init", &[&repo], &[]).exits(0);
+    for wrong in ["0", "20", "best"] {
+        bench.repo("backup", &[&repo], &[text, "--compression", wrong]).exits(2);
+    }
+    let limits = ["--upload-limit", "50MB/s", "--workers", "1", "--nice", "3", "--ionice", "best-effort 7"];
+    for level in ["none", "fast", "-3", "7"] {
+        let arguments = [&[text, "--full", "--compression", level][..], &limits[..]].concat();
+        bench.repo("backup", &[&repo], &arguments).exits(0);
+    }
+    let out = bench.path("out");
+    bench.repo("restore", &[&repo], &["latest", "--to", out.to_str().expect("text")]).exits(0);
+    same(&tree, &out);
+}
+
+#[test]
 fn a_restore_overwrites_only_when_told_to() {
     let bench = Bench::new();
     let (repo, tree, out) = (bench.path("repo"), bench.tree("tree", 10), bench.path("out"));

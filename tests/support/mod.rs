@@ -2,4 +2,5 @@
 
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 pub(crate) mod fault_proxy;
+pub(crate) mod relay;
 pub(crate) mod s3;

@@ -1,5 +1,6 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
+mod limits;
 mod look;
 mod place;
 mod policy;
@@ -7,6 +8,7 @@ mod repo;
 mod source;
 mod top;
 
+pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,
     RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs,

@@ -9,6 +9,7 @@ use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMoun
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
+use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 
@@ -119,6 +120,10 @@ pub struct RepoBackupArgs {
     /// Bytes instead of paths
     #[command(flatten)]
     pub stream: StreamArgs,
+    /// How hard to compress: auto (level 1 while the processors set the pace, up to 9 while the targets do), none, fast
+    /// (level 1), or a zstd level, -7 to 19 without 0
+    #[arg(long, value_name = "HOW", default_value = "auto", allow_hyphen_values = true)]
+    pub compression: Effort,
     /// What to back up: folders, files, or block devices, whose content becomes one file. Of roots inside each other
     /// each entry is taken once
     #[arg(required_unless_present = "stdin")]

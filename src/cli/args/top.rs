@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
@@ -49,6 +50,9 @@ pub struct Global {
     /// as root, ~/.local/state/lifeboat)
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// What the command may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 }
 
 /// Everything `lifeboat` does.

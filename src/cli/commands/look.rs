@@ -20,7 +20,13 @@ pub(super) fn talking(session: &Session) -> Session {
     let output = Output { style: Style::Text, ..session.output };
     let mut cx = session.cx.clone();
     cx.progress = Arc::from(printer(output));
-    Session { output: session.output, cx, place: session.place.clone() }
+    Session {
+        output: session.output,
+        cx,
+        place: session.place.clone(),
+        limits: session.limits.clone(),
+        traffic: session.traffic.clone(),
+    }
 }
 
 /// The snapshot of a policy, or the one named, in the copy that is asked for or nearest.

@@ -19,6 +19,7 @@ use crate::base::lifeline;
 use crate::base::size::format_bytes;
 use crate::catalog::words::Cause;
 use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
+use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
 use crate::engine::verify::Depth;
@@ -26,7 +27,8 @@ use crate::policy::problem::Severity;
 
 /// Opens the site of a session.
 pub(super) fn site(session: &Session) -> Result<Site, Failure> {
-    Site::open(&session.place, session.cx.clone())
+    let site = Site::open(&session.place, session.cx.clone())?;
+    Ok(Site { traffic: session.traffic.clone(), ..site })
 }
 
 /// When and why a run starts, from the hidden flag that the daemon sets. Who has it is a child of
@@ -99,7 +101,7 @@ pub(in crate::cli) fn show_plan(session: &Session, args: &PlanArgs) -> Result<u8
 
 /// `run`: a backup now.
 pub(in crate::cli) fn run(session: &Session, args: &RunArgs) -> Result<u8, Failure> {
-    let site = site(session)?;
+    let site = limited(session, site(session)?, Some(&args.policy))?;
     let policy = site.policy(&args.policy)?;
     let done = run_policy(&site, policy, kind_of(args.kind), occasion(session, args.occurrence.as_deref())?)?;
     let code = print_backup(session.output, &done.outcome);
@@ -235,7 +237,7 @@ pub(in crate::cli) fn restore(session: &Session, args: &RestoreArgs) -> Result<u
 
 /// `verify`: read targets back.
 pub(in crate::cli) fn verify(session: &Session, args: &VerifyArgs) -> Result<u8, Failure> {
-    let site = site(session)?;
+    let site = limited(session, site(session)?, args.policy.as_deref())?;
     let depth = if args.deep { Depth::Blobs } else { Depth::Objects };
     let mut code = 0;
     let occasion = occasion(session, args.occurrence.as_deref())?;

@@ -11,6 +11,7 @@ use crate::app::evidence::{Verified, newest_report, verify_folder};
 use crate::base::error::{Class, Failure};
 use crate::base::size::format_bytes;
 use crate::cli::args::{DrillCommand, EvidenceCommand, ReportArgs};
+use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, Output, escape};
 use crate::cli::run::Session;
 
@@ -19,6 +20,8 @@ pub(in crate::cli) fn drill(session: &Session, command: &DrillCommand) -> Result
     match command {
         DrillCommand::Run { drill, occurrence } => {
             let site = site(session)?;
+            let policy = site.configuration.drill(drill).map(|plan| plan.policy.as_str().to_owned());
+            let site = limited(session, site, policy.as_deref())?;
             let done = run_drill(&site, drill, occasion(session, occurrence.as_deref())?)?;
             Ok(print_drills(session.output, &done))
         }

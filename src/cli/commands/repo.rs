@@ -65,7 +65,12 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
 /// The plumbing of a command line.
 pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
     let cache = Some(session.state_folder().join("cache"));
-    Plumbing { cx: session.cx.clone(), places: place_options(access), cache }
+    Plumbing {
+        cx: session.cx.clone(),
+        places: place_options(access),
+        traffic: session.traffic.clone(),
+        cache,
+    }
 }
 
 /// The options of S3 places.
@@ -126,6 +131,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         parent: args.parent.map_or(ParentChoice::Newest, ParentChoice::Named),
         walk: super::repo_rules::rules(args.rules)?,
         rule: SourceRule::default(),
+        effort: args.compression,
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
         occurrence: None,

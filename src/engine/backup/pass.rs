@@ -2,6 +2,7 @@
 //! order on one more, store on each target's own; then the commit.
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use super::used::Used;
 use super::worker::{Job, Shop, Worker};
 use crate::base::clock::Timestamp;
 use crate::base::display;
-use crate::codec::compress::LEVEL_DEFAULT;
+use crate::base::effort::LEVEL_DEFAULT;
 use crate::codec::sign::Signer;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
@@ -35,6 +36,7 @@ use crate::repository::fan_out::{FanOut, LaneOutcome};
 use crate::repository::format::snapshot::{PackSetRef, SnapshotKind, SnapshotRoot};
 use crate::repository::pack_pool::{PackBuffers, PackPool, Scratch};
 use crate::repository::reader::BlobReader;
+use crate::repository::strength::Strength;
 use crate::source::files::Owners;
 use crate::storage::contract::Read;
 
@@ -90,7 +92,7 @@ impl Pass<'_> {
             self.cx.cancel.clone(),
         );
         std::thread::scope(|scope| {
-            let lanes = self.start.targets.iter().map(|t| (std::sync::Arc::clone(&t.storage), t.in_flight));
+            let lanes = self.start.targets.iter().map(|t| (Arc::clone(&t.storage), t.in_flight));
             let fan_out = FanOut::open(scope, lanes);
             let worked = self.work(&pool, &fan_out);
             let finished = worked.and_then(|worked| self.gather(&pool, &fan_out, worked));
@@ -126,6 +128,7 @@ impl Pass<'_> {
         let (files_read, bytes_read) = (AtomicU64::new(0), AtomicU64::new(0));
         let links = Links::default();
         let walked_all = AtomicBool::new(false);
+        let strength = Arc::new(Strength::new(self.request.effort, self.cx.workers, &self.cx.clock));
         let shop = Shop {
             pool,
             fan_out,
@@ -142,9 +145,9 @@ impl Pass<'_> {
         let mut worked = std::thread::scope(|scope| {
             let mut threads = Vec::new();
             for _ in 0..self.cx.workers {
-                let (jobs, shop) = (jobs.clone(), &shop);
+                let (jobs, shop, strength) = (jobs.clone(), &shop, Arc::clone(&strength));
                 threads.push(scope.spawn(move || {
-                    let mut worker = Worker::new(shop, LEVEL_DEFAULT);
+                    let mut worker = Worker::new(shop, strength);
                     self.serve(&jobs, |job| worker.work(job))
                 }));
             }

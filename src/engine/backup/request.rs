@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::effort::Effort;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::source::files::WalkOptions;
 use crate::source::stream::StreamSource;
@@ -83,6 +84,8 @@ pub struct BackupRequest {
     pub stream: Option<StreamRequest>,
     /// What the source must look like.
     pub rule: SourceRule,
+    /// How hard to compress.
+    pub effort: Effort,
     /// When checkpoints are made.
     pub checkpoint: CheckpointRule,
     /// The run's id, when there is a catalogue.

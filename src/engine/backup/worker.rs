@@ -20,6 +20,7 @@ use crate::repository::format::group;
 use crate::repository::format::keys::{BlobKind, IdKeys};
 use crate::repository::manifest::ChunkRef;
 use crate::repository::pack_pool::{PackPool, Scratch};
+use crate::repository::strength::Strength;
 use crate::source::files::{Found, Owners};
 
 /// A group is closed at a file's end from here on, where the file's hash says so.
@@ -96,10 +97,10 @@ struct OpenGroup {
 }
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shop: &'a Shop<'a>, level: i32) -> Self {
+    pub(super) fn new(shop: &'a Shop<'a>, strength: Arc<Strength>) -> Self {
         Self {
             shop,
-            scratch: Scratch::new(level),
+            scratch: Scratch::with(strength),
             file: Vec::new(),
             group: OpenGroup::default(),
             plain: Vec::new(),
@@ -109,9 +110,14 @@ impl<'a> Worker<'a> {
     /// Does one job.
     pub(super) fn work(&mut self, job: Job) -> Result<(), EngineError> {
         match job {
-            Job::Files(run) => self.files(run),
-            Job::Chunk(chunk) => self.chunk(chunk),
+            Job::Files(run) => self.files(run)?,
+            Job::Chunk(chunk) => self.chunk(chunk)?,
         }
+        let raw = self.scratch.take_raw_bytes();
+        if raw > 0 {
+            self.shop.progress.quick(raw);
+        }
+        Ok(())
     }
 
     fn chunk(&mut self, job: ChunkJob) -> Result<(), EngineError> {

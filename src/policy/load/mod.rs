@@ -7,6 +7,7 @@
 mod check;
 mod drill;
 mod files;
+mod limits;
 mod lint;
 mod policy;
 mod reader;

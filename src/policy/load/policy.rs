@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section, wrong_type};
-use super::{source, target, values};
+use super::{limits, source, target, values};
 use crate::policy::model::{
     AfterRun, CatchUp, Objective, Plan, Policy, PolicyId, Rule, Site, Target, Tier, Verify, Version,
 };
@@ -37,11 +37,14 @@ pub(super) fn read(
     // One hour between runs and the minutes until a run is confirmed: one hour can't be promised.
     let rpo = root.or("rpo", "2h", values::duration);
     let rto = root.optional("rto", values::duration);
+    let effort = root.or("compression", "auto", values::effort);
     let source = source::read(&root);
     let schedule = schedule(root.section("schedule"), site.timezone);
-    let targets = targets(&root);
+    let zone = schedule.as_ref().map_or(site.timezone, |s| s.timezone);
+    let targets = targets(&root, zone);
     let rule = rule(root.section("rule"), tier.as_ref().map_or(Tier::Standard, |t| t.value));
-    let verify = verify(root.section("verify"), schedule.as_ref().map_or(site.timezone, |s| s.timezone));
+    let verify = verify(root.section("verify"), zone);
+    let limits = limits::read(root.section("limits"));
     root.finish(&LATER);
     let (rpo, (rule, max_verify_age), targets) = (rpo?, rule?, targets?);
     let (targets, urls) = targets.into_iter().map(|t| (t.value, t.span)).unzip();
@@ -52,11 +55,13 @@ pub(super) fn read(
         owner: owner.map(|f| f.value),
         tier: tier?.value,
         objective: Objective { rpo: rpo.value, rto: rto.map(|f| f.value) },
+        effort: effort?.value,
         source: source?,
         schedule: schedule?,
         targets,
         rule,
         verify: verify?,
+        limits,
         settings: Vec::new(),
     };
     Some((policy, Spots { rpo: rpo.span, max_verify_age, urls }))
@@ -84,7 +89,7 @@ fn schedule(section: Section<'_>, site_zone: Tz) -> Option<Plan> {
     })
 }
 
-fn targets(root: &Section<'_>) -> Option<Vec<Found<Target>>> {
+fn targets(root: &Section<'_>, zone: Tz) -> Option<Vec<Found<Target>>> {
     let tables = root.named("targets");
     if tables.is_empty() {
         let fix = "add a [targets.disk] with `url = \"file:///mnt/backup\"`";
@@ -94,7 +99,8 @@ fn targets(root: &Section<'_>) -> Option<Vec<Found<Target>>> {
         return None;
     }
     let all = tables.len();
-    let good: Vec<_> = tables.into_iter().filter_map(|(name, section)| target::read(name, section)).collect();
+    let good: Vec<_> =
+        tables.into_iter().filter_map(|(name, section)| target::read(name, section, zone)).collect();
     (good.len() == all).then_some(good)
 }
 

@@ -4,8 +4,8 @@ use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Parsed, Section};
-use super::values;
-use crate::policy::model::Site;
+use super::{limits, values};
+use crate::policy::model::{Limits, Site};
 use crate::policy::problem::Complaint;
 
 /// Keys of the site file that come later.
@@ -30,6 +30,7 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     let evidence = root.section("evidence");
     let sign_key_file = evidence.optional("sign_key_file", values::path);
     evidence.finish(&EVIDENCE_LATER);
+    let limits = limits::read(root.section("limits"));
     root.finish(&LATER);
     Some(Site {
         name: name?.value,
@@ -37,6 +38,7 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
         state_dir: state_dir.map(|f| f.value),
         key_file: key_file.map(|f| f.value),
         sign_key_file: sign_key_file.map(|f| f.value),
+        limits,
         settings: Vec::new(),
     })
 }
@@ -61,6 +63,7 @@ pub(super) fn of_machine(machine: &Machine) -> Site {
         state_dir: None,
         key_file: None,
         sign_key_file: None,
+        limits: Limits::default(),
         settings: Vec::new(),
     }
 }

@@ -3,21 +3,22 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section};
-use super::values;
+use super::{limits, values};
 use crate::policy::model::{Place, Target, TargetName};
 use crate::policy::problem::{Complaint, Sort};
 
-const LATER: [&str; 6] = ["immutable", "upload_limit", "offline", "accept_every", "network", "account"];
+const LATER: [&str; 5] = ["immutable", "offline", "accept_every", "network", "account"];
 /// Keys that only mean something on S3.
 const S3_ONLY: [&str; 5] = ["endpoint", "region", "path_style", "credentials_file", "ca_file"];
 /// Words that a drill's `copy` takes besides a target's name.
 const RESERVED: [&str; 5] = ["local", "offsite", "each", "rotate", "random"];
 
 /// Reads one target; the URL keeps its position for complaints that need several targets.
-pub(super) fn read(name: &str, section: Section<'_>) -> Option<Found<Target>> {
+pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<Target>> {
     let reader = section.reader();
     let named = TargetName::new(name).filter(|n| !RESERVED.contains(&n.as_str()));
     if named.is_none() {
@@ -53,6 +54,8 @@ pub(super) fn read(name: &str, section: Section<'_>) -> Option<Found<Target>> {
     };
     let credentials_file = section.optional("credentials_file", values::path);
     let ca_file = section.optional("ca_file", values::path);
+    let upload_limit = section.optional("upload_limit", |value| limits::rate(value, zone));
+    let download_limit = section.optional("download_limit", |value| limits::rate(value, zone));
     section.finish(&LATER);
     let url = url?;
     let (written, place) = url.value;
@@ -68,6 +71,8 @@ pub(super) fn read(name: &str, section: Section<'_>) -> Option<Found<Target>> {
         provider: provider.map(|f| f.value),
         credentials_file: credentials_file.map(|f| f.value),
         ca_file: ca_file.map(|f| f.value),
+        upload_limit: upload_limit.map(|f| f.value),
+        download_limit: download_limit.map(|f| f.value),
     };
     Some(Found { value: target, span: url.span })
 }

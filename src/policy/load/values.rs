@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Parsed, meant, wrong_type};
+use crate::base::effort::Effort;
 use crate::base::size;
 use crate::policy::model::Bound;
 use crate::policy::problem::{Complaint, Sort};
@@ -142,6 +143,15 @@ pub(super) fn schedule(value: &Value, zone: Tz) -> Parsed<Schedule> {
 /// A schedule, or `off`.
 pub(super) fn schedule_or_off(value: &Value, zone: Tz) -> Parsed<Option<Schedule>> {
     if value.as_str() == Some("off") { Ok(None) } else { schedule(value, zone).map(Some) }
+}
+
+/// How hard to compress: a word, or a level as a number.
+pub(super) fn effort(value: &Value) -> Parsed<Effort> {
+    let text = value.as_integer().map_or_else(|| word(value), |level| Ok(level.to_string()))?;
+    text.parse().map_err(|_| {
+        let fix = "write \"auto\", \"none\", \"fast\" or a level, -7 to 19 without 0";
+        Complaint::value(format!("`{text}` is no way to compress"), fix)
+    })
 }
 
 /// One of some words; `later` are words that a later version will take.

@@ -4,10 +4,12 @@
 //! and `plan` print. Nothing here reads or decides.
 
 mod drill;
+mod limits;
 mod policy;
 mod site;
 
 pub use drill::{Bound, Check, CheckKind, Cleanup, CopyChoice, DrillPlan, Files, Leftover, OnFail, Scope};
+pub use limits::Limits;
 pub use policy::{
     AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, RETENTION, Rule,
     SnapshotOfSource, Source, Target, Tier, Verify,

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use chrono_tz::Tz;
 
-use super::{PolicyId, Setting, TargetName, Version};
+use super::{Limits, PolicyId, Setting, TargetName, Version};
+use crate::base::effort::Effort;
 use crate::policy::due::Line;
+use crate::policy::limit::Limit;
 use crate::policy::schedule::Schedule;
 
 /// What becomes of old snapshots, as `plan` says it.
@@ -27,6 +29,8 @@ pub struct Policy {
     pub tier: Tier,
     /// What was promised about loss and return.
     pub objective: Objective,
+    /// How hard its contents are compressed.
+    pub effort: Effort,
     /// What is backed up.
     pub source: Source,
     /// When.
@@ -37,6 +41,8 @@ pub struct Policy {
     pub rule: Rule,
     /// How copies are read back.
     pub verify: Verify,
+    /// What its jobs may take of the machine; the site's for what it doesn't say.
+    pub limits: Limits,
     /// Each value and its origin.
     pub settings: Vec<Setting>,
 }
@@ -197,6 +203,10 @@ pub struct Target {
     /// Certificates (PEM) of whoever may vouch for the store. `None`: `AWS_CA_BUNDLE`, else the
     /// system's authorities.
     pub ca_file: Option<PathBuf>,
+    /// How fast bytes may go there.
+    pub upload_limit: Option<Limit>,
+    /// How fast they may come from there, but for restores.
+    pub download_limit: Option<Limit>,
 }
 
 /// A target's URL, taken apart.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 
-use super::{DrillPlan, Policy};
+use super::{DrillPlan, Limits, Policy};
 use crate::policy::problem::Problem;
 
 /// Longest id and target name, in bytes.
@@ -147,6 +147,8 @@ pub struct Site {
     pub key_file: Option<PathBuf>,
     /// The key that signs evidence; made in the state folder when absent.
     pub sign_key_file: Option<PathBuf>,
+    /// What jobs may take of the machine, unless their policy says otherwise.
+    pub limits: Limits,
     /// Each value and its origin.
     pub settings: Vec<Setting>,
 }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,11 +18,13 @@ use bytes::{Bytes, BytesMut};
 use super::credentials;
 use super::failure::{Failure, root_cause};
 use super::options::{Create, S3Options};
+use super::pace::{Pace, Upload};
 use super::runtime::block_on;
 use super::trust;
 use crate::base::clock::Timestamp;
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::storage::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use crate::storage::throttle::{Direction, Throttle};
 
 /// No object of any store is as long.
 const OBJECT_BYTES_MAX: u64 = 1 << 50;
@@ -35,6 +38,7 @@ pub struct S3Storage {
     look_first: AtomicBool,
     /// Whether some answer has shown that the bucket exists.
     bucket_seen: AtomicBool,
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl S3Storage {
@@ -79,8 +83,15 @@ impl S3Storage {
             label,
             look_first: AtomicBool::new(options.create == Create::LookFirst),
             bucket_seen: AtomicBool::new(false),
+            throttle: None,
             options,
         })
+    }
+
+    /// The same, with bodies that flow no faster than this.
+    #[must_use]
+    pub fn throttled(self, throttle: Option<Arc<Throttle>>) -> Self {
+        Self { throttle, ..self }
     }
 
     /// The key of an object in the bucket.
@@ -90,12 +101,30 @@ impl S3Storage {
     }
 
     pub(super) fn call<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.call_paced(None, future)
+    }
+
+    /// As `call`; the time for which a limit held bytes back comes on top.
+    fn call_paced<T>(
+        &self,
+        pace: Option<&Pace>,
+        future: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let limited = async {
             // The SDK's own limit doesn't cover the body of an answer.
             let limit = self.options.timeouts.operation;
-            match tokio::time::timeout(limit, future).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(Failure::Transient(format!("not done after {} s", limit.as_secs()), None)),
+            let mut future = std::pin::pin!(future);
+            let (mut time, mut given) = (limit, Duration::ZERO);
+            loop {
+                if let Ok(outcome) = tokio::time::timeout(time, future.as_mut()).await {
+                    return outcome;
+                }
+                let held = pace.map(Pace::held).unwrap_or_default();
+                if held <= given {
+                    let all = limit.saturating_add(given).as_secs();
+                    return Err(Failure::Transient(format!("not done after {all} s"), None));
+                }
+                (time, given) = (held - given, held);
             }
         };
         let outcome = block_on(limited).unwrap_or_else(|error| Err(Failure::Other(error.to_string())));
@@ -128,17 +157,22 @@ impl S3Storage {
             .key(self.key(name.as_str()))
             .checksum_crc32_c(base64_of(crc32c::crc32c(&bytes).to_be_bytes()))
             .set_if_none_match((create == Create::Conditional).then(|| "*".to_owned()))
-            .body(ByteStream::from(bytes));
-        let plain_text = self.options.is_plain_text();
-        self.call(async {
-            // TLS protects the body on the way; a second SHA-256 of it costs 0.57 CPU s a GB.
-            let sent = if plain_text {
-                request.send().await
-            } else {
-                request.customize().disable_payload_signing().send().await
-            };
-            sent.map(drop).map_err(Failure::from)
-        })
+            .body(ByteStream::from(bytes.clone()));
+        let mut request = request.customize();
+        // TLS protects the body on the way; a second SHA-256 of it costs 0.57 CPU s a GB.
+        if !self.options.is_plain_text() {
+            request = request.disable_payload_signing();
+        }
+        let pace = Pace::of(self.throttle.as_ref(), Direction::Up);
+        if let Some(pace) = &pace {
+            let upload = Upload { bytes, pace: pace.clone() };
+            request = request.config_override(Pace::settings(Direction::Up)).interceptor(upload);
+        }
+        let sent = self.call_paced(pace.as_ref(), async { request.send().await.map_err(Failure::from) });
+        match sent {
+            Err(_) if pace.is_some_and(|pace| pace.is_cancelled()) => Err(Failure::Cancelled),
+            sent => sent.map(drop),
+        }
     }
 
     fn create(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, Failure> {
@@ -181,10 +215,16 @@ impl S3Storage {
             .bucket(&self.options.bucket)
             .key(self.key(name.as_str()))
             .set_range(range_header(span))
-            .checksum_mode(ChecksumMode::Enabled);
-        let read = self.call(async {
+            .checksum_mode(ChecksumMode::Enabled)
+            .customize();
+        let pace = Pace::of(self.throttle.as_ref(), Direction::Down);
+        let request = match &pace {
+            Some(_) => request.config_override(Pace::settings(Direction::Down)),
+            None => request,
+        };
+        let read = self.call_paced(pace.as_ref(), async {
             let answer = request.send().await.map_err(Failure::from)?;
-            receive(answer, span, self.options.timeouts.read).await
+            receive(answer, span, self.options.timeouts.read, pace.as_ref()).await
         });
         match read {
             Err(Failure::BeyondEnd) => Ok(Ok(Bytes::new())),
@@ -212,6 +252,7 @@ async fn receive(
     mut answer: GetObjectOutput,
     span: Span,
     pause: Duration,
+    pace: Option<&Pace>,
 ) -> Result<Result<Bytes, u64>, Failure> {
     let announced = answer.content_length().and_then(|bytes| u64::try_from(bytes).ok());
     let announced =
@@ -225,7 +266,12 @@ async fn receive(
     loop {
         let piece = tokio::time::timeout(pause, answer.body.next()).await;
         match piece {
-            Ok(Some(Ok(piece))) if piece.len() <= capacity - bytes.len() => bytes.extend_from_slice(&piece),
+            Ok(Some(Ok(piece))) if piece.len() <= capacity - bytes.len() => {
+                bytes.extend_from_slice(&piece);
+                if let Some(pace) = pace {
+                    pace.came(piece.len()).await?;
+                }
+            }
             Ok(Some(Ok(_))) => {
                 return Err(Failure::Transient("more bytes came than announced".to_owned(), None));
             }

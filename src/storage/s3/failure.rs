@@ -30,6 +30,8 @@ pub(super) enum Failure {
     NoSpace,
     /// Not a matter of time: a certificate that isn't trusted.
     Untrusted(String),
+    /// Somebody asked to stop.
+    Cancelled,
     /// Passing.
     Transient(String, Option<Duration>),
     /// Anything else.
@@ -47,6 +49,7 @@ impl Failure {
             (Self::NoSpace, Some(name)) => StorageError::NoSpace { place, name: name.clone() },
             (Self::Denied(reason), _) => StorageError::Denied { place, action, reason },
             (Self::Untrusted(reason), _) => StorageError::Untrusted { place, reason },
+            (Self::Cancelled, _) => StorageError::Cancelled { place },
             (Self::Transient(reason, wait), _) => StorageError::Transient { place, action, reason, wait },
             (Self::Unknown(reason) | Self::Other(reason), _) => {
                 StorageError::Unsupported { place, reason: format!("{action} failed: {reason}") }

@@ -9,6 +9,7 @@ mod driver;
 mod failure;
 mod listing;
 mod options;
+mod pace;
 mod runtime;
 mod trust;
 

@@ -3,19 +3,22 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::stage::{Meddled, Stage, draw, packs, snapshots, target};
-use crate::engine::context::Context;
 use crate::engine::cut::PlacedChunks;
 use crate::engine::ls;
 use crate::engine::manifest_source::Nodes;
 use crate::repository::format::names::{PackClass, pack_name};
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::repository::load;
 use crate::repository::manifest::{Content, Entry, State};
-use crate::storage::contract::Storage;
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshots as stored;
+use crate::storage::contract::{Read, Storage};
 use crate::storage::memory::MemoryStorage;
 
 const SQLITE: &[u8] = b"SQLite format 3\0\x20\0";
@@ -30,17 +33,21 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 fn entry(stage: &Stage, memory: &Arc<MemoryStorage>) -> Entry {
     let storage: Arc<dyn Storage> = Arc::clone(memory) as _;
     let repository = stage.repository.with_targets(vec![target(storage)]);
-    let cx = Context { clock: stage.clock.clone(), ..Context::quiet() };
+    let target = repository.targets().first().expect("one");
+    let snapshot = stored::find(&repository, target, "latest").expect("a snapshot");
+    let loaded = load::load(&repository, std::slice::from_ref(target)).expect("loaded");
+    let blobs = BlobReader::new(&repository, &loaded.index, vec![target], Read::Quick);
     let mut found = None;
-    ls::list(&repository, "latest", None, &cx, &mut |path, entry, blobs| {
+    ls::entries(&blobs, &snapshot, &mut |path, entry| {
         if path == b"large" {
-            let nodes = Nodes(blobs);
+            let nodes = Nodes(&blobs);
             let placed = PlacedChunks::new((&entry.content).into(), entry.extents.as_deref(), &nodes);
             let bytes: u64 = placed.map(|placed| u64::from(placed.chunk.len)).sum();
             let data = entry.extents.as_ref().map(|extents| extents.iter().map(|extent| extent.len).sum());
             assert_eq!(bytes, data.unwrap_or(entry.meta.size), "its chunks are its data");
             found = Some(entry.clone());
         }
+        ControlFlow::Continue(())
     })
     .expect("listed");
     found.expect("in the snapshot")

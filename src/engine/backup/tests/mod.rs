@@ -2,6 +2,7 @@
 //! answers. The storage is in memory, the sweeper is played.
 
 mod answers;
+mod effort;
 mod in_place;
 mod lost;
 mod order;

@@ -191,6 +191,7 @@ impl Stage {
             freeze: Freeze::None,
             stream: None,
             rule,
+            effort: crate::base::effort::Effort::Auto,
             checkpoint: CheckpointRule::default(),
             run_id: None,
             occurrence: None,
