@@ -75,7 +75,8 @@ pub fn entries(
     Ok(())
 }
 
-/// Visits the entries of a snapshot in order, those below `wanted` when it is given.
+/// Visits the entries of a snapshot in order, those below `wanted` when it is given, with the
+/// reader that knows more of them.
 ///
 /// # Errors
 /// `NoPath` when there is nothing of that name; whatever the repository says.
@@ -84,7 +85,7 @@ pub fn list(
     wanted_snapshot: &str,
     wanted: Option<&[u8]>,
     cx: &Context,
-    visit: &mut dyn FnMut(&[u8], &Entry),
+    visit: &mut dyn FnMut(&[u8], &Entry, &BlobReader<'_>),
 ) -> Result<(), EngineError> {
     let target =
         repository.targets().first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
@@ -111,7 +112,7 @@ pub fn list(
             found = true;
             let path = full_path(&prefix, &entry.path());
             if !path.is_empty() {
-                visit(&path, &entry);
+                visit(&path, &entry, &blobs);
             }
         }
     }

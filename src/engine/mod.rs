@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod context;
+pub mod cut;
 pub mod error;
 pub(crate) mod hurt;
 pub mod ls;

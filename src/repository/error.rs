@@ -107,8 +107,9 @@ pub enum RepositoryError {
         /// The class of the first reason.
         class: Class,
     },
-    /// A file of the local index failed, and no other place took its bytes.
-    #[error("the local index cannot be read or written")]
+    /// A file of the local index, or one with the notes of a run, failed, and no other place took
+    /// its bytes.
+    #[error("the local index, or a run's notes beside it, cannot be read or written")]
     LocalIndex(#[from] std::io::Error),
     /// Somebody asked to stop.
     #[error("cancelled; what was stored so far is kept and is not stored again")]

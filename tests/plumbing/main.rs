@@ -19,6 +19,7 @@ mod damage;
 mod full_disk;
 mod healing;
 mod https;
+mod in_place;
 mod inject;
 mod kill;
 mod lab;

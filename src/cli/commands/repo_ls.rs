@@ -12,7 +12,9 @@ use crate::base::error::Failure;
 use crate::cli::args::OneRepo;
 use crate::cli::output::JSON_VERSION;
 use crate::cli::run::Session;
+use crate::engine::cut;
 use crate::engine::ls;
+use crate::engine::manifest_source::Nodes;
 
 /// Lists a snapshot, or one folder of it, a path a line, as `--path` takes them.
 pub(super) fn run(
@@ -25,7 +27,7 @@ pub(super) fn run(
     let repository = plumbing(session, &at.access).open(&at.repo, &password)?;
     let out = session.output;
     let wanted = path.map(|path| path.as_os_str().as_bytes().to_vec());
-    ls::list(&repository, snapshot, wanted.as_deref(), &session.cx, &mut |path, entry| {
+    ls::list(&repository, snapshot, wanted.as_deref(), &session.cx, &mut |path, entry, blobs| {
         if out.is_json() {
             out.json(&json!({
                 "version": JSON_VERSION,
@@ -38,6 +40,7 @@ pub(super) fn run(
                 "size": entry.meta.size,
                 "mtime": entry.meta.mtime,
                 "state": entry.state.word(),
+                "cut": cut::describe((&entry.content).into(), entry.extents.as_deref(), &Nodes(blobs)),
             }));
         } else {
             out.line(&display::path(path));

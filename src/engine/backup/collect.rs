@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::chunk_run::Placed;
 use super::content::{FileContent, FileResult, ReadFile};
 use super::outcome::{Items, Stats};
 use super::slot::Slot;
@@ -46,6 +47,8 @@ pub(super) enum Planned {
         entry: Box<Entry>,
         /// Its result.
         file: Arc<Slot<FileResult>>,
+        /// Where the parent's version lies, when that is a list that is whole.
+        uses: Vec<Use>,
     },
 }
 
@@ -132,9 +135,13 @@ impl<'a, 'c> Collector<'a, 'c> {
                 });
                 self.with_result(*entry, result.flatten().ok_or(EngineError::Cancelled)?)
             }
-            Planned::Large { entry, file } => {
+            Planned::Large { entry, file, uses } => {
                 let result = file.with(self.cancel, |result| std::mem::replace(result, FileResult::Vanished));
-                self.with_result(*entry, result.ok_or(EngineError::Cancelled)?)
+                let result = result.ok_or(EngineError::Cancelled)?;
+                if takes_over(&result) {
+                    self.note(uses);
+                }
+                self.with_result(*entry, result)
             }
         }
     }
@@ -207,12 +214,16 @@ impl<'a, 'c> Collector<'a, 'c> {
             }
             FileContent::Chunks(chunks) => {
                 let mut list = ChunkListBuilder::new();
-                for chunk in chunks {
-                    let sink = self.builder.sink_mut();
-                    sink.used.rely(sink.pool, &chunk.id);
-                    list.push(chunk, sink)?;
-                }
-                list.finish(self.builder.sink_mut())?
+                let sink = self.builder.sink_mut();
+                chunks.visit(&mut |Placed { chunk, is_kept }| {
+                    if is_kept {
+                        sink.used.cover(sink.pool, &chunk.id);
+                    } else {
+                        sink.used.rely(sink.pool, &chunk.id);
+                    }
+                    Ok(list.push(chunk, sink)?)
+                })?;
+                list.finish(sink)?
             }
         };
         Ok(())
@@ -248,5 +259,14 @@ impl<'a, 'c> Collector<'a, 'c> {
 
     fn shown(&self, entry: &Entry) -> String {
         format!("{}/{}", self.shown_root, display::path(&entry.path()))
+    }
+}
+
+/// Whether the parent's version of a file may stand for what it is now.
+fn takes_over(result: &FileResult) -> bool {
+    match result {
+        FileResult::Unread(_) => true,
+        FileResult::Read(read) => matches!(read.content, FileContent::Known(_)),
+        FileResult::Vanished => false,
     }
 }

@@ -1,10 +1,15 @@
 //! What became of one file, on its way from a worker to the manifest.
 
+use std::sync::Arc;
+
+use super::chunk_run::ChunkRun;
 use super::file::Fault;
+use super::used::Use;
 use crate::base::id::BlobId;
 use crate::base::metadata::{Extent, Metadata};
+use crate::engine::error::EngineError;
 use crate::repository::format::keys::IdKeys;
-use crate::repository::manifest::{ChunkRef, Content};
+use crate::repository::manifest::Content;
 use crate::source::files::FilesError;
 
 /// What the parent snapshot knows of a file.
@@ -22,6 +27,8 @@ pub(super) struct Known {
     pub(super) is_whole: bool,
     /// Whether it lies in a group of which little else is in use, and is better stored anew.
     pub(super) is_scattered: bool,
+    /// The packs of a list that is whole, and of its chunks.
+    pub(super) uses: Vec<Use>,
 }
 
 impl Known {
@@ -55,7 +62,7 @@ pub(super) enum FileContent {
         len: u32,
     },
     /// Into chunks.
-    Chunks(Vec<ChunkRef>),
+    Chunks(Arc<ChunkRun>),
 }
 
 /// A file that was read.
@@ -98,12 +105,15 @@ impl FileResult {
 
 /// The hash that compares chunked files: over the length, the data extents and the chunks
 /// (docs/format.md, "Manifest"). Holes are never hashed.
-pub(crate) fn list_hash(
+///
+/// # Errors
+/// `LocalIndex` when the chunks can't be read back.
+pub(super) fn list_hash(
     ids: &IdKeys,
     size: u64,
     extents: Option<&[Extent]>,
-    chunks: &[ChunkRef],
-) -> [u8; 16] {
+    chunks: &ChunkRun,
+) -> Result<[u8; 16], EngineError> {
     let mut hasher = ids.list_hasher();
     hasher.update(&size.to_le_bytes());
     let extents = extents.unwrap_or_default();
@@ -111,10 +121,11 @@ pub(crate) fn list_hash(
     for extent in extents {
         hasher.update(&extent.offset.to_le_bytes()).update(&extent.len.to_le_bytes());
     }
-    for chunk in chunks {
-        hasher.update(chunk.id.as_bytes()).update(&chunk.len.to_le_bytes());
-    }
+    chunks.visit(&mut |placed| {
+        hasher.update(placed.chunk.id.as_bytes()).update(&placed.chunk.len.to_le_bytes());
+        Ok(())
+    })?;
     let mut hash16 = [0u8; 16];
     hash16.copy_from_slice(&hasher.finish()[..16]);
-    hash16
+    Ok(hash16)
 }

@@ -12,6 +12,8 @@ use crate::source::files::{Inode, Stat};
 
 /// Memory for remembered inodes.
 const ROOM_BYTES: usize = 32 * 1024 * 1024;
+/// What a list of chunks on disk counts: descriptors are scarce, too.
+const OPEN_FILE_BYTES: usize = 1024 * 1024;
 /// What one takes besides its chunks.
 const EACH_BYTES: usize = 160;
 
@@ -72,21 +74,24 @@ impl Links {
         if stat.nlink < 2 || file.changed || file.meta.size != stat.size {
             return;
         }
-        // What was taken over from the parent is relied on under its further names.
+        // A group that was taken over from the parent is relied on under its further names; chunks
+        // are covered by the parent under every name.
         let content = match &file.content {
             FileContent::Group { .. } | FileContent::Chunks(_) | FileContent::None => file.content.clone(),
             FileContent::Known(Content::Group { blob, offset, len }) => {
                 FileContent::Group { blob: *blob, offset: *offset, len: *len }
             }
-            FileContent::Known(Content::Chunks(chunks)) => FileContent::Chunks(chunks.clone()),
+            FileContent::Known(Content::Chunks(_)) => file.content.clone(),
             FileContent::Known(_) | FileContent::Waiting { .. } => return,
         };
         let chunks = match &content {
-            FileContent::Chunks(chunks) => chunks.len(),
+            FileContent::Chunks(chunks) if chunks.is_on_disk() => OPEN_FILE_BYTES,
+            FileContent::Chunks(chunks) => chunks.memory_bytes(),
+            FileContent::Known(Content::Chunks(chunks)) => chunks.len() * size_of::<ChunkRef>(),
             _ => 0,
         };
         let extents = file.extents.as_ref().map_or(0, Vec::len);
-        let bytes = EACH_BYTES + chunks * size_of::<ChunkRef>() + extents * size_of::<Extent>();
+        let bytes = EACH_BYTES + chunks + extents * size_of::<Extent>();
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.bytes + bytes > ROOM_BYTES {
             return;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::checkpoint::SoFar;
+use super::chunk_run::ground;
 use super::collect::{Batch, Collected, Collector, NodeSink, Planned};
 use super::content::FileResult;
-use super::large::{LargeFile, LargeReader};
+use super::large::{LargeFile, LargeReader, ReaderWires};
 use super::links::Links;
 use super::outcome::BackupOutcome;
 use super::planner::{Planner, Wires};
@@ -32,7 +33,9 @@ use crate::repository::access::Repository;
 use crate::repository::fan_out::{FanOut, LaneOutcome};
 use crate::repository::format::snapshot::{PackSetRef, SnapshotKind, SnapshotRoot};
 use crate::repository::pack_pool::{PackBuffers, PackPool, Scratch};
+use crate::repository::reader::BlobReader;
 use crate::source::files::Owners;
+use crate::storage::contract::Read;
 
 /// Batches of entries on their way to the collector.
 const PLANNED_WAITING: usize = 3;
@@ -147,7 +150,14 @@ impl Pass<'_> {
             let (chunk_jobs, shop) = (jobs_in.clone(), &shop);
             let params = self.repository.format().chunker;
             threads.push(scope.spawn(move || {
-                let mut large_reader = LargeReader::new(shop, &chunk_jobs, &self.cx.cancel, params);
+                let blobs = BlobReader::new(
+                    self.repository,
+                    &self.start.loaded.index,
+                    self.start.targets.iter().collect(),
+                    Read::Quick,
+                );
+                let wires = ReaderWires { blobs: &blobs, ground: ground(self.repository.cache()) };
+                let mut large_reader = LargeReader::new(shop, &chunk_jobs, &self.cx.cancel, params, wires);
                 self.serve(&large, |file| large_reader.read(file))
             }));
             let collector = scope.spawn(|| self.collect(pool, fan_out, planned));

@@ -17,7 +17,7 @@ use super::pass::Pass;
 use super::request::BackupRequest;
 use super::slot::{Slot, slot};
 use super::sparse_groups::sparse_groups;
-use super::used::{Used, covering};
+use super::used::{Use, Used, covering};
 use super::worker::{FileRun, Job, Shop};
 use crate::base::display;
 use crate::base::error::Chain;
@@ -39,6 +39,8 @@ use crate::storage::contract::Read;
 
 /// Entries that are planned before they are handed on together.
 const BATCH_ENTRIES: usize = 4096;
+/// A batch with this many large files is handed on at once.
+const LARGE_A_BATCH: u64 = 16;
 /// A run of small files is handed to a worker at about this many bytes.
 const RUN_BYTES: u64 = 4 * 1024 * 1024;
 /// A parent's file whose times are this close to its walk is read again: it may have changed
@@ -73,6 +75,8 @@ pub(super) struct Planner<'a> {
     last_covered: (BlobId, bool),
     walked: Noticed,
     files: u64,
+    /// Large files so far.
+    large: u64,
     /// Entries that are done and not yet told to whoever watches.
     done: u64,
 }
@@ -117,6 +121,7 @@ impl<'a> Planner<'a> {
             last_covered: (BlobId::default(), false),
             walked: Noticed::default(),
             files: 0,
+            large: 0,
             done: 0,
         }
     }
@@ -287,9 +292,11 @@ impl<'a> Planner<'a> {
             return Ok(Compared::Changed(None));
         }
         let Some(entry) = reader.entry()? else { return Ok(Compared::Changed(None)) };
+        let mut uses = Vec::new();
         let is_whole = match &entry.content {
-            // A list this long is compared by its hash only when it is read: it never is whole here.
-            Content::ChunkList { .. } => false,
+            Content::ChunkList { id, chunks } => {
+                list_uses(self.pool, id, *chunks, blobs).map(|found| uses = found).is_some()
+            }
             content => holds(self.pool, content),
         };
         let is_scattered =
@@ -301,6 +308,7 @@ impl<'a> Planner<'a> {
             extents: entry.extents,
             is_whole,
             is_scattered,
+            uses,
         })))
     }
 
@@ -354,8 +362,12 @@ impl<'a> Planner<'a> {
         // Jobs that wait in the run must be on their way before this thread may block.
         self.hand_over_run()?;
         let (file, done) = slot();
-        self.batch.entries.push(Planned::Large { entry, file });
-        self.wires.large.send(LargeFile { found, known, done }).map_err(|_| EngineError::Cancelled)
+        let uses = known.as_ref().map(|known| known.uses.clone()).unwrap_or_default();
+        self.batch.entries.push(Planned::Large { entry, file, uses });
+        self.wires.large.send(LargeFile { found, known, done }).map_err(|_| EngineError::Cancelled)?;
+        // Lists of chunks must not wait by the thousand for the batch to be full.
+        self.large += 1;
+        if self.large.is_multiple_of(LARGE_A_BATCH) { self.flush() } else { Ok(()) }
     }
 
     fn special(&mut self, found: &Found, dir: &[u8], shown: &str) {
@@ -452,6 +464,23 @@ fn holds(pool: &PackPool<'_>, content: &Content) -> bool {
         Content::Chunks(chunks) => chunks.iter().all(|chunk| pool.home(&chunk.id).is_some()),
         Content::ChunkList { .. } => false,
     }
+}
+
+/// The packs that a long list and its chunks lie in; `None` when one of them is not in the index, or
+/// the list can't be read.
+fn list_uses(pool: &PackPool<'_>, id: &BlobId, chunks: u64, blobs: &BlobReader<'_>) -> Option<Vec<Use>> {
+    let (mut used, mut uses, mut whole) = (Used::default(), Vec::new(), true);
+    visit_list(id, chunks, &Nodes(blobs), &mut |blob| {
+        let (BlobRef::Manifest(_, id) | BlobRef::Chunk(id) | BlobRef::Group(id)) = blob;
+        match covering(pool, &id) {
+            Some(found) if used.note(found) => uses.push(found),
+            Some(_) => {}
+            None => whole = false,
+        }
+        Visit::Enter
+    })
+    .ok()?;
+    whole.then_some(uses)
 }
 
 /// An entry as far as it is known before anything is read; what the parent had of its content

@@ -3,11 +3,14 @@
 //! A worker runs a job to its end: read, hash, look up, compress, seal. It waits only for pack
 //! buffers, never for another worker, so the pipeline cannot lock up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::chunk_run::{ChunkRun, Placed};
 use super::content::{FileContent, FileResult, Known, list_hash};
 use super::file::{Fault, describe_twin, open, read_small};
 use super::links::Links;
+use super::parcel::Parcel;
 use super::slot::Delivery;
 use crate::base::limits::{BLOB_PLAIN_BYTES_MAX, SMALL_FILE_BYTES_MAX};
 use crate::base::progress::Progress;
@@ -36,12 +39,12 @@ pub(super) struct FileRun {
 
 /// A stretch of a large file.
 pub(super) struct ChunkJob {
-    /// Its bytes.
-    pub(super) bytes: Vec<u8>,
-    /// Takes its reference.
-    pub(super) done: Delivery<ChunkRef>,
+    /// Its bytes and its cuts.
+    pub(super) parcel: Parcel,
+    /// Takes its chunks.
+    pub(super) done: Delivery<Vec<Placed>>,
     /// Takes the buffer back.
-    pub(super) buffers: crossbeam_channel::Sender<Vec<u8>>,
+    pub(super) buffers: crossbeam_channel::Sender<Parcel>,
 }
 
 /// What a worker can be asked for.
@@ -112,12 +115,9 @@ impl<'a> Worker<'a> {
     }
 
     fn chunk(&mut self, job: ChunkJob) -> Result<(), EngineError> {
-        let id = self.shop.ids.id(BlobKind::Chunk, &job.bytes);
-        self.shop.pool.store(BlobKind::Chunk, &id, &job.bytes, &mut self.scratch, self.shop.fan_out)?;
-        let len = u32::try_from(job.bytes.len()).unwrap_or(u32::MAX);
-        job.done.deliver(ChunkRef { id, len });
+        job.done.deliver(job.parcel.store(self.shop, &mut self.scratch)?);
         // The reader may have ended; then nobody needs the buffer.
-        drop(job.buffers.try_send(job.bytes));
+        drop(job.buffers.try_send(job.parcel));
         Ok(())
     }
 
@@ -180,9 +180,9 @@ impl<'a> Worker<'a> {
             // It grew since it was looked at: too long for a group, short enough for one chunk.
             let id = self.shop.ids.id(BlobKind::Chunk, &self.file);
             self.shop.pool.store(BlobKind::Chunk, &id, &self.file, &mut self.scratch, self.shop.fan_out)?;
-            let chunks = vec![ChunkRef { id, len }];
-            file.hash16 = list_hash(self.shop.ids, file.meta.size, None, &chunks);
-            file.content = FileContent::Chunks(chunks);
+            let chunks = ChunkRun::of_one(ChunkRef { id, len })?;
+            file.hash16 = list_hash(self.shop.ids, file.meta.size, None, &chunks)?;
+            file.content = FileContent::Chunks(Arc::new(chunks));
             return Ok(FileResult::Read(Box::new(file)));
         }
         let full = self.group.lens.len() >= group::FILES_MAX

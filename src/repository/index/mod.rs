@@ -29,3 +29,4 @@ mod tests;
 pub use lookup::{Index, IndexedPack, Location, RunSource};
 pub(crate) use session::SessionBlobs;
 pub use spool::Ground;
+pub(crate) use spool::Spool;

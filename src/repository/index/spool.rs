@@ -42,7 +42,7 @@ impl Ground {
     }
 
     /// For bytes that nobody needs after this process.
-    pub(super) fn passing(&self, memory_bytes: usize) -> Spool {
+    pub(crate) fn passing(&self, memory_bytes: usize) -> Spool {
         let rooms = self.folder.iter().chain([&self.temp]).cloned().map(Room::Unnamed);
         Spool::new(rooms.collect(), memory_bytes)
     }
@@ -83,7 +83,7 @@ enum Held {
 
 /// The bytes.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     held: Held,
     len: u64,
     pending: Vec<u8>,
@@ -97,12 +97,12 @@ impl Spool {
     }
 
     /// Bytes appended so far.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len + u64::try_from(self.pending.len()).unwrap_or(0)
     }
 
     /// Whether all of it is in memory.
-    pub(super) fn is_in_memory(&self) -> bool {
+    pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.held, Held::Memory(_))
     }
 
@@ -110,7 +110,7 @@ impl Spool {
     ///
     /// # Errors
     /// When there is no room left anywhere: what the last place said.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.pending.extend_from_slice(bytes);
         if self.pending.len() >= WRITE_BYTES { self.flush() } else { Ok(()) }
     }
@@ -119,7 +119,7 @@ impl Spool {
     ///
     /// # Errors
     /// As [`Spool::append`].
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
         loop {
             let written = match &mut self.held {
@@ -143,7 +143,7 @@ impl Spool {
     ///
     /// # Errors
     /// `UnexpectedEof` when they are not there; whatever the file system says.
-    pub(super) fn read_at(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
+    pub(crate) fn read_at(&self, to: &mut [u8], offset: u64) -> io::Result<()> {
         match &self.held {
             Held::File(file, _) => file.read_exact_at(to, offset),
             Held::Memory(bytes) => {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Advice, Mode, OFlags};
@@ -104,6 +105,33 @@ impl OpenFile {
     /// Stretches of data, when the file has holes. What [`OpenFile::read`] gives are these, end to end.
     pub fn extents(&self) -> Option<&[Extent]> {
         self.has_holes.then_some(&self.extents)
+    }
+
+    /// Where the next byte of data lies in the file, and for how many bytes there is no hole behind
+    /// it (in a file without holes that may be more than there are); none at the end.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn place(&mut self) -> Result<Option<(u64, u64)>, FilesError> {
+        let left = self.left_in_extent()?;
+        Ok(left.map(|left| (self.position, left)))
+    }
+
+    /// Looks at bytes anywhere, without moving; fewer than asked for at the end of the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn peek(&self, buffer: &mut [u8], offset: u64) -> Result<usize, FilesError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read_at(&mut buffer[filled..], offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error("read", error)),
+            }
+        }
+        Ok(filled)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -2,7 +2,9 @@
 //! answers. The storage is in memory, the sweeper is played.
 
 mod answers;
+mod in_place;
 mod lost;
 mod order;
+mod size;
 mod stage;
 mod sweeps;
