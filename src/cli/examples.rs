@@ -32,8 +32,8 @@ pub(super) const RESTORE: &str = "\
 Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
 
-Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 12 wrong key; 13 damage found; 14 something is in the
-way (see --overwrite); 130 cancelled.";
+Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
+restored; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const VERIFY: &str = "\
 Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
@@ -92,8 +92,8 @@ Exit codes: 0 done; 1 no such snapshot or path; 10 no repository; 12 wrong key; 
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 
-Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 10 no repository; 12 wrong key; 13 damage found;
-14 something is in the way (see --overwrite); 130 cancelled.";
+Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
+restored; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const REPO_VERIFY: &str = "\
 Example: lifeboat repo verify --repo /mnt/nas/www --password-file passphrase --deep
 

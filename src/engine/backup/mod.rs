@@ -10,6 +10,7 @@ mod collect;
 pub(crate) mod content;
 mod file;
 mod finish;
+mod keep;
 mod large;
 mod links;
 pub mod outcome;

@@ -22,7 +22,7 @@ use crate::repository::manifest::{Content, Entry, State};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 use crate::source::files::{
-    Aspect, Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
+    Destination, Existing, FilesError, Link, Made, ParkedFile, RestoreOptions, SafePath,
 };
 use crate::storage::contract::Read;
 
@@ -67,7 +67,8 @@ pub fn restore(
     });
     cx.progress.phase("restore", totals.map(|t| t.0), totals.map(|t| t.1));
     let failures = Mutex::new(Vec::new());
-    let writer = Writer { blobs: &blobs, destination: &destination, cx, failures: &failures };
+    let existing = request.existing;
+    let writer = Writer { blobs: &blobs, destination: &destination, existing, cx, failures: &failures };
     let mut restoring = Restoring {
         writer,
         destination: &destination,
@@ -90,14 +91,7 @@ pub fn restore(
     for (path, error) in failures.into_inner().unwrap_or_else(PoisonError::into_inner) {
         fail(&mut outcome, &path, &error);
     }
-    let issues = destination.issues();
-    // A socket is no metadata: it has a number of its own.
-    for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
-        let why = format!("{}: {}", issue.aspect, issue.why);
-        outcome.metadata_issues.push(display::path(&issue.path), why);
-    }
-    let counted = issues.counts.iter().filter(|(aspect, _)| **aspect != Aspect::Socket);
-    outcome.metadata_issues.count = counted.map(|(_, count)| count).sum();
+    outcome.take_issues(&destination.issues());
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
@@ -174,6 +168,15 @@ struct Further {
     meta: Metadata,
 }
 
+/// Whether nothing more can come of a restore after one entry's error.
+pub(super) fn ends_all(error: &FilesError, existing: Existing) -> bool {
+    match error.class() {
+        Class::NoSpace => true,
+        Class::Refused => existing == Existing::Refuse,
+        _ => false,
+    }
+}
+
 struct Restoring<'a, 'o> {
     writer: Writer<'a>,
     destination: &'a Destination,
@@ -232,15 +235,15 @@ impl Restoring<'_, '_> {
         }
     }
 
-    /// What is in the way, a full disk and a missing destination end the restore; the rest is one
-    /// entry's fault.
+    /// A full disk ends the restore, and so does what is in the way when nothing may be replaced;
+    /// the rest is one entry's fault, as is a folder that is not empty where others may be.
     fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
         match result {
             Ok(()) => {
                 self.cx.progress.advance(1, 0);
                 Ok(())
             }
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => Err(error.into()),
+            Err(error) if ends_all(&error, self.request.existing) => Err(error.into()),
             Err(error) => {
                 fail(self.outcome, path.as_bytes(), &error.into());
                 Ok(())
@@ -352,10 +355,14 @@ impl Restoring<'_, '_> {
         for folder in std::mem::take(&mut self.empty_folders) {
             self.outcome.removed += self.destination.remove_others(&SafePath::new(&folder)?, |_| false)?;
         }
-        for further in std::mem::take(&mut self.links) {
+        let links = std::mem::take(&mut self.links);
+        for further in &links {
             let link = Link { path: &further.path, first: &further.first };
             let made = self.destination.create_link(link);
             self.settle(&further.path, made)?;
+        }
+        // Nothing can be linked to an immutable file: its flags wait for the last of its names.
+        for further in &links {
             if further.meta.kind == FileKind::File && further.meta.flags & LOCKING_FLAGS != 0 {
                 let locked = self.destination.lock_flags(&further.first, &further.meta);
                 self.settle(&further.path, locked)?;

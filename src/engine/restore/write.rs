@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::run::ends_all;
 use super::window::{File, Part, Piece, Window};
 use crate::base::error::{Chain, Class, Classified};
 use crate::codec::compress::Decompressor;
@@ -14,7 +15,7 @@ use crate::engine::error::EngineError;
 use crate::repository::error::RepositoryError;
 use crate::repository::format::group;
 use crate::repository::reader::BlobReader;
-use crate::source::files::{Destination, FileWriter, FilesError, ParkedFile, Shape};
+use crate::source::files::{Destination, Existing, FileWriter, FilesError, ParkedFile, Shape};
 use crate::storage::contract::Span;
 
 /// Blobs of a pack that lie this close are fetched together.
@@ -26,6 +27,7 @@ const FETCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub(super) struct Writer<'a> {
     pub(super) blobs: &'a BlobReader<'a>,
     pub(super) destination: &'a Destination,
+    pub(super) existing: Existing,
     pub(super) cx: &'a Context,
     pub(super) failures: &'a Mutex<Vec<(Vec<u8>, EngineError)>>,
 }
@@ -264,14 +266,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A full disk ends the restore; anything else about one file is noted.
+    /// What ends the whole restore does; anything else about one file is noted.
     fn note(&self, file: &File, result: Result<(), FilesError>) -> Result<(), EngineError> {
         match result {
             Ok(()) => {
                 self.cx.progress.advance(1, 0);
                 Ok(())
             }
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => Err(error.into()),
+            Err(error) if ends_all(&error, self.existing) => Err(error.into()),
             Err(error) => {
                 lock(self.failures).push((file.path.as_bytes().to_vec(), error.into()));
                 Ok(())

@@ -28,7 +28,7 @@ pub mod writer;
 pub use apply::Owner;
 pub use dir::Dir;
 pub use error::FilesError;
-pub use issues::{Aspect, Issues, MetadataIssue};
+pub use issues::{Aspect, Group, Issues, MetadataIssue, Reason};
 pub use metadata::{Completed, complete, hard_link_group};
 pub use owners::Owners;
 pub use read::{Content, OpenFile, open_regular};

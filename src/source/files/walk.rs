@@ -109,8 +109,10 @@ pub struct Unreadable {
 pub enum Scope {
     /// The entry itself: it has not been yielded.
     Entry,
-    /// Some or all of what this directory holds; its own entry has been yielded before.
+    /// All of what this directory holds; its own entry has been yielded before.
     Contents,
+    /// Some of what this directory holds: its listing broke off. What was listed follows.
+    Rest,
 }
 
 /// The walk over one root. An iterator that never ends early: what fails is an item.
@@ -163,7 +165,7 @@ impl Walk {
                 source,
             })?;
             walk.first.extend(incomplete.map(|error| {
-                Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Contents, error })
+                Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Rest, error })
             }));
         }
         Ok(walk)
@@ -209,26 +211,26 @@ impl Walk {
 
     /// Goes down into a sub-directory of the one on top of the stack.
     fn enter(&mut self, parent: &Arc<Dir>, name: Box<[u8]>, inode: Inode) -> Option<Item> {
-        let problem = |error| {
-            Item::Unreadable(Unreadable {
-                dir: Arc::clone(parent),
-                name: name.clone(),
-                scope: Scope::Contents,
-                error,
-            })
+        let problem = |scope, error| {
+            Item::Unreadable(Unreadable { dir: Arc::clone(parent), name: name.clone(), scope, error })
         };
         if parent.depth() + 1 >= PATH_DEPTH_MAX {
-            return Some(problem(FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep")));
+            return Some(problem(
+                Scope::Contents,
+                FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep"),
+            ));
         }
         let entered = parent.enter(&name, inode).and_then(|dir| self.list(&dir));
         match entered {
             Ok(None) => None,
-            Ok(Some(error)) => Some(problem(error)),
+            Ok(Some(error)) => Some(problem(Scope::Rest, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.counts.vanished += 1;
                 None
             }
-            Err(error) => Some(problem(FilesError::read("list", &parent.path_of(&name), error))),
+            Err(error) => {
+                Some(problem(Scope::Contents, FilesError::read("list", &parent.path_of(&name), error)))
+            }
         }
     }
 
