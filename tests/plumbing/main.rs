@@ -14,6 +14,7 @@ mod odd_tree;
 mod s3;
 
 mod bad_input;
+mod churn;
 mod copies;
 mod damage;
 mod fidelity;
@@ -23,6 +24,7 @@ mod https;
 mod inject;
 mod kill;
 mod lab;
+mod losses;
 mod odd;
 mod power;
 mod resume;

@@ -72,6 +72,11 @@ impl Links {
         if stat.nlink < 2 || file.changed || file.meta.size != stat.size {
             return;
         }
+        // The name may have been another file's when it was opened: that says nothing of this inode.
+        let read = (file.meta.dev, file.meta.ino, file.meta.mtime, file.meta.ctime);
+        if read != (stat.dev, stat.ino, stat.mtime, stat.ctime) {
+            return;
+        }
         // What was taken over from the parent is relied on under its further names.
         let content = match &file.content {
             FileContent::Group { .. } | FileContent::Chunks(_) | FileContent::None => file.content.clone(),

@@ -227,10 +227,12 @@ impl Restoring<'_, '_> {
             }
             FileKind::File => self.file(path, entry),
             _ => {
-                let made = self.destination.create_node(&path, &entry.meta).map(|made| match made {
-                    Made::New | Made::Existing | Made::No => (),
-                });
-                self.settle(&path, made)
+                let made = self.destination.create_node(&path, &entry.meta);
+                if matches!(made, Ok(Made::No)) {
+                    // There is nothing to link its other names to: each is told by itself.
+                    self.first_names.remove(&group);
+                }
+                self.settle(&path, made.map(drop))
             }
         }
     }

@@ -245,6 +245,8 @@ impl Walk {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(errno) if names.is_empty() => return Err(errno.into()),
+                // The directory itself was removed meanwhile, and with it whatever was still to come.
+                Err(rustix::io::Errno::NOENT) => break,
                 Err(errno) => {
                     incomplete = Some(FilesError::read("list all of", &dir.path(), errno));
                     break;
