@@ -28,4 +28,5 @@ mod losses;
 mod odd;
 mod power;
 mod resume;
+mod scale;
 mod unread;
