@@ -16,6 +16,7 @@ mod error;
 mod filter;
 mod issues;
 pub mod metadata;
+mod names;
 mod owners;
 pub mod read;
 mod remove;

@@ -7,8 +7,7 @@
 //! walk cannot leave its source however the tree changes meanwhile. The stack is on the heap.
 //!
 //! It doesn't open files and doesn't read attributes: [`super::metadata`] and [`super::read`] do,
-//! for those entries that need it. The names of one directory are sorted in memory (about
-//! 40 bytes each); sorting a larger one by runs on disk is left for later.
+//! for those entries that need it. The names of a very wide directory are sorted by runs in files.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -22,6 +21,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use super::dir::{Dir, with_noatime};
 use super::error::{FilesError, shown};
 use super::filter::{self, Filter};
+use super::names::{Names, Sorted};
 use super::stat::{Inode, Stat};
 use crate::base::limits::{DIRECTORY_ENTRIES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use crate::base::metadata::FileKind;
@@ -134,7 +134,7 @@ struct Frame {
     dir: Arc<Dir>,
     /// Path of the directory, only kept when patterns must be asked.
     path: Vec<u8>,
-    names: std::vec::IntoIter<Box<[u8]>>,
+    names: Sorted,
     subdirs: VecDeque<(Box<[u8]>, Inode)>,
 }
 
@@ -237,7 +237,7 @@ impl Walk {
     /// Puts a directory on the stack with its names sorted. The error inside says that some are missing.
     fn list(&mut self, dir: &Arc<Dir>) -> io::Result<Option<FilesError>> {
         let fd = dir.open()?;
-        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut names = Names::new();
         let mut incomplete = None;
         let mut is_tagged = false;
         let mut list = RawDir::new(&*fd, self.buffer.spare_capacity_mut());
@@ -262,15 +262,14 @@ impl Walk {
                 break;
             }
             is_tagged |= name == filter::CACHE_TAG_NAME;
-            names.push(name.into());
+            names.push(name)?;
         }
         if self.options.exclude_caches && is_tagged && dir.depth() > 0 && filter::is_cache(&*fd) {
             self.counts.caches += 1;
             return Ok(None);
         }
-        names.sort_unstable();
         let path = if self.filter.is_empty() { Vec::new() } else { dir.path() };
-        let names = names.into_iter();
+        let names = names.sorted();
         self.stack.push(Frame { dir: Arc::clone(dir), path, names, subdirs: VecDeque::new() });
         Ok(incomplete)
     }
@@ -286,7 +285,19 @@ impl Iterator for Walk {
         loop {
             let frame = self.stack.last_mut()?;
             let item = if let Some(name) = frame.names.next() {
-                self.look(name)
+                match name {
+                    Ok(name) => self.look(name),
+                    Err(error) => {
+                        let dir = Arc::clone(&frame.dir);
+                        let error = FilesError::read("sort the names of", &dir.path(), error);
+                        Some(Item::Unreadable(Unreadable {
+                            dir,
+                            name: Box::default(),
+                            scope: Scope::Rest,
+                            error,
+                        }))
+                    }
+                }
             } else if let Some((name, inode)) = frame.subdirs.pop_front() {
                 let parent = Arc::clone(&frame.dir);
                 self.enter(&parent, name, inode)
