@@ -1,6 +1,7 @@
 //! What could not be set is told: by sort, with how often, why and what to do, and the exit code
 //! says that not all is as it was.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -73,6 +74,8 @@ fn what_a_file_system_without_attributes_takes_not_is_told_by_sort() {
             "{what}: {told:#?}"
         );
     }
+    let lost = std::fs::metadata(disk.0.join("back/attributes/with acl")).expect("there");
+    assert_eq!(lost.permissions().mode() & 0o7777, 0o640, "the mask is no right of the group");
     // All the rest is as it was, and nobody gained a right by the loss of a list.
     for difference in odd_tree::compare(&lab.path("source"), &disk.0.join("back")) {
         let (path, what) = (String::from_utf8_lossy(&difference.path).into_owned(), &difference.what);
