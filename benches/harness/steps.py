@@ -166,9 +166,9 @@ STEPS = {
     "restore": Step("Restore everything", MIXED, (
         to_best("user", 0.6, PEERS), to_best("wall", 0.6, PEERS), memory(),
     ), "`cp -a` copies the source tree. System time varies tenfold on such machines: compare user CPU."),
-    "verify": Step("Verify every stored byte", MIXED, (to_best("cpu", 0.1, PEERS), memory()),
+    "verify": Step("Verify every stored byte", MIXED, (to_best("cpu", 0.1, RIVALS), memory()),
                    "Lifeboat reads without a key; the peers need theirs and open what they read."),
-    "deep": Step("Verify every blob", MIXED, (to_best("cpu", 0.35, PEERS), memory()),
+    "deep": Step("Verify every blob", MIXED, (to_best("cpu", 0.35, RIVALS), memory()),
                  "Both sides open, decompress and re-hash every blob. The peers have one command for this and for "
                  "*Verify every stored byte*: its figures are shown again.", same_for_peers="verify"),
     "s3-backup": Step("First backup to S3", SERVER, (transfer_cpu(1.0), memory()),

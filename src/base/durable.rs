@@ -10,10 +10,10 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, FlockOperation, RenameFlags};
 use rustix::io::Errno;
 
-use super::entropy;
+use super::{direct, entropy};
 
 /// Whether [`create_new`] made the file or found one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,11 +239,6 @@ fn write_temp(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     }
 }
 
-/// Alignment that every Linux file system accepts for direct writes.
-const DIRECT_ALIGN: usize = 4096;
-/// Bytes of one direct write when they have to be copied to an aligned place first.
-const DIRECT_STEP_BYTES: usize = 1024 * 1024;
-
 fn write_cold(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
     let len = u64::try_from(bytes.len()).map_err(io::Error::other)?;
@@ -253,46 +248,12 @@ fn write_cold(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Err(errno @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
         return Err(errno.into());
     }
-    let direct_len = bytes.len() - bytes.len() % DIRECT_ALIGN;
-    let written = if set_direct(&file, true) { write_direct(&file, &bytes[..direct_len])? } else { 0 };
-    set_direct(&file, false);
+    let written = direct::write(&file, bytes)?;
     file.write_all_at(&bytes[written..], u64::try_from(written).map_err(io::Error::other)?)?;
     #[expect(clippy::disallowed_methods, reason = "the room that fsyncs")]
     file.sync_data()?;
     drop_cached(&file, 0, len);
     Ok(())
-}
-
-/// Writes aligned bytes with `O_DIRECT` set; returns how many, 0 where the file system refuses.
-fn write_direct(file: &File, bytes: &[u8]) -> io::Result<usize> {
-    let refused = |error: &io::Error| error.raw_os_error() == Some(Errno::INVAL.raw_os_error());
-    let mut buffer = vec![0u8; DIRECT_STEP_BYTES + DIRECT_ALIGN];
-    let start = buffer.as_ptr().align_offset(DIRECT_ALIGN);
-    let mut written = 0;
-    for step in bytes.chunks(DIRECT_STEP_BYTES) {
-        let aligned = if step.as_ptr().align_offset(DIRECT_ALIGN) == 0 {
-            step
-        } else {
-            let aligned = &mut buffer[start..start + step.len()];
-            aligned.copy_from_slice(step);
-            aligned
-        };
-        match file.write_all_at(aligned, u64::try_from(written).map_err(io::Error::other)?) {
-            Ok(()) => written += step.len(),
-            Err(error) if refused(&error) => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(written)
-}
-
-fn set_direct(file: &File, direct: bool) -> bool {
-    rustix::fs::fcntl_getfl(file)
-        .and_then(|mut flags| {
-            flags.set(OFlags::DIRECT, direct);
-            rustix::fs::fcntl_setfl(file, flags)
-        })
-        .is_ok()
 }
 
 /// Asks the system to forget what it caches of a file whose bytes are durable. Advice: what
@@ -334,18 +295,13 @@ mod tests {
 
     #[test]
     fn cold_files_have_their_bytes_at_every_length_and_alignment() {
+        const STEP: usize = 1024 * 1024;
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let source: Vec<u8> = (0..3 * DIRECT_STEP_BYTES + 9000).map(|i| (i % 251).to_le_bytes()[0]).collect();
-        for (case, (from, to)) in [
-            (0, 0),
-            (0, 1),
-            (1, 4097),
-            (0, DIRECT_STEP_BYTES),
-            (3, 2 * DIRECT_STEP_BYTES + 5000),
-            (7, 3 * 4096 + 7),
-        ]
-        .into_iter()
-        .enumerate()
+        let source: Vec<u8> = (0..3 * STEP + 9000).map(|i| (i % 251).to_le_bytes()[0]).collect();
+        for (case, (from, to)) in
+            [(0, 0), (0, 1), (1, 4097), (0, STEP), (3, 2 * STEP + 5000), (7, 3 * 4096 + 7)]
+                .into_iter()
+                .enumerate()
         {
             let path = dir.path().join(case.to_string());
             assert_eq!(create_new_cold(&path, &source[from..to]).expect("made"), Created::New);

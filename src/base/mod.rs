@@ -4,6 +4,7 @@
 
 pub mod cancel;
 pub mod clock;
+pub mod direct;
 pub mod display;
 pub mod durable;
 pub mod entropy;

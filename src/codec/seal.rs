@@ -29,12 +29,24 @@ pub fn seal_blob(pack_key: &[u8; 32], row: &[u8; 44], bytes: &mut [u8]) -> [u8; 
     encrypt(&blob_key(pack_key, row), &[], bytes)
 }
 
-/// Opens a blob in place; `bytes` end in the tag. Returns the length of the opened part.
+/// Replaces `out` by the opened part of a blob; `sealed` ends in the tag. Past a copy: the bytes go
+/// from one place to the other while they are deciphered.
 ///
 /// # Errors
-/// When it does not open under this key and row. The bytes are unspecified then.
-pub fn open_blob(pack_key: &[u8; 32], row: &[u8; 44], bytes: &mut [u8]) -> Result<usize, NotOpened> {
-    decrypt(&blob_key(pack_key, row), &[], bytes)
+/// When it does not open under this key and row. `out` is unspecified then.
+pub fn open_blob(
+    pack_key: &[u8; 32],
+    row: &[u8; 44],
+    sealed: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), NotOpened> {
+    let (bytes, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(NotOpened)?;
+    // Only what is longer than before is cleared.
+    out.resize(bytes.len(), 0);
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    aes(&blob_key(pack_key, row))
+        .open_separate_gather(nonce, Aad::empty(), bytes, tag, out)
+        .map_err(|_| NotOpened)
 }
 
 /// `SEAL(key, label, header, message)`: S || AES-256-GCM(key from S, header as additional data) || tag,

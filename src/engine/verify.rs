@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::context::Context;
@@ -17,12 +18,11 @@ use super::error::EngineError;
 use super::hurt;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
-use crate::codec::compress::Decompressor;
 use crate::codec::hash::Hasher;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_name, pack_name};
-use crate::repository::format::pack::{PackDirectory, PackIdentity};
+use crate::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity};
 use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_matches;
 use crate::repository::index::Index;
@@ -34,7 +34,7 @@ use crate::storage::contract::{ObjectName, Read, Span, Stat, StorageError};
 /// At most this many problems are named; the count is always whole.
 const PROBLEMS_NAMED_MAX: usize = 1000;
 /// Objects are read in stretches of this length.
-const STRETCH_BYTES: u64 = 16 * 1024 * 1024;
+const STRETCH_BYTES: u64 = 4 * 1024 * 1024;
 /// A mismatch is read again this often before it is called damage.
 const READS_MAX: usize = 3;
 
@@ -245,7 +245,7 @@ fn read_all(
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let mut reader = ObjectReader { target, deep, findings, decompressor: Decompressor::new() };
+                let mut reader = ObjectReader { target, deep, findings, opener: BlobOpener::default() };
                 loop {
                     let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
                     let Some(stat) = objects.get(number) else { return };
@@ -270,7 +270,7 @@ struct ObjectReader<'a> {
     target: &'a Target,
     deep: Option<&'a Repository>,
     findings: &'a Findings,
-    decompressor: Decompressor,
+    opener: BlobOpener,
 }
 
 impl ObjectReader<'_> {
@@ -283,10 +283,13 @@ impl ObjectReader<'_> {
         let mut what = "is not what its name says";
         for _ in 0..READS_MAX {
             match self.hash(stat) {
-                Ok(found) if found == expected => {
+                Ok((found, pack)) if found == expected => {
                     self.findings.objects.fetch_add(1, Ordering::Relaxed);
                     self.findings.bytes.fetch_add(stat.bytes, Ordering::Relaxed);
-                    return self.open_blobs(stat);
+                    if let (Some(repository), Some(bytes)) = (self.deep, pack) {
+                        self.open_blobs(repository, stat, &bytes);
+                    }
+                    return Ok(());
                 }
                 Ok(_) => what = "is not what its name says",
                 Err(StorageError::NotFound { .. }) => what = "vanished while it was to be read",
@@ -298,8 +301,14 @@ impl ObjectReader<'_> {
         Ok(())
     }
 
-    fn hash(&self, stat: &Stat) -> Result<ObjectHash, StorageError> {
+    /// The hash of an object's bytes; with them, when it is a pack whose blobs are to be opened.
+    fn hash(&self, stat: &Stat) -> Result<(ObjectHash, Option<Bytes>), StorageError> {
         let mut hasher = Hasher::plain();
+        if self.deep.is_some() && PackClass::of_name(&stat.name).is_some() {
+            let bytes = self.target.storage.get(&stat.name, Span::Whole, Read::Medium)?;
+            hasher.update(&bytes);
+            return Ok((ObjectHash::new(hasher.finish()), Some(bytes)));
+        }
         let mut offset = 0;
         while offset < stat.bytes {
             let len = STRETCH_BYTES.min(stat.bytes - offset);
@@ -310,7 +319,7 @@ impl ObjectReader<'_> {
             hasher.update(&bytes);
             offset += count(bytes.len());
         }
-        Ok(ObjectHash::new(hasher.finish()))
+        Ok((ObjectHash::new(hasher.finish()), None))
     }
 
     /// `repo.fmt` ends in its own hash; what a confirmation says is known from its name.
@@ -330,36 +339,29 @@ impl ObjectReader<'_> {
     }
 
     /// Deep: opens every blob of a pack.
-    fn open_blobs(&mut self, stat: &Stat) -> Result<(), EngineError> {
-        let (Some(repository), Some(_)) = (self.deep, PackClass::of_name(&stat.name)) else { return Ok(()) };
-        let bytes = self.target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
-        let opened = PackIdentity::of_header(&bytes, &repository.id())
-            .and_then(|identity| PackDirectory::open(&bytes, stat.bytes, &identity, repository.keys()));
+    fn open_blobs(&mut self, repository: &Repository, stat: &Stat, bytes: &[u8]) {
+        let keys = repository.keys();
+        let opened = PackIdentity::of_header(bytes, &repository.id())
+            .and_then(|identity| PackDirectory::open(bytes, stat.bytes, &identity, keys));
         let directory = match opened {
             Ok(directory) => directory,
-            Err(error) => {
-                self.findings.add_bad(&stat.name, Chain(&error).to_string());
-                return Ok(());
-            }
+            Err(error) => return self.findings.add_bad(&stat.name, Chain(&error).to_string()),
         };
         for ordinal in 0..directory.len() {
             let Some(range) = directory.sealed_range(ordinal) else { continue };
             let start = usize::try_from(range.start).unwrap_or(usize::MAX);
             let end = usize::try_from(range.end).unwrap_or(usize::MAX);
-            let opened = bytes.get(start..end).map(|sealed| {
-                directory.open_blob(ordinal, sealed, repository.keys().ids(), &mut self.decompressor)
-            });
-            match opened {
-                Some(Ok(_)) => {
+            let Some(sealed) = bytes.get(start..end) else {
+                self.findings.add_bad(&stat.name, format!("blob {ordinal} lies outside of it"));
+                continue;
+            };
+            match directory.open_blob(ordinal, sealed, keys.ids(), &mut self.opener) {
+                Ok(_) => {
                     self.findings.blobs.fetch_add(1, Ordering::Relaxed);
                 }
-                Some(Err(error)) => {
-                    self.findings.add_bad(&stat.name, format!("blob {ordinal}: {}", Chain(&error)));
-                }
-                None => self.findings.add_bad(&stat.name, format!("blob {ordinal} lies outside of it")),
+                Err(error) => self.findings.add_bad(&stat.name, format!("blob {ordinal}: {}", Chain(&error))),
             }
         }
-        Ok(())
     }
 }
 

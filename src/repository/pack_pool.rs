@@ -58,6 +58,38 @@ pub(crate) struct OwnPack {
     pub(crate) entries: Vec<RunEntry>,
 }
 
+/// Where packs get their memory. Packs of metadata fill slowly; they are closed when they have a
+/// quarter of the size that packs of data have, so that they need little of it.
+pub(crate) struct PackBuffers {
+    data: Buffers,
+    meta: Buffers,
+}
+
+impl PackBuffers {
+    /// For packs of data that end at `pack_bytes`, `data_packs` of them open at once. `waiting` is
+    /// how many packs one target may keep in its hands and its queue: whoever has filled a pack
+    /// must always get as far as that queue, because there it is noticed that a target lags.
+    pub(crate) fn new(pack_bytes: usize, data_packs: usize, waiting: usize) -> Self {
+        // Room for the last blob, the footer and its sums.
+        let slack = pack_bytes / 16 + 4 * 1024 * 1024;
+        Self {
+            data: Buffers::new(data_packs.max(2) + waiting, pack_bytes + slack),
+            meta: Buffers::new(1 + waiting, meta_pack_bytes(pack_bytes) + slack),
+        }
+    }
+
+    fn of(&self, class: PackClass) -> &Buffers {
+        match class {
+            PackClass::Data => &self.data,
+            PackClass::Meta => &self.meta,
+        }
+    }
+}
+
+fn meta_pack_bytes(pack_bytes: usize) -> usize {
+    pack_bytes / 4
+}
+
 struct OpenPack {
     number: u32,
     builder: PackBuilder,
@@ -68,7 +100,7 @@ pub(crate) struct PackPool<'s> {
     repository: &'s Repository,
     signer: &'s Signer,
     index: &'s Index,
-    buffers: Buffers,
+    buffers: PackBuffers,
     cancel: Cancel,
     data: Vec<Mutex<Option<OpenPack>>>,
     meta: Mutex<Option<OpenPack>>,
@@ -109,7 +141,7 @@ impl<'s> PackPool<'s> {
         repository: &'s Repository,
         signer: &'s Signer,
         index: &'s Index,
-        buffers: Buffers,
+        buffers: PackBuffers,
         data_packs: usize,
         cancel: Cancel,
     ) -> Self {
@@ -218,7 +250,7 @@ impl<'s> PackPool<'s> {
         if let Some(pack) = open.as_ref() {
             return Ok(pack.number);
         }
-        let buffer = self.buffers.take(&self.cancel).ok_or(RepositoryError::Cancelled)?;
+        let buffer = self.buffers.of(class).take(&self.cancel).ok_or(RepositoryError::Cancelled)?;
         let identity = PackIdentity { class, epoch: 0, repo: self.repository.id(), writer: self.signer.id() };
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let number =
@@ -238,7 +270,11 @@ impl<'s> PackPool<'s> {
             return Err(RepositoryError::Defect { what: "an open pack" });
         };
         pack.builder.push(row, stored)?;
-        let full = pack.builder.bytes() >= self.repository.pack_bytes();
+        let enough = match pack.builder.class() {
+            PackClass::Data => self.repository.pack_bytes(),
+            PackClass::Meta => meta_pack_bytes(self.repository.pack_bytes()),
+        };
+        let full = pack.builder.bytes() >= enough;
         Ok(if full { self.take_open(open) } else { None })
     }
 
@@ -267,7 +303,7 @@ impl<'s> PackPool<'s> {
         };
         self.figures.packs.fetch_add(1, Ordering::Relaxed);
         self.figures.pack_bytes.fetch_add(bytes, Ordering::Relaxed);
-        fan_out.put(&pack_name(class, &finished.name), &self.buffers.share(finished.bytes));
+        fan_out.put(&pack_name(class, &finished.name), &self.buffers.of(class).share(finished.bytes));
         let mut finished = lock(&self.finished);
         finished.closing.remove(&own.number);
         finished.packs.push(own);
@@ -394,7 +430,7 @@ mod tests {
         let repository = repository(&storage);
         let signer = repository.signer("host").expect("a signer");
         let index = Index::default();
-        let buffers = Buffers::new(WORKERS * 2 + 4, 9 * 1024 * 1024);
+        let buffers = PackBuffers::new(8 * 1024 * 1024, WORKERS, 2);
         let pool = PackPool::new(&repository, &signer, &index, buffers, WORKERS, Cancel::default());
         let together = Barrier::new(WORKERS);
         std::thread::scope(|scope| {
@@ -507,7 +543,7 @@ mod tests {
         let signer = repository.signer("host").expect("a signer");
         let dir = tempfile::tempdir().expect("a folder");
         let index = index_that_cannot_answer(dir.path());
-        let buffers = Buffers::new(4, 9 * 1024 * 1024);
+        let buffers = PackBuffers::new(8 * 1024 * 1024, 2, 2);
         let pool = PackPool::new(&repository, &signer, &index, buffers, 2, Cancel::default());
         std::thread::scope(|scope| {
             let lane: (Arc<dyn crate::storage::contract::Storage>, usize) = (storage, 1);

@@ -13,11 +13,10 @@ use super::access::{Repository, Target};
 use super::error::RepositoryError;
 use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
-use super::format::pack::{PackDirectory, TAIL_BYTES_FIRST};
+use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
 
 use crate::base::id::BlobId;
-use crate::codec::compress::Decompressor;
 use crate::storage::contract::{Read, Span, StorageError};
 
 /// Footers kept open. One of a 16 MiB pack takes about 3 KiB.
@@ -39,7 +38,7 @@ pub struct BlobReader<'r> {
     read: Read,
     directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
     windows: Mutex<VecDeque<Window>>,
-    decompressor: Mutex<Decompressor>,
+    opener: Mutex<BlobOpener>,
     bytes_read: std::sync::atomic::AtomicU64,
 }
 
@@ -60,7 +59,7 @@ impl<'r> BlobReader<'r> {
             read,
             directories: Mutex::default(),
             windows: Mutex::default(),
-            decompressor: Mutex::new(Decompressor::new()),
+            opener: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
         }
     }
@@ -106,12 +105,12 @@ impl<'r> BlobReader<'r> {
         let mut last = None;
         for _ in 0..READS_MAX {
             let bytes = self.sealed(at.pack, sealed.clone())?;
-            let mut decompressor = self.decompressor.lock().unwrap_or_else(PoisonError::into_inner);
-            match directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut decompressor) {
-                Ok(plain) => return Ok(Bytes::from(plain)),
+            let mut opener = self.opener.lock().unwrap_or_else(PoisonError::into_inner);
+            match directory.open_blob(at.ordinal, &bytes, self.repository.keys().ids(), &mut opener) {
+                Ok(plain) => return Ok(Bytes::copy_from_slice(plain)),
                 Err(error) => last = Some(error),
             }
-            drop(decompressor);
+            drop(opener);
             self.forget_windows(at.pack);
         }
         Err(last.map_or_else(|| self.damage(at.pack, "does not open"), Into::into))

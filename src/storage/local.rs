@@ -10,20 +10,26 @@
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError, could_begin_a_name};
 use crate::base::clock::Timestamp;
+use crate::base::direct;
 use crate::base::durable::{self, Created};
 use crate::base::limits::PACK_BYTES_MAX;
 
 /// From this size on objects are written past the page cache.
 const COLD_BYTES_MIN: usize = 1024 * 1024;
+/// From this length on spans are read past the page cache.
+const DIRECT_BYTES_MIN: usize = 128 * 1024;
+/// Buffers that are kept for the next read, and how large one may be.
+const READ_BUFFERS_MAX: usize = 4;
+const READ_BUFFER_BYTES_MAX: usize = 18 * 1024 * 1024;
 
 /// Objects as files below one folder.
 #[derive(Debug)]
@@ -35,6 +41,8 @@ pub struct LocalStorage {
     /// Held while folders are made durable, so that nobody's `sync` answers before the one that
     /// took their folder has finished.
     syncing: Mutex<()>,
+    /// For reads past the page cache.
+    buffers: Arc<ReadBuffers>,
 }
 
 impl LocalStorage {
@@ -74,7 +82,13 @@ impl LocalStorage {
             reason: "the path is empty, or the working folder is gone".to_owned(),
         })?;
         let label = format!("file://{}", base.display());
-        Ok(Self { base, label, touched: Mutex::default(), syncing: Mutex::default() })
+        Ok(Self {
+            base,
+            label,
+            touched: Mutex::default(),
+            syncing: Mutex::default(),
+            buffers: Arc::default(),
+        })
     }
 
     fn path(&self, name: &ObjectName) -> PathBuf {
@@ -155,18 +169,32 @@ impl LocalStorage {
         }
     }
 
-    fn read_span(&self, name: &ObjectName, mut file: File, span: (u64, u64)) -> io::Result<Option<Bytes>> {
-        let (offset, len) = span;
-        let Some(capacity) = usize::try_from(len).ok().filter(|len| *len <= PACK_BYTES_MAX) else {
+    /// Large spans are read past the page cache, unless it has them and may answer.
+    fn read_span(
+        &self,
+        name: &ObjectName,
+        file: File,
+        span: Range<u64>,
+        read: Read,
+    ) -> io::Result<Option<Bytes>> {
+        let Some(len) = usize::try_from(span.end - span.start).ok().filter(|len| *len <= PACK_BYTES_MAX)
+        else {
             return Ok(None);
         };
-        let mut bytes = Vec::with_capacity(capacity);
-        file.seek(SeekFrom::Start(offset))?;
-        file.take(len).read_to_end(&mut bytes)?;
-        if bytes.len() < capacity {
+        let is_cold = read == Read::Medium || !direct::is_cached(&file, span.start);
+        let direct = if len >= DIRECT_BYTES_MIN && is_cold {
+            self.buffers.read(&file, span.start, len)?
+        } else {
+            None
+        };
+        let bytes = match direct {
+            Some(bytes) => bytes,
+            None => read_cached(file, span, len, read)?,
+        };
+        if bytes.len() < len {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{name} became shorter")));
         }
-        Ok(Some(bytes.into()))
+        Ok(Some(bytes))
     }
 
     /// The entries of a folder in the order of the full names below it: a folder sorts as its
@@ -222,6 +250,56 @@ impl LocalStorage {
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Through the page cache; for the medium's answer it is emptied first.
+fn read_cached(mut file: File, span: Range<u64>, len: usize, read: Read) -> io::Result<Bytes> {
+    if read == Read::Medium {
+        durable::flush_data(&file)?;
+        durable::drop_cached(&file, span.start, span.end - span.start);
+    }
+    let mut bytes = Vec::with_capacity(len);
+    file.seek(SeekFrom::Start(span.start))?;
+    file.take(span.end - span.start).read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// Buffers for reads past the page cache, used again: touching fresh memory costs more than such a
+/// read does.
+#[derive(Debug, Default)]
+struct ReadBuffers(Mutex<Vec<Vec<u8>>>);
+
+impl ReadBuffers {
+    /// `None` where the file system refuses.
+    fn read(self: &Arc<Self>, file: &File, offset: u64, len: usize) -> io::Result<Option<Bytes>> {
+        let free = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut lent = Lent { buffer: free.unwrap_or_default(), range: 0..0, home: Arc::clone(self) };
+        let Some(range) = direct::read(file, offset, len, &mut lent.buffer)? else { return Ok(None) };
+        lent.range = range;
+        Ok(Some(Bytes::from_owner(lent)))
+    }
+}
+
+/// A buffer in use; it goes home when its last reader drops it.
+struct Lent {
+    buffer: Vec<u8>,
+    range: Range<usize>,
+    home: Arc<ReadBuffers>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut free = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if free.len() < READ_BUFFERS_MAX && self.buffer.capacity() <= READ_BUFFER_BYTES_MAX {
+            free.push(std::mem::take(&mut self.buffer));
+        }
     }
 }
 
@@ -288,11 +366,8 @@ impl Storage for LocalStorage {
             Err(error) => return Err(failed(error)),
         };
         let (offset, len) = span.within(found.len());
-        if read == Read::Medium {
-            durable::flush_data(&file).map_err(failed)?;
-            durable::drop_cached(&file, offset, len);
-        }
-        self.read_span(name, file, (offset, len)).map_err(failed)?.ok_or_else(|| StorageError::TooLong {
+        let bytes = self.read_span(name, file, offset..offset + len, read).map_err(failed)?;
+        bytes.ok_or_else(|| StorageError::TooLong {
             place: self.label.clone(),
             name: name.clone(),
             bytes: len,

@@ -2,15 +2,15 @@
 
 use lifeboat::base::id::BlobId;
 use lifeboat::base::limits::BLOB_PLAIN_BYTES_MAX;
-use lifeboat::codec::compress::{Compression, Compressor, Decompressor};
+use lifeboat::codec::compress::{Compression, Compressor};
 use lifeboat::codec::{hash, seal};
 use lifeboat::repository::format::error::FormatError;
 use lifeboat::repository::format::group;
 use lifeboat::repository::format::keys::BlobKind;
 use lifeboat::repository::format::names::PackClass;
 use lifeboat::repository::format::pack::{
-    BlobRow, FinishedPack, HEADER_BYTES, PackBuilder, PackDirectory, PackIdentity, SHARD_BYTES, TRAIL_BYTES,
-    hurt_shards,
+    BlobOpener, BlobRow, FinishedPack, HEADER_BYTES, PackBuilder, PackDirectory, PackIdentity, SHARD_BYTES,
+    TRAIL_BYTES, hurt_shards,
 };
 use proptest::prelude::*;
 
@@ -54,7 +54,7 @@ fn read(repo: &Repo, bytes: &[u8], ordinal: u32) -> Result<Vec<u8>, FormatError>
     let range = directory.sealed_range(ordinal).expect("a row of that number");
     let at = |offset: u64| usize::try_from(offset).expect("small");
     let sealed = &bytes[at(range.start)..at(range.end)];
-    directory.open_blob(ordinal, sealed, repo.keys.ids(), &mut Decompressor::new())
+    directory.open_blob(ordinal, sealed, repo.keys.ids(), &mut BlobOpener::default()).map(<[u8]>::to_vec)
 }
 
 fn plains() -> Vec<Vec<u8>> {

@@ -29,14 +29,13 @@ use crate::codec::sign::Signer;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
-use crate::repository::buffers::Buffers;
 use crate::repository::fan_out::{FanOut, LaneOutcome};
 use crate::repository::format::snapshot::{PackSetRef, SnapshotKind, SnapshotRoot};
-use crate::repository::pack_pool::{PackPool, Scratch};
+use crate::repository::pack_pool::{PackBuffers, PackPool, Scratch};
 use crate::source::files::Owners;
 
 /// Batches of entries on their way to the collector.
-const PLANNED_WAITING: usize = 64;
+const PLANNED_WAITING: usize = 3;
 /// How often the collector looks up from a large file to see whether an index run is due.
 const LOOK_UP_EVERY: Duration = Duration::from_millis(500);
 
@@ -74,11 +73,9 @@ impl Pass<'_> {
     }
 
     fn pipeline(&self) -> Result<Gathered, EngineError> {
-        // Open packs, one in each lane's hands and queue, one being closed: never more.
-        let in_flight = self.start.targets.iter().map(|target| target.in_flight + 1).max().unwrap_or(1);
-        let open = self.cx.workers.max(2) + 1;
-        let slack = self.repository.pack_bytes() / 16 + 4 * 1024 * 1024;
-        let buffers = Buffers::new(open + in_flight + 1, self.repository.pack_bytes() + slack);
+        // In each lane's hands, and one in its queue.
+        let waiting = self.start.targets.iter().map(|target| target.in_flight + 1).max().unwrap_or(2);
+        let buffers = PackBuffers::new(self.repository.pack_bytes(), self.cx.workers, waiting);
         let pool = PackPool::new(
             self.repository,
             self.signer,

@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use super::run::ends_all;
 use super::window::{File, Part, Piece, Window};
 use crate::base::error::{Chain, Class, Classified};
-use crate::codec::compress::Decompressor;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::error::RepositoryError;
 use crate::repository::format::group;
+use crate::repository::format::pack::BlobOpener;
 use crate::repository::reader::BlobReader;
 use crate::source::files::{Destination, Existing, FileWriter, FilesError, ParkedFile, Shape};
 use crate::storage::contract::Span;
@@ -79,12 +79,12 @@ impl<'a> Writer<'a> {
         std::thread::scope(|scope| {
             for _ in 0..self.cx.workers.min(packs.len()).max(1) {
                 scope.spawn(|| {
-                    let mut tools = Tools::default();
+                    let mut opener = BlobOpener::default();
                     while let Some((pack, wanted)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if self.cx.cancel.is_cancelled() || lock(&fatal).is_some() {
                             return;
                         }
-                        if let Err(error) = self.pack(&window, &slots, *pack, wanted, &mut tools) {
+                        if let Err(error) = self.pack(&window, &slots, *pack, wanted, &mut opener) {
                             lock(&fatal).get_or_insert(error);
                         }
                     }
@@ -136,7 +136,7 @@ impl<'a> Writer<'a> {
         slots: &[Slot<'a>],
         pack: u32,
         wanted: &ByOrdinal,
-        tools: &mut Tools,
+        opener: &mut BlobOpener,
     ) -> Result<(), EngineError> {
         let directory = match self.blobs.directory(pack) {
             Ok(directory) => directory,
@@ -154,27 +154,18 @@ impl<'a> Writer<'a> {
                 let Some(range) = directory.sealed_range(*ordinal) else { continue };
                 let start = usize::try_from(range.start - run.range.start).unwrap_or(usize::MAX);
                 let end = usize::try_from(range.end - run.range.start).unwrap_or(usize::MAX);
-                tools.sealed.clear();
-                if let Some(sealed) = bytes.get(start..end) {
-                    tools.sealed.extend_from_slice(sealed);
-                }
-                let opened = directory.open_into(
-                    *ordinal,
-                    &mut tools.sealed,
-                    self.blobs.ids(),
-                    &mut tools.decompressor,
-                    &mut tools.plain,
-                );
+                let sealed = bytes.get(start..end).unwrap_or_default();
+                let opened = directory.open_blob(*ordinal, sealed, self.blobs.ids(), opener);
                 let pieces = wanted.get(ordinal).map(Vec::as_slice).unwrap_or_default();
                 let is_right = pieces
                     .first()
                     .is_none_or(|piece| directory.row(*ordinal).is_some_and(|row| row.id == piece.blob));
-                if opened.is_err() || !is_right {
+                let Some(plain) = opened.ok().filter(|_| is_right) else {
                     self.one_by_one(window, slots, wanted, [*ordinal])?;
                     continue;
-                }
+                };
                 for piece in pieces {
-                    self.piece(window, slots, piece, &tools.plain)?;
+                    self.piece(window, slots, piece, plain)?;
                 }
             }
         }
@@ -280,13 +271,6 @@ impl<'a> Writer<'a> {
             }
         }
     }
-}
-
-#[derive(Default)]
-struct Tools {
-    decompressor: Decompressor,
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
 }
 
 impl Piece {

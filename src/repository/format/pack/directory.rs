@@ -12,7 +12,7 @@ use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, ROLE_DATA, ROLE_
 use super::row::{ROW_BYTES, Row, foot_bytes};
 use super::trail::{TRAIL_BYTES, Trail, Trailer};
 use crate::base::secret::{Key, Secret};
-use crate::codec::compress::Decompressor;
+use crate::codec::compress::{Compression, Decompressor};
 use crate::codec::hash;
 use crate::codec::seal::{self, TAG_BYTES};
 use crate::codec::sign::{self, SIGNATURE_BYTES};
@@ -111,53 +111,60 @@ impl PackDirectory {
         Some(start..start + u64::from(row.stored_bytes) + TAG_BYTES as u64)
     }
 
-    /// Opens a blob in place, decompresses it into `plain` and checks its id.
+    /// Opens a blob: deciphered, decompressed, and its id computed again. `sealed` are the bytes at
+    /// [`PackDirectory::sealed_range`]; the plain bytes are `opener`'s until its next blob.
     ///
     /// # Errors
-    /// When any of that fails: nothing of `plain` may be used then.
-    pub fn open_into(
+    /// When the row does not exist, or the bytes are not the blob that it names.
+    pub fn open_blob<'o>(
         &self,
         ordinal: u32,
-        sealed: &mut [u8],
+        sealed: &[u8],
         ids: &IdKeys,
-        decompressor: &mut Decompressor,
-        plain: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
+        opener: &'o mut BlobOpener,
+    ) -> Result<&'o [u8], FormatError> {
         let what = "a blob";
         let row = self.row(ordinal).ok_or(FormatError::Malformed { what, why: "its row does not exist" })?;
         let key = self.pack_keys.get(usize::from(row.key_box)).ok_or(FormatError::NotOpened { what })?;
-        let len = seal::open_blob(key.expose(), &row.sealed_under(), sealed)
-            .map_err(|_| FormatError::NotOpened { what })?;
         let plain_bytes = usize::try_from(row.plain_bytes).unwrap_or(usize::MAX);
-        plain.clear();
-        decompressor
-            .decompress(row.compression, &sealed[..len], plain_bytes, plain)
-            .map_err(|_| FormatError::Malformed { what, why: "it does not decompress to its length" })?;
+        opener.open(key, row, sealed, plain_bytes)?;
+        let plain = opener.plain.as_slice();
         let found = match row.kind {
             BlobKind::Group => group::id(plain, ids)?,
             kind => ids.id(kind, plain),
         };
         if found == row.id {
-            Ok(())
+            Ok(plain)
         } else {
             Err(FormatError::Malformed { what, why: "its content is not its id's" })
         }
     }
+}
 
-    /// As [`PackDirectory::open_into`], out of shared bytes.
-    ///
-    /// # Errors
-    /// The same.
-    pub fn open_blob(
-        &self,
-        ordinal: u32,
-        sealed: &[u8],
-        ids: &IdKeys,
-        decompressor: &mut Decompressor,
-    ) -> Result<Vec<u8>, FormatError> {
-        let mut plain = Vec::new();
-        self.open_into(ordinal, &mut sealed.to_vec(), ids, decompressor, &mut plain)?;
-        Ok(plain)
+/// Opens one blob after the other, in buffers that are used again.
+#[derive(Debug, Default)]
+pub struct BlobOpener {
+    decompressor: Decompressor,
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl BlobOpener {
+    fn open(&mut self, key: &Key, row: &Row, sealed: &[u8], plain_bytes: usize) -> Result<(), FormatError> {
+        let what = "a blob";
+        let stored = match row.compression {
+            // What was stored as it is needs no second place, if it has the right length.
+            Compression::Raw if sealed.len() == plain_bytes.saturating_add(TAG_BYTES) => &mut self.plain,
+            _ => &mut self.stored,
+        };
+        seal::open_blob(key.expose(), &row.sealed_under(), sealed, stored)
+            .map_err(|_| FormatError::NotOpened { what })?;
+        if row.compression == Compression::Raw && self.plain.len() == plain_bytes {
+            return Ok(());
+        }
+        self.decompressor
+            .decompress(row.compression, &self.stored, plain_bytes, &mut self.plain)
+            .map_err(|_| FormatError::Malformed { what, why: "it does not decompress to its length" })
     }
 }
 

@@ -8,7 +8,7 @@ mod row;
 mod trail;
 
 pub use build::{FinishedPack, PackBuilder};
-pub use directory::PackDirectory;
+pub use directory::{BlobOpener, PackDirectory};
 pub use head::{HEADER_BYTES, PackIdentity};
 pub use row::{BlobRow, ROW_BYTES, Row};
 pub use trail::{SHARD_BYTES, TAIL_BYTES_FIRST, TRAIL_BYTES, hurt_shards};
