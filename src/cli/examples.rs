@@ -75,8 +75,8 @@ pub(super) const RESTORE: &str = "\
 Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
 
-Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 12 wrong key; 13 damage found; 14 something is in the
-way (see --overwrite); 130 cancelled.";
+Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
+restored; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const VERIFY: &str = "\
 Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
@@ -177,8 +177,8 @@ Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase la
 
 Interrupted? The same command goes on where it stopped.
 
-Exit codes: 0 all restored; 1 failed; 3 some entries could not be restored; 10 no repository; 12 wrong key; 13 damage found;
-14 something is in the way (see --overwrite); 130 cancelled.";
+Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
+restored; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const REPO_VERIFY: &str = "\
 Example: lifeboat repo verify --repo /mnt/nas/www --password-file passphrase --deep
 

@@ -149,6 +149,12 @@ pub(crate) fn needs_root() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root: mounts, owners, devices");
 }
 
+/// Files changed within two seconds of a backup's start are read again, whatever their times say;
+/// nothing but waiting makes a ctime older.
+pub(crate) fn settle() {
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+}
+
 /// Every file below a folder, sorted.
 pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let (mut found, mut waiting) = (Vec::new(), vec![dir.to_owned()]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::lab::{Lab, needs_root, noise, plain_source, same};
+use crate::lab::{Lab, needs_root, noise, plain_source, same, settle};
 use crate::odd_tree::{self, Rights};
 
 #[test]
@@ -39,12 +39,6 @@ fn a_run_without_changes_reads_nothing_and_stores_no_data() {
     assert_eq!(again["stats"]["blobs_new"], 0, "{again:#}");
     assert_eq!(again["stats"]["packs_new"], 0, "{again:#}");
     lab.restores_whole("one", "latest", &lab.path("source"));
-}
-
-/// Files changed within two seconds of a backup's start are read again, whatever their times say;
-/// nothing but waiting makes a ctime older.
-fn settle() {
-    std::thread::sleep(std::time::Duration::from_millis(3_100));
 }
 
 #[test]

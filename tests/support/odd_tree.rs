@@ -361,13 +361,17 @@ pub(crate) fn compare(a: &Path, b: &Path) -> Vec<Difference> {
             None => differences.push(difference("is missing".to_owned())),
             Some(other) => {
                 for (key, value) in &facts {
+                    let Some(other) = other.get(key) else {
+                        differences.push(difference(format!("has no {key}")));
+                        continue;
+                    };
                     if *key == "allocated" {
-                        let (value, other) = (number(value), number(&other[key]));
+                        let (value, other) = (number(value), number(other));
                         if other > value / 4 * 5 + (1 << 20) {
                             differences.push(difference(format!("takes {other} bytes, not {value}")));
                         }
-                    } else if other[key] != *value {
-                        differences.push(difference(format!("{key} is {}, not {value}", other[key])));
+                    } else if other != value {
+                        differences.push(difference(format!("{key} is {other}, not {value}")));
                     }
                 }
             }

@@ -66,7 +66,6 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
         ("not restored", &outcome.failed),
         ("differs", &outcome.differing),
         ("unread at backup", &outcome.unread_at_backup),
-        ("metadata", &outcome.metadata_issues),
     ] {
         for item in &items.named {
             out.talk(&format!("{word}: {}: {}", escape(&item.path), escape(&item.reason)));
@@ -103,11 +102,11 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
     let bad = [
         (outcome.failed.count, "could not be restored"),
         (outcome.unread_at_backup.count, "were unread when the snapshot was taken"),
-        (outcome.metadata_issues.count, "metadata items could not be set"),
     ];
     for (count, what) in bad.iter().filter(|(count, _)| *count > 0) {
         out.line(&format!("{count} {what}"));
     }
+    print_metadata(out, outcome);
     code
 }
 
@@ -124,4 +123,21 @@ fn told_of_transfer(outcome: &RestoreOutcome) -> String {
         outcome.kept,
         outcome.replaced
     )
+}
+
+/// What could not be set, each sort once: a million files of which none could be given its owner
+/// are one line.
+fn print_metadata(out: Output, outcome: &RestoreOutcome) {
+    if outcome.metadata_issues.count == 0 {
+        return;
+    }
+    out.line("metadata that could not be set:");
+    for loss in &outcome.metadata_report {
+        let first = loss.first.iter().map(|path| escape(path)).collect::<Vec<_>>().join(", ");
+        let more = if loss.count > loss.first.len() as u64 { ", ..." } else { "" };
+        out.line(&format!("  {} x {}: {} ({first}{more})", loss.count, loss.what, loss.why));
+        if let Some(next) = &loss.next {
+            out.line(&format!("    next: {next}"));
+        }
+    }
 }

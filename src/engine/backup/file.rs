@@ -21,12 +21,20 @@ impl Fault {
     }
 }
 
-/// Opens a file; one that was replaced since the walk came by is looked at once more.
+/// A file that is replaced all the time is opened at most this often until it is caught.
+const OPENS_MAX: usize = 16;
+
+/// Opens a file; one that was replaced since the walk came by is looked at anew.
 pub(super) fn open(found: &Found) -> Result<OpenFile, Fault> {
-    let opened = match open_regular(found) {
-        Err(error) if error.is_replaced() => found.refresh().and_then(|found| open_regular(&found)),
-        other => other,
-    };
+    let mut opened = open_regular(found);
+    for _ in 1..OPENS_MAX {
+        match opened {
+            Err(error) if error.is_replaced() => {
+                opened = found.refresh().and_then(|found| open_regular(&found));
+            }
+            other => return other.map_err(|error| Fault::of(&error)),
+        }
+    }
     opened.map_err(|error| Fault::of(&error))
 }
 

@@ -76,6 +76,11 @@ impl Links {
         }
         // A group that was taken over from the parent is relied on under its further names; chunks
         // are covered by the parent under every name.
+        // The name may have been another file's when it was opened: that says nothing of this inode.
+        let read = (file.meta.dev, file.meta.ino, file.meta.mtime, file.meta.ctime);
+        if read != (stat.dev, stat.ino, stat.mtime, stat.ctime) {
+            return;
+        }
         let content = match &file.content {
             FileContent::Group { .. } | FileContent::Chunks(_) | FileContent::None => file.content.clone(),
             FileContent::Known(Content::Group { blob, offset, len }) => {

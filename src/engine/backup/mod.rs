@@ -12,6 +12,7 @@ mod content;
 mod evidence;
 mod file;
 mod finish;
+mod keep;
 mod large;
 mod links;
 pub mod outcome;

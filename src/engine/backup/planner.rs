@@ -33,9 +33,9 @@ use crate::source::files::{Found, Item, Scope, Stat, Unreadable, Walk, complete,
 use crate::storage::contract::Read;
 
 /// Entries that are planned before they are handed on together.
-const BATCH_ENTRIES: usize = 4096;
 /// A batch with this many large files is handed on at once.
 const LARGE_A_BATCH: u64 = 16;
+pub(super) const BATCH_ENTRIES: usize = 4096;
 /// A run of small files is handed to a worker at about this many bytes.
 const RUN_BYTES: u64 = 4 * 1024 * 1024;
 /// A parent's file whose times are this close to its walk is read again: it may have changed
@@ -85,7 +85,7 @@ pub(super) struct Planner<'a> {
     pool: &'a PackPool<'a>,
     shop: &'a Shop<'a>,
     wires: Wires,
-    batch: Batch,
+    pub(super) batch: Batch,
     run: Run,
     /// What has been said of the packs in use.
     used: Used,
@@ -114,9 +114,9 @@ impl Run {
 }
 
 /// An earlier tree, read beside the walk.
-struct Past<'r, 'a> {
+pub(super) struct Past<'r, 'a> {
     /// `None` when there is none, or it can't be read any further.
-    reader: Option<ManifestReader<Nodes<'r, 'a>>>,
+    pub(super) reader: Option<ManifestReader<Nodes<'r, 'a>>>,
     /// Whether a file whose metadata is the same is taken for unchanged.
     is_trusted: bool,
     /// Files with times from here on may have changed under that look (seconds).
@@ -186,7 +186,10 @@ impl<'a> Planner<'a> {
                     }
                     self.plan(found, &dir.1, &mut pasts, &blobs, &shown)?;
                 }
-                Item::Unreadable(unreadable) => self.unreadable(&unreadable, &shown),
+                Item::Unreadable(unreadable) => {
+                    self.unreadable(&unreadable, &shown);
+                    self.keep_unread(&unreadable, &mut pasts, &blobs)?;
+                }
             }
             if self.batch.entries.len() >= BATCH_ENTRIES {
                 self.flush()?;
@@ -239,7 +242,7 @@ impl<'a> Planner<'a> {
         Past { reader, is_trusted, racy_from, sparse: HashSet::new() }
     }
 
-    fn warn(&self, message: String) {
+    pub(super) fn warn(&self, message: String) {
         self.pass.cx.progress.warn(message);
     }
 
@@ -353,7 +356,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Neighbours share their group: one look-up serves them all.
-    fn cover(&mut self, id: &BlobId) -> bool {
+    pub(super) fn cover(&mut self, id: &BlobId) -> bool {
         if self.last_covered.0 != *id {
             let used = covering(self.pool, id);
             if let Some(used) = used
@@ -420,6 +423,7 @@ impl<'a> Planner<'a> {
         let what = match unreadable.scope {
             Scope::Entry => String::new(),
             Scope::Contents => "its contents: ".to_owned(),
+            Scope::Rest => "some of its contents: ".to_owned(),
         };
         self.walked.unread.push(path, format!("{what}{}", Chain(&unreadable.error)));
     }
@@ -436,7 +440,7 @@ impl<'a> Planner<'a> {
 
     /// Hands on what was planned. The run goes first: the collector must never wait for a job
     /// that nobody has.
-    fn flush(&mut self) -> Result<(), EngineError> {
+    pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         self.hand_over_run()?;
         self.shop.progress.advance(std::mem::take(&mut self.done), 0);
         if self.batch.entries.is_empty() && !self.batch.ends_root {
@@ -498,11 +502,15 @@ fn list_uses(pool: &PackPool<'_>, id: &BlobId, chunks: u64, blobs: &BlobReader<'
 /// An entry as far as it is known before anything is read; what the parent had of its content
 /// stays in case it cannot be read.
 fn skeleton(found: &Found, dir: &[u8], known: Option<&Known>) -> Box<Entry> {
-    let (content, hash16, extents) = match known {
-        Some(known) if known.is_whole => (known.content.clone(), known.hash16, known.extents.clone()),
-        _ => (Content::None, [0; 16], None),
-    };
     let stat = &found.stat;
+    let found_size = if stat.kind == FileKind::File { stat.size } else { 0 };
+    // The older content has its own length, whatever the file has now.
+    let (content, hash16, extents, size) = match known {
+        Some(known) if known.is_whole => {
+            (known.content.clone(), known.hash16, known.extents.clone(), known.size)
+        }
+        _ => (Content::None, [0; 16], None, found_size),
+    };
     Box::new(Entry {
         dir: dir.to_vec(),
         name: found.name.to_vec(),
@@ -513,7 +521,7 @@ fn skeleton(found: &Found, dir: &[u8], known: Option<&Known>) -> Box<Entry> {
             gid: stat.gid,
             owner: Vec::new(),
             group: Vec::new(),
-            size: if stat.kind == FileKind::File { stat.size } else { 0 },
+            size,
             mtime: stat.mtime,
             ctime: stat.ctime,
             btime: stat.btime,

@@ -12,10 +12,19 @@ use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::manifest::Entry;
-use crate::source::files::{Destination, FilesError, Link, Made, SafePath};
+use crate::source::files::{Destination, Existing, FilesError, Link, Made, SafePath};
 
 /// Inode flags after which nothing can be made in a folder or linked to a file any more.
 pub(super) const LOCKING_FLAGS: u32 = 0x30;
+
+/// Whether nothing more can come of a restore after one entry's error.
+pub(super) fn ends_all(error: &FilesError, destination: &Destination) -> bool {
+    match error.class() {
+        Class::NoSpace => true,
+        Class::Refused => destination.existing() == Existing::Refuse,
+        _ => false,
+    }
+}
 
 /// A name of an inode that was restored under another name before.
 struct Further {
@@ -123,22 +132,22 @@ impl<'a, 'o> Restoring<'a, 'o> {
                 self.settle(&path, made)
             }
             _ => {
-                let made = self.destination.create_node(&path, &entry.meta).map(|made| match made {
-                    Made::New | Made::Existing | Made::No => (),
-                });
-                self.settle(&path, made)
+                let made = self.destination.create_node(&path, &entry.meta);
+                if matches!(made, Ok(Made::No)) {
+                    // There is nothing to link its other names to: each is told by itself.
+                    self.first_names.remove(&group);
+                }
+                self.settle(&path, made.map(drop))
             }
         }
     }
 
-    /// What is in the way, a full disk and a missing destination end the restore; the rest is one
-    /// entry's fault.
+    /// A full disk ends the restore, and so does what is in the way when nothing may be replaced;
+    /// the rest is one entry's fault, as is a folder that is not empty where others may be.
     fn settle(&mut self, path: &SafePath, result: Result<(), FilesError>) -> Result<(), EngineError> {
         match result {
             Ok(()) => {}
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => {
-                return Err(error.into());
-            }
+            Err(error) if ends_all(&error, self.destination) => return Err(error.into()),
             Err(error) => self.outcome.fail(path.as_bytes(), &error.into()),
         }
         self.cx.progress.advance(1, 0);
@@ -198,11 +207,15 @@ impl<'a, 'o> Restoring<'a, 'o> {
         for folder in std::mem::take(&mut self.empty_folders) {
             self.outcome.removed += self.destination.remove_others(&SafePath::new(&folder)?, |_| false)?;
         }
-        for further in std::mem::take(&mut self.links) {
+        let links = std::mem::take(&mut self.links);
+        for further in &links {
             let link = Link { path: &further.path, first: &further.first };
             let made = self.destination.create_link(link);
             self.settle(&further.path, made)?;
             self.cx.progress.advance(0, further.meta.size);
+        }
+        // Nothing can be linked to an immutable file: its flags wait for the last of its names.
+        for further in &links {
             if further.meta.kind == FileKind::File && further.meta.flags & LOCKING_FLAGS != 0 {
                 let locked = self.destination.lock_flags(&further.first, &further.meta);
                 if let Err(error) = locked {

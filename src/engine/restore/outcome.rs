@@ -12,6 +12,7 @@ use crate::engine::backup::outcome::Items;
 use crate::engine::error::EngineError;
 use crate::repository::manifest::State;
 use crate::repository::snapshots::Snapshot;
+use crate::source::files::{Aspect, Issues};
 
 /// A finished restore.
 #[derive(Clone, Debug, Serialize)]
@@ -52,12 +53,29 @@ pub struct RestoreOutcome {
     pub worst: Option<Class>,
     /// Metadata that could not be set.
     pub metadata_issues: Items,
+    /// The same by sort: what it was, why, how often, and what to do about it.
+    pub metadata_report: Vec<MetadataLoss>,
     /// Entries that were unread when the snapshot was taken: restored as an older version, or empty.
     pub unread_at_backup: Items,
     /// Files read back and compared, when that was asked for.
     pub checked: Option<u64>,
     /// Files that differed when they were read back.
     pub differing: Items,
+}
+
+/// One sort of metadata that could not be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MetadataLoss {
+    /// What: `owner`, `mode`, `access list`, `capability`, `times`, ...
+    pub what: String,
+    /// Why, in a few words.
+    pub why: String,
+    /// How many entries, or attributes of entries.
+    pub count: u64,
+    /// What to do about it.
+    pub next: Option<String>,
+    /// The first paths, as people read them.
+    pub first: Vec<String>,
 }
 
 impl RestoreOutcome {
@@ -81,6 +99,7 @@ impl RestoreOutcome {
             failed: Items::default(),
             worst: None,
             metadata_issues: Items::default(),
+            metadata_report: Vec::new(),
             unread_at_backup: Items::default(),
             checked: None,
             differing: Items::default(),
@@ -113,13 +132,38 @@ impl RestoreOutcome {
         }
     }
 
-    /// The exit code: 0, or that of the worst thing that happened.
+    /// What could not be set. A socket is no metadata: it has a number of its own.
+    pub(super) fn take_issues(&mut self, issues: &Issues) {
+        for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
+            let why = format!("{}: {}", issue.aspect, issue.why);
+            self.metadata_issues.push(display::path(&issue.path), why);
+        }
+        self.metadata_issues.count = 0;
+        for ((aspect, reason), group) in &issues.groups {
+            if *aspect == Aspect::Socket {
+                continue;
+            }
+            self.metadata_issues.count += group.count;
+            self.metadata_report.push(MetadataLoss {
+                what: aspect.to_string(),
+                why: reason.to_string(),
+                count: group.count,
+                next: issues.next_step(*aspect, *reason).map(str::to_owned),
+                first: group.first.iter().map(|path| display::path(path)).collect(),
+            });
+        }
+        self.metadata_report.sort_by_key(|loss| std::cmp::Reverse(loss.count));
+    }
+
+    /// The exit code: 0, or that of the worst thing that happened. What is there with other
+    /// metadata than it had is not all that was asked for.
     pub fn exit_code(&self) -> u8 {
         if self.differing.count > 0 {
             return Class::Damage.exit_code();
         }
         match self.worst {
             Some(class) => class.exit_code(),
+            None if self.metadata_issues.count > 0 => Class::Partial.exit_code(),
             None => 0,
         }
     }

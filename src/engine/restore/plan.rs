@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::entries::ends_all;
 use super::existing::{Comparison, Verdict};
 use super::fetch::{Started, Threads, Work};
 use super::layout::{Layout, Part};
@@ -12,7 +13,6 @@ use super::record::Beginning;
 use super::select::chunks;
 use super::slot::{Making, Piece, Slot};
 use super::write::Writer;
-use crate::base::error::{Class, Classified};
 use crate::base::id::BlobId;
 use crate::base::metadata::Extent;
 use crate::engine::error::EngineError;
@@ -127,9 +127,7 @@ impl<'t, 'a> Planner<'t, 'a> {
         }
         match writer.begin(slot) {
             Ok(()) => {}
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => {
-                return Err(error.into());
-            }
+            Err(error) if ends_all(&error, writer.destination) => return Err(error.into()),
             Err(error) => {
                 writer.fail(slot, error.into());
                 return Ok(None);

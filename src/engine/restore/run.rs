@@ -19,7 +19,7 @@ use crate::repository::error::RepositoryError;
 use crate::repository::load;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-use crate::source::files::{Aspect, Destination, Existing, FilesError, RestoreOptions, SafePath};
+use crate::source::files::{Destination, Existing, FilesError, RestoreOptions, SafePath};
 use crate::storage::contract::Read;
 
 /// Restores a snapshot from the first target of the repository. `read` says whether its bytes may
@@ -65,7 +65,7 @@ pub fn restore(
     finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("restore");
     outcome.bytes_fetched = blobs.bytes_read();
-    note_issues(&destination, &mut outcome);
+    outcome.take_issues(&destination.issues());
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
@@ -165,15 +165,3 @@ fn refuse_obstacles(
 
 /// A folder may stand where a folder comes.
 const FOLDERS: (FileKind, FileKind) = (FileKind::Directory, FileKind::Directory);
-
-/// Metadata that could not be set.
-fn note_issues(destination: &Destination, outcome: &mut RestoreOutcome) {
-    let issues = destination.issues();
-    // A socket is no metadata: it has a number of its own.
-    for issue in issues.listed.iter().filter(|issue| issue.aspect != Aspect::Socket) {
-        let why = format!("{}: {}", issue.aspect, issue.why);
-        outcome.metadata_issues.push(display::path(&issue.path), why);
-    }
-    let counted = issues.counts.iter().filter(|(aspect, _)| **aspect != Aspect::Socket);
-    outcome.metadata_issues.count = counted.map(|(_, count)| count).sum();
-}

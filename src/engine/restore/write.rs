@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::entries::ends_all;
 use super::queue::{Located, Run};
 use super::slot::{Making, Slot, State, Writing};
 use crate::base::error::{Chain, Class, Classified};
@@ -236,7 +237,7 @@ impl<'a> Writer<'a> {
                 self.tell(slot, state);
                 Ok(())
             }
-            Err(error) if matches!(error.class(), Class::NoSpace | Class::Refused) => Err(error.into()),
+            Err(error) if ends_all(&error, self.destination) => Err(error.into()),
             Err(error) => {
                 self.note(slot, state, error.into());
                 Ok(())

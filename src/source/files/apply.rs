@@ -3,6 +3,9 @@
 //! Order: plain attributes while the entry is still open to us, owner (which takes away set-uid
 //! and capabilities), mode, ACLs, capabilities and labels, times, inode flags. Until then the
 //! entry is private to whoever restores.
+//!
+//! File systems that can't keep a value often take it and keep another one: a time is cut, an
+//! owner is ignored. So the entry is looked at once more in the end.
 
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
@@ -13,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::issues::{Aspect, IssueLog};
+use super::issues::{Aspect, IssueLog, Reason};
 use super::metadata::{FLAGS_KEPT, FLAGS_LOCKING, attribute_names};
 use super::stat::Stat;
 use crate::base::display;
@@ -65,11 +68,16 @@ impl<'a> Target<'a> {
         self.remove_strangers(metadata);
         self.set_xattrs(&early);
         let is_owned = self.set_owner(metadata, owner);
+        let mut mode = None;
         if metadata.kind != FileKind::Symlink {
-            self.set_mode(metadata, is_owned);
+            mode = self.set_mode(metadata, is_owned);
         }
-        self.set_xattrs(&late);
-        self.set_times(metadata.mtime);
+        let lost = self.set_xattrs(&late);
+        if let (Some(full), Some(acl)) = (mode, lost.iter().find(|x| x.name == ACCESS_LIST)) {
+            mode = self.set_mode_bits(without_list(full, &acl.value));
+        }
+        let is_timed = self.set_times(metadata.mtime);
+        self.look_back(metadata, &Taken { owner: is_owned, mode, time: is_timed });
         self.set_flags(metadata.flags, flags);
     }
 
@@ -108,6 +116,26 @@ impl<'a> Target<'a> {
             })
     }
 
+    /// What the file system took and did not keep; what it refused has been told.
+    fn look_back(&self, metadata: &Metadata, taken: &Taken) {
+        let Ok(now) = Stat::of_open(self.fd) else { return };
+        let tell = |aspect, kept: String, recorded: String| {
+            let why = format!("the file system keeps {kept} instead of {recorded}");
+            self.issues.add(self.path, (aspect, Reason::NotKept), why);
+        };
+        if taken.owner && (now.uid, now.gid) != (metadata.uid, metadata.gid) {
+            let owner = |uid: u32, gid: u32| format!("{uid}:{gid}");
+            tell(Aspect::Owner, owner(now.uid, now.gid), owner(metadata.uid, metadata.gid));
+        }
+        if let Some(mode) = taken.mode.filter(|mode| now.mode != *mode) {
+            tell(Aspect::Mode, format!("{:04o}", now.mode), format!("{mode:04o}"));
+        }
+        if taken.time && now.mtime != metadata.mtime {
+            let time = |time: FileTime| format!("{}.{:09}", time.seconds, time.nanos);
+            tell(Aspect::Times, time(now.mtime), time(metadata.mtime));
+        }
+    }
+
     /// An entry inherits ACLs from its directory, and an older one has its own attributes: what
     /// is not recorded goes. Labels of the system (`security.`) stay as it set them.
     fn remove_strangers(&self, metadata: &Metadata) {
@@ -124,20 +152,30 @@ impl<'a> Target<'a> {
                 None => rustix::fs::fremovexattr(self.fd, &name[..]),
                 Some(via) => rustix::fs::removexattr(via, &name[..]),
             };
-            self.issues.note(self.path, Aspect::Attribute, removed);
+            self.note_attribute(&name, removed);
         }
     }
 
-    fn set_xattrs(&self, xattrs: &[&Xattr]) {
-        for Xattr { name, value } in xattrs {
+    /// Gives those that could not be set.
+    fn set_xattrs<'x>(&self, xattrs: &[&'x Xattr]) -> Vec<&'x Xattr> {
+        let mut lost = Vec::new();
+        for xattr in xattrs {
+            let (name, value) = (&xattr.name[..], &xattr.value[..]);
             let set = match &self.via {
-                None => rustix::fs::fsetxattr(self.fd, &name[..], value, XattrFlags::empty()),
-                Some(via) => rustix::fs::setxattr(via, &name[..], value, XattrFlags::empty()),
+                None => rustix::fs::fsetxattr(self.fd, name, value, XattrFlags::empty()),
+                Some(via) => rustix::fs::setxattr(via, name, value, XattrFlags::empty()),
             };
-            if let Err(errno) = set {
-                let why = format!("{}: {errno}", display::path(name));
-                self.issues.add(self.path, Aspect::Attribute, why);
+            if set.is_err() {
+                lost.push(*xattr);
             }
+            self.note_attribute(name, set);
+        }
+        lost
+    }
+
+    fn note_attribute(&self, name: &[u8], done: Result<(), Errno>) {
+        if done.is_err() {
+            self.issues.note_named(self.path, Aspect::of_attribute(name), &display::path(name), done);
         }
     }
 
@@ -150,7 +188,7 @@ impl<'a> Target<'a> {
         }
         // chown(2) takes the highest number for "leave it".
         if metadata.uid == u32::MAX || metadata.gid == u32::MAX {
-            self.issues.add(self.path, Aspect::Owner, "the number stands for nobody");
+            self.issues.add(self.path, (Aspect::Owner, Reason::Unfit), "the number stands for nobody");
             return false;
         }
         let (uid, gid) = (Uid::from_raw(metadata.uid), Gid::from_raw(metadata.gid));
@@ -163,35 +201,40 @@ impl<'a> Target<'a> {
                 if group.is_ok() && is_now() {
                     return true;
                 }
-                self.issues.add(self.path, Aspect::Owner, errno);
+                self.issues.note(self.path, Aspect::Owner, Err(errno));
                 false
             }
         }
     }
 
     /// Set-uid and set-gid would lend the rights of the wrong user: they need the right owner.
-    fn set_mode(&self, metadata: &Metadata, is_owned: bool) {
+    /// Gives the bits that were set.
+    fn set_mode(&self, metadata: &Metadata, is_owned: bool) -> Option<u32> {
         let lent = metadata.mode & 0o6000;
         let mode = if is_owned { metadata.mode } else { metadata.mode & !0o6000 };
         if !is_owned && lent != 0 && metadata.kind == FileKind::File {
-            self.issues.add(self.path, Aspect::Mode, "set-uid and set-gid left out: the owner is another");
+            let why = "set-uid and set-gid left out: the owner is another";
+            self.issues.add(self.path, (Aspect::Mode, Reason::OtherOwner), why);
         }
-        self.set_mode_bits(mode);
+        self.set_mode_bits(mode)
     }
 
-    pub(super) fn set_mode_bits(&self, mode: u32) {
-        let mode = Mode::from_raw_mode(mode & 0o7777);
+    /// Gives the bits that were set; none when the kernel refused.
+    pub(super) fn set_mode_bits(&self, mode: u32) -> Option<u32> {
+        let bits = Mode::from_raw_mode(mode & 0o7777);
         let set = match &self.via {
-            None => rustix::fs::fchmod(self.fd, mode),
-            Some(via) => rustix::fs::chmodat(CWD, via, mode, AtFlags::empty()),
+            None => rustix::fs::fchmod(self.fd, bits),
+            Some(via) => rustix::fs::chmodat(CWD, via, bits, AtFlags::empty()),
         };
         self.issues.note(self.path, Aspect::Mode, set);
+        set.is_ok().then_some(mode & 0o7777)
     }
 
-    fn set_times(&self, mtime: FileTime) {
+    /// Whether the kernel took the time.
+    fn set_times(&self, mtime: FileTime) -> bool {
         if mtime.nanos >= 1_000_000_000 {
-            self.issues.add(self.path, Aspect::Times, "the recorded time is none");
-            return;
+            self.issues.add(self.path, (Aspect::Times, Reason::Unfit), "the recorded time is none");
+            return false;
         }
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -202,26 +245,79 @@ impl<'a> Target<'a> {
             Some(via) => rustix::fs::utimensat(CWD, via, &times, AtFlags::empty()),
         };
         self.issues.note(self.path, Aspect::Times, set);
+        set.is_ok()
     }
 
     /// Flags need a descriptor that is really open; entries that may not be opened have none.
     pub(super) fn set_flags(&self, flags: u32, how: Flags) {
         let allowed = if how == Flags::All { FLAGS_KEPT } else { FLAGS_KEPT & !FLAGS_LOCKING };
         let wanted = flags & allowed;
-        if wanted == 0 || self.via.is_some() {
+        if wanted == 0 {
             return;
         }
-        let set = |wanted: u32| {
+        if self.via.is_some() {
+            let why = "an entry that is not opened takes no flags";
+            return self.issues.add(self.path, (Aspect::Flags, Reason::NotSupported), why);
+        }
+        let set = |taken: u32, wanted: u32| {
             let now = rustix::fs::ioctl_getflags(self.fd)?.bits();
-            rustix::fs::ioctl_setflags(self.fd, IFlags::from_bits_retain(now & !allowed | wanted))
+            rustix::fs::ioctl_setflags(self.fd, IFlags::from_bits_retain(now & !taken | wanted))
         };
-        if let Err(errno) = set(wanted) {
-            self.issues.add(self.path, Aspect::Flags, errno);
-            // One flag that this file system doesn't know must not cost the important ones.
-            if wanted & FLAGS_LOCKING != 0 {
-                set(wanted & FLAGS_LOCKING).ok();
+        if set(allowed, wanted).is_ok() {
+            return;
+        }
+        // One flag that this file system doesn't know must not cost the others; those after which
+        // nothing can be set come last.
+        for locking in [false, true] {
+            let bits = (0..u32::BITS).map(|bit| 1 << bit).filter(|bit| wanted & bit != 0);
+            for bit in bits.filter(|bit| (bit & FLAGS_LOCKING != 0) == locking) {
+                self.issues.note_named(self.path, Aspect::Flags, flag_word(bit), set(0, bit));
             }
         }
+    }
+}
+
+/// What the kernel took without an error.
+struct Taken {
+    owner: bool,
+    mode: Option<u32>,
+    time: bool,
+}
+
+const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+
+/// The mode of an entry that loses its access list. The group's bits were the mask, the most that
+/// anybody on the list may; alone they would be the rights of the owning group, which has an entry
+/// of its own on the list. In doubt it gets none.
+fn without_list(mode: u32, list: &[u8]) -> u32 {
+    const GROUP: u16 = 4;
+    const MASK: u16 = 0x10;
+    // A version in four bytes, then entries of {tag u16, rights u16, id u32}.
+    let entries = list.get(4..).unwrap_or_default().chunks_exact(8);
+    let rights = |wanted: u16| {
+        let mut found = entries.clone().filter(|e| u16::from_le_bytes([e[0], e[1]]) == wanted);
+        found.next().map(|e| u32::from(u16::from_le_bytes([e[2], e[3]])) & 7)
+    };
+    let group = rights(GROUP).unwrap_or(0) & rights(MASK).unwrap_or(7);
+    mode & !0o070 | (group << 3) & mode
+}
+
+/// A flag as `chattr` calls it.
+fn flag_word(bit: u32) -> &'static str {
+    match bit {
+        0x4 => "compressed (c)",
+        0x8 => "synchronous (S)",
+        0x10 => "immutable (i)",
+        0x20 => "append-only (a)",
+        0x40 => "no dump (d)",
+        0x80 => "no atime (A)",
+        0x4000 => "journal data (j)",
+        0x8000 => "no tail (t)",
+        0x1_0000 => "synchronous folder (D)",
+        0x2_0000 => "top of a hierarchy (T)",
+        0x80_0000 => "no copy on write (C)",
+        0x2000_0000 => "project inherit (P)",
+        _ => "a flag without a name",
     }
 }
 

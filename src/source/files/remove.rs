@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::apply::unlock;
 use super::beneath;
 use super::error::FilesError;
-use super::issues::Aspect;
+use super::issues::{Aspect, Reason};
 use super::safe_path::SafePath;
 use super::stat::Stat;
 use super::write::{Destination, LISTED};
@@ -42,9 +42,11 @@ impl Destination {
             let path = dir.join(&name)?;
             match self.remove(&path) {
                 Ok(count) => removed += count,
-                Err(error) => {
-                    self.issues.add(path.as_bytes(), Aspect::Removal, crate::base::error::Chain(&error))
-                }
+                Err(error) => self.issues.add(
+                    path.as_bytes(),
+                    (Aspect::Removal, Reason::Failed),
+                    crate::base::error::Chain(&error),
+                ),
             }
         }
         Ok(removed)

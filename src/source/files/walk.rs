@@ -7,8 +7,7 @@
 //! walk cannot leave its source however the tree changes meanwhile. The stack is on the heap.
 //!
 //! It doesn't open files and doesn't read attributes: [`super::metadata`] and [`super::read`] do,
-//! for those entries that need it. The names of one directory are sorted in memory (about
-//! 40 bytes each); sorting a larger one by runs on disk is left for later.
+//! for those entries that need it. The names of a very wide directory are sorted by runs in files.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -26,6 +25,7 @@ use super::dir::{Dir, with_noatime};
 use super::error::{FilesError, shown};
 use super::filter::{self, Filter, Verdict};
 use super::lead::Known;
+use super::names::{Names, Sorted};
 use super::rules::{Rules, WalkOptions};
 use super::stat::{Inode, Stat};
 use crate::base::limits::{DIRECTORY_ENTRIES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
@@ -121,8 +121,10 @@ pub struct Unreadable {
 pub enum Scope {
     /// The entry itself: it has not been yielded.
     Entry,
-    /// Some or all of what this directory holds; its own entry has been yielded before.
+    /// All of what this directory holds; its own entry has been yielded before.
     Contents,
+    /// Some of what this directory holds: its listing broke off. What was listed follows.
+    Rest,
 }
 
 /// The walk over one root. An iterator that never ends early: what fails is an item.
@@ -150,7 +152,7 @@ struct Frame {
     dir: Arc<Dir>,
     /// Path of the directory, only kept when patterns must be asked.
     path: Vec<u8>,
-    names: std::vec::IntoIter<Box<[u8]>>,
+    names: Sorted,
     subdirs: VecDeque<Subdir>,
     /// Whether what it holds is kept, unless a pattern says otherwise.
     is_kept: bool,
@@ -191,7 +193,7 @@ impl Walk {
             let is_kept = !walk.filter.has_includes();
             let incomplete = walk.list(&dir, is_kept)?;
             walk.first.extend(incomplete.map(|error| {
-                Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Contents, error })
+                Item::Unreadable(Unreadable { dir, name: Box::default(), scope: Scope::Rest, error })
             }));
         }
         Ok(walk)
@@ -327,33 +329,33 @@ impl Walk {
     /// Goes down into a sub-directory of the one on top of the stack.
     fn enter(&mut self, parent: &Arc<Dir>, subdir: Subdir) -> Option<Item> {
         let Subdir { name, inode, is_kept } = subdir;
-        let problem = |error| {
-            Item::Unreadable(Unreadable {
-                dir: Arc::clone(parent),
-                name: name.clone(),
-                scope: Scope::Contents,
-                error,
-            })
+        let problem = |scope, error| {
+            Item::Unreadable(Unreadable { dir: Arc::clone(parent), name: name.clone(), scope, error })
         };
         if parent.depth() + 1 >= PATH_DEPTH_MAX {
-            return Some(problem(FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep")));
+            return Some(problem(
+                Scope::Contents,
+                FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep"),
+            ));
         }
         let entered = parent.enter(&name, inode).and_then(|dir| self.list(&dir, is_kept));
         match entered {
             Ok(None) => None,
-            Ok(Some(error)) => Some(problem(error)),
+            Ok(Some(error)) => Some(problem(Scope::Rest, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.counts.vanished += 1;
                 None
             }
-            Err(error) => Some(problem(FilesError::read("list", &parent.path_of(&name), error))),
+            Err(error) => {
+                Some(problem(Scope::Contents, FilesError::read("list", &parent.path_of(&name), error)))
+            }
         }
     }
 
     /// Puts a directory on the stack with its names sorted. The error inside says that some are missing.
     fn list(&mut self, dir: &Arc<Dir>, is_kept: bool) -> io::Result<Option<FilesError>> {
         let fd = dir.open()?;
-        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut names = Names::new();
         let mut incomplete = None;
         let (mut is_tagged, mut is_marked) = (false, false);
         let mut list = RawDir::new(&*fd, self.buffer.spare_capacity_mut());
@@ -361,6 +363,8 @@ impl Walk {
             let entry = match entry {
                 Ok(entry) => entry,
                 Err(errno) if names.is_empty() => return Err(errno.into()),
+                // The directory itself was removed meanwhile, and with it whatever was still to come.
+                Err(Errno::NOENT) => break,
                 Err(errno) => {
                     incomplete = Some(FilesError::read("list all of", &dir.path(), errno));
                     break;
@@ -377,7 +381,7 @@ impl Walk {
             }
             is_tagged |= name == filter::CACHE_TAG_NAME;
             is_marked |= self.options.if_present.iter().any(|mark| mark.as_bytes() == name);
-            names.push(name.into());
+            names.push(name)?;
         }
         if self.options.exclude_caches && is_tagged && dir.depth() > 0 && filter::is_cache(&*fd) {
             self.counts.caches += 1;
@@ -387,10 +391,9 @@ impl Walk {
             self.counts.marked += 1;
             return Ok(None);
         }
-        names.sort_unstable();
         let needs_path = !self.filter.is_empty() || !self.stops.is_empty();
         let path = if needs_path { dir.path() } else { Vec::new() };
-        let names = names.into_iter();
+        let names = names.sorted();
         self.stack.push(Frame { dir: Arc::clone(dir), path, names, subdirs: VecDeque::new(), is_kept });
         Ok(incomplete)
     }
@@ -406,7 +409,19 @@ impl Iterator for Walk {
         loop {
             let frame = self.stack.last_mut()?;
             let item = if let Some(name) = frame.names.next() {
-                self.look(name)
+                match name {
+                    Ok(name) => self.look(name),
+                    Err(error) => {
+                        let dir = Arc::clone(&frame.dir);
+                        let error = FilesError::read("sort the names of", &dir.path(), error);
+                        Some(Item::Unreadable(Unreadable {
+                            dir,
+                            name: Box::default(),
+                            scope: Scope::Rest,
+                            error,
+                        }))
+                    }
+                }
             } else if let Some(subdir) = frame.subdirs.pop_front() {
                 let parent = Arc::clone(&frame.dir);
                 self.enter(&parent, subdir)

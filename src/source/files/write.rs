@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use super::apply::{Flags, Owner, Target, unlock};
 use super::beneath;
 use super::error::{FilesError, shown};
-use super::issues::{Aspect, IssueLog, Issues};
+use super::issues::{Aspect, IssueLog, Issues, Reason};
 use super::safe_path::SafePath;
 use super::stat::Stat;
 use crate::base::durable::{self, Names};
@@ -84,6 +84,11 @@ pub(super) const LISTED: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 impl Destination {
+    /// What happens to things in the way.
+    pub fn existing(&self) -> Existing {
+        self.options.existing
+    }
+
     /// Opens the folder, after making it (and those above it) where it isn't there, private.
     /// A symbolic link is followed here, as a person named it, and never below.
     ///
@@ -169,7 +174,8 @@ impl Destination {
             FileKind::CharDevice => T::CharacterDevice,
             FileKind::BlockDevice => T::BlockDevice,
             FileKind::Socket | FileKind::File | FileKind::Directory | FileKind::Symlink => {
-                self.issues.add(path.as_bytes(), Aspect::Socket, "only a running process makes its socket");
+                let why = "only a running process makes its socket";
+                self.issues.add(path.as_bytes(), (Aspect::Socket, Reason::NotSupported), why);
                 return Ok(Made::No);
             }
         };
@@ -182,7 +188,7 @@ impl Destination {
             Err(FilesError::Write { source, .. })
                 if file_type != T::Fifo && source.kind() == std::io::ErrorKind::PermissionDenied =>
             {
-                self.issues.add(path.as_bytes(), Aspect::Device, source);
+                self.issues.note(path.as_bytes(), Aspect::Device, Err(source));
                 Ok(Made::No)
             }
             Err(error) => Err(error),

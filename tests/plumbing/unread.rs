@@ -1,0 +1,156 @@
+//! What cannot be read: each such thing is named, the rest is kept, and what the snapshot before
+//! had of it stays. And what may not even be opened: pipes, sockets, devices.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, Said, needs_root, noise, plain_source, run, set_mode, settle};
+use crate::odd_tree::{self, Rights};
+
+/// A `repo` command of the lab below another program, such as strace.
+fn below(lab: &Lab, wrapper: &[&str], verb: &str, arguments: &[&str]) -> Said {
+    let command = lab.command(verb, &["one"], arguments);
+    let mut wrapped = Command::new(wrapper[0]);
+    wrapped.args(&wrapper[1..]).arg(command.get_program()).args(command.get_args());
+    run(wrapped.env("LIFEBOAT_STATE_DIR", lab.path("state")))
+}
+
+const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+
+fn give_to_nobody(path: &Path) {
+    let status = Command::new("chown").args(["-R", "65534:65534"]).arg(path).status();
+    assert!(status.expect("chown runs").success());
+}
+
+fn named(outcome: &Value) -> Vec<String> {
+    let named = outcome["unread"]["named"].as_array().expect("a list");
+    named.iter().map(|item| item["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+#[test]
+fn what_became_unreadable_is_named_and_its_older_version_is_kept() {
+    needs_root();
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    std::fs::create_dir_all(source.join("closed/deep")).expect("made");
+    std::fs::write(source.join("closed/deep/in it"), b"older").expect("written");
+    let sparse = std::fs::File::create(source.join("sparse")).expect("made");
+    sparse.set_len(2_000_000).expect("set");
+    std::os::unix::fs::FileExt::write_all_at(&sparse, &noise(5, 300_000), 700_000).expect("written");
+    let keep = Command::new("cp").args(["-a", "--sparse=always"]).args([&source, &lab.path("was")]).status();
+    assert!(keep.expect("cp runs").success());
+    settle();
+    lab.init(&["one"]);
+    give_to_nobody(lab.folder.path());
+    let path = source.to_str().expect("plain");
+    below(&lab, &NOBODY, "backup", &[path]).exits(0);
+    // Each gets another length, too: what is kept has the older one.
+    for (name, len) in [("small-1", 10), ("small-2", 9000), ("large", 100), ("sparse", 10)] {
+        std::fs::write(source.join(name), noise(7, len)).expect("written");
+        set_mode(&source.join(name), 0o000);
+    }
+    set_mode(&source.join("closed"), 0o000);
+    let outcome = below(&lab, &NOBODY, "backup", &["--json", path]).exits(3).json()["outcome"].clone();
+    let mut unread = named(&outcome);
+    unread.sort();
+    let expected: Vec<_> = ["closed", "large", "small-1", "small-2", "sparse"]
+        .iter()
+        .map(|name| format!("{path}/{name}"))
+        .collect();
+    assert_eq!(unread, expected, "{outcome:#}");
+    let listed = lab.repo("snapshots", &["one"], &["--json"]).exits(0).json();
+    assert_eq!(listed["snapshots"][1]["unread"], 5);
+    lab.restore("one", "latest", "back").exits(0);
+    for name in ["small-1", "small-2", "large", "sparse", "closed/deep/in it", "small-3", "below/file"] {
+        let (back, was) = (lab.path("back").join(name), lab.path("was").join(name));
+        assert!(std::fs::read(back).ok() == std::fs::read(was).ok(), "{name} is not what it was");
+    }
+    // Readable again, it is read, and the next snapshot is whole.
+    for name in ["small-1", "small-2", "large", "sparse", "closed"] {
+        set_mode(&source.join(name), 0o700);
+    }
+    below(&lab, &NOBODY, "backup", &[path]).exits(0);
+    lab.restores_whole("one", "latest", &source);
+}
+
+#[test]
+fn a_disk_error_in_the_middle_costs_what_lies_there_and_is_named() {
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    let path = source.to_str().expect("plain");
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    let (small, large, below_it) =
+        (format!("{path}/small-3"), format!("{path}/large"), format!("{path}/below"));
+    for (call, hurt) in [("read", &small), ("read", &large), ("getdents64", &below_it)] {
+        for file in ["small-3", "large"] {
+            std::fs::write(source.join(file), noise(u64::from(call == "read"), 2_000_000)).expect("written");
+        }
+        let inject = format!("inject={call}:error=EIO:when={}", if hurt == &large { 3 } else { 1 });
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", hurt, "-e", &inject];
+        let outcome = below(&lab, &strace, "backup", &["--json", path]).exits(3).json()["outcome"].clone();
+        assert_eq!(named(&outcome), [hurt.as_str()], "{outcome:#}");
+        assert!(outcome["unread"]["named"][0]["reason"].to_string().contains("error"), "{outcome:#}");
+        // Everything else is there, and of the hurt one what the snapshot before had.
+        let to = format!("back-{}", hurt.len() * 10 + call.len());
+        lab.restore("one", "latest", &to).exits(0);
+        for file in ["small-4", "below/file", "small-3", "large"] {
+            let back = std::fs::read(lab.path(&to).join(file)).expect("restored");
+            let is_hurt = Path::new(hurt).ends_with(file);
+            assert!(is_hurt || back == std::fs::read(source.join(file)).expect("there"), "{hurt}: {file}");
+        }
+        lab.backup_source(&["one"]);
+    }
+}
+
+#[test]
+fn pipes_sockets_and_devices_are_recorded_and_never_opened() {
+    needs_root();
+    let lab = Lab::new();
+    let source = lab.path("source");
+    odd_tree::make(&source, Rights::Root);
+    lab.init(&["one"]);
+    let log = lab.path("opens");
+    let strace =
+        ["strace", "-f", "-qq", "-o", log.to_str().expect("plain"), "-s", "5000", "-e", "trace=/open"];
+    below(&lab, &strace, "backup", &[source.to_str().expect("plain")]).exits(0);
+    let opened = std::fs::read_to_string(&log).expect("read");
+    assert!(opened.contains("\"131073\""), "the trace does not show what is opened");
+    let to = lab.path("back");
+    below(&lab, &strace, "restore", &["latest", "--to", to.to_str().expect("plain")]).exits(0);
+    let made = std::fs::read_to_string(&log).expect("read");
+    assert!(made.contains("131073\""), "the trace does not show what is opened");
+    for name in ["fifo", "socket", "pipe", "a-pipe", "z-pipe", "null", "null again", "big", "disk"] {
+        let asks =
+            |line: &&str| line.contains(&format!("/{name}\"")) || line.contains(&format!("\"{name}\""));
+        assert_eq!(opened.lines().find(asks), None, "{name} was opened by the backup");
+        // A descriptor that only names an entry opens nothing.
+        let really = |line: &&str| asks(line) && !line.contains("O_PATH");
+        assert_eq!(made.lines().find(really), None, "{name} was opened by the restore");
+    }
+    let listed = lab.repo("ls", &["one"], &["latest"]).exits(0).out;
+    for name in ["fifo", "socket", "links/pipe", "root's/null"] {
+        assert!(listed.lines().any(|line| line.ends_with(name)), "{name} is not recorded");
+    }
+}
+
+#[test]
+fn a_pipe_or_a_device_as_the_source_itself_is_recorded_and_does_not_hang() {
+    needs_root();
+    let lab = Lab::new();
+    rustix::fs::mkfifoat(rustix::fs::CWD, lab.path("pipe"), rustix::fs::Mode::RWXU).expect("made");
+    lab.init(&["one"]);
+    let pipe = lab.path("pipe");
+    let limited = ["timeout", "60"];
+    below(&lab, &limited, "backup", &[pipe.to_str().expect("plain")]).exits(0);
+    let to = lab.path("back");
+    let arguments = [OsStr::new("latest"), OsStr::new("--to"), to.as_os_str()];
+    lab.repo("restore", &["one"], &arguments).exits(0);
+    use std::os::unix::fs::FileTypeExt;
+    assert!(std::fs::symlink_metadata(to.join("pipe")).expect("there").file_type().is_fifo());
+}
