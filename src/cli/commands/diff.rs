@@ -1,20 +1,21 @@
 //! `lifeboat diff`, `lifeboat repo diff`: what differs between two snapshots.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::look::{of_place, of_policy, talking};
-use crate::app::look::{Opened, reading, together};
+use crate::app::look::{reading, together};
 use crate::base::display;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
 use crate::cli::args::{CopyArgs, DiffArgs, RepoDiffArgs};
-use crate::cli::output::JSON_VERSION;
+use crate::cli::output::{JSON_VERSION, Stream};
 use crate::cli::run::Session;
 use crate::engine::diff::{self, Change, Counted, Difference, Side, Summary};
 use crate::repository::manifest::EntryView;
+use crate::repository::reader::BlobReader;
+use crate::repository::snapshots::{self, Snapshot};
 
 /// Compares two snapshots of a policy.
 pub(in crate::cli) fn run(session: &Session, args: &DiffArgs) -> Result<u8, Failure> {
@@ -22,40 +23,62 @@ pub(in crate::cli) fn run(session: &Session, args: &DiffArgs) -> Result<u8, Fail
     let old = of_policy(session, &args.old, &args.copy)?;
     let newest = CopyArgs { at: None, from: args.copy.from.clone() };
     let new = of_policy(session, &args.new, &newest)?;
-    compare(session, together(old, new)?, args.path.as_deref())
+    let (old, new) = together(old, new)?;
+    let sides = [&old.snapshot, &new.snapshot];
+    let wanted = args.path.as_deref().map(|path| path.as_os_str().as_bytes());
+    let mut out = session.output.stream();
+    let summary = reading(&old.repository, |old| {
+        reading(&new.repository, |new| tell(session, [old, new], sides, wanted, &mut out))
+    })?;
+    finish(session, out, sides, &summary)
 }
 
 /// Compares two snapshots of a bare repository.
 pub(super) fn run_repo(session: &Session, args: &RepoDiffArgs) -> Result<u8, Failure> {
     let session = &talking(session);
     let old = of_place(session, &args.at, &args.old)?;
-    let new = of_place(session, &args.at, &args.new)?;
-    compare(session, together(old, new)?, args.path.as_deref())
+    let new = snapshots::find(&old.repository, &old.repository.targets()[0], &args.new)?;
+    let sides = [&old.snapshot, &new];
+    let wanted = args.path.as_deref().map(|path| path.as_os_str().as_bytes());
+    let mut out = session.output.stream();
+    let summary = reading(&old.repository, |blobs| tell(session, [blobs; 2], sides, wanted, &mut out))?;
+    finish(session, out, sides, &summary)
 }
 
-fn compare(session: &Session, (old, new): (Opened, Opened), path: Option<&Path>) -> Result<u8, Failure> {
-    let (mut out, is_json) = (session.output.stream(), session.output.is_json());
-    let wanted = path.map(|path| path.as_os_str().as_bytes());
-    let summary = reading(&old.repository, |old_blobs| {
-        reading(&new.repository, |new_blobs| {
-            let old = Side { blobs: old_blobs, snapshot: &old.snapshot };
-            let new = Side { blobs: new_blobs, snapshot: &new.snapshot };
-            Ok(diff::diff(old, new, wanted, &session.cx, &mut |difference| {
-                if is_json { out.json(&view(difference)) } else { out.put(line(difference).as_bytes()) }
-            })?)
-        })
-    })?;
-    if is_json {
+/// A line for each difference.
+fn tell(
+    session: &Session,
+    blobs: [&BlobReader<'_>; 2],
+    [old, new]: [&Snapshot; 2],
+    wanted: Option<&[u8]>,
+    out: &mut Stream,
+) -> Result<Summary, Failure> {
+    let old = Side { blobs: blobs[0], snapshot: old };
+    let new = Side { blobs: blobs[1], snapshot: new };
+    let is_json = session.output.is_json();
+    Ok(diff::diff(old, new, wanted, &session.cx, &mut |difference| {
+        if is_json { out.json(&view(difference)) } else { out.put(line(difference).as_bytes()) }
+    })?)
+}
+
+/// The summary.
+fn finish(
+    session: &Session,
+    mut out: Stream,
+    [old, new]: [&Snapshot; 2],
+    summary: &Summary,
+) -> Result<u8, Failure> {
+    if session.output.is_json() {
         // What cannot be written shows at the end.
         let _ = out.json(&json!({
             "version": JSON_VERSION,
-            "old": old.snapshot.id,
-            "new": new.snapshot.id,
+            "old": old.id,
+            "new": new.id,
             "differs": !summary.is_empty(),
             "summary": summary,
         }));
     } else {
-        let _ = out.put(format!("{}\n", sentence(&summary)).as_bytes());
+        let _ = out.put(format!("{}\n", sentence(summary)).as_bytes());
     }
     out.finish()?;
     Ok(0)

@@ -51,15 +51,18 @@ pub fn restore(
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes());
     let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
+    let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
     let beginning = record::begin(&destination, request, || {
         refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
     })?;
     outcome.resumed = beginning.goes_on;
-    let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
     cx.progress.phase("restore", items, bytes);
     let restoring = Restoring::new(&destination, cx, request.others, file_name, &mut outcome);
     let how = (request.existing, beginning);
-    contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how)?;
+    contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how).inspect_err(|_| {
+        // Where nothing was restored there is nothing to go on with.
+        destination.unmark_if_alone();
+    })?;
     let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
     finish(&destination, top.as_ref(), &mut outcome)?;

@@ -132,6 +132,16 @@ impl Destination {
         }
     }
 
+    /// Takes the mark back when nothing else is there.
+    pub fn unmark_if_alone(&self) {
+        let mark = self.mark_name().into_bytes();
+        let others = self.listed().ok().and_then(|fd| super::remove::list(&fd, |name| name != mark).ok());
+        if others.is_some_and(|others| others.is_empty()) {
+            // One that stays is only a file too many.
+            self.unmark().ok();
+        }
+    }
+
     fn read_mark(&self, name: &[u8]) -> Option<Vec<u8>> {
         let file = open_own(&self.root, name, OFlags::RDONLY)?;
         let mut text = Vec::new();
