@@ -24,7 +24,7 @@ pub(super) fn talking(session: &Session) -> Session {
         output: session.output,
         cx,
         place: session.place.clone(),
-        limits: session.limits.clone(),
+        limits: session.limits,
         traffic: session.traffic.clone(),
     }
 }
