@@ -124,7 +124,8 @@ fn pipes_sockets_and_devices_are_recorded_and_never_opened() {
     let to = lab.path("back");
     below(&lab, &strace, "restore", &["latest", "--to", to.to_str().expect("plain")]).exits(0);
     let made = std::fs::read_to_string(&log).expect("read");
-    assert!(made.contains("131073\""), "the trace does not show what is opened");
+    // A longer file has another name until it is whole.
+    assert!(made.contains("4097\""), "the trace does not show what is opened");
     for name in ["fifo", "socket", "pipe", "a-pipe", "z-pipe", "null", "null again", "big", "disk"] {
         let asks =
             |line: &&str| line.contains(&format!("/{name}\"")) || line.contains(&format!("\"{name}\""));
