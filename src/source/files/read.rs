@@ -192,6 +192,9 @@ impl OpenFile {
                 Ok(count) => {
                     filled += count;
                     self.position += count as u64;
+                    if self.is_at_recorded_end() {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.error("read", error)),
@@ -248,7 +251,17 @@ impl OpenFile {
         self.is_truncated = false;
         self.dropped = self.dropped.map(|_| 0);
         let start = self.extents.first().map_or(0, |extent| extent.offset);
+        if start == 0 && self.position == 0 && !self.may_have_holes() {
+            // Just opened, and nobody has looked for holes by moving about in it.
+            return Ok(());
+        }
         self.seek(start)
+    }
+
+    /// Whether the file is read as far as it was long when it was opened: one that has grown since
+    /// is found by [`OpenFile::finish`], and by the next read.
+    fn is_at_recorded_end(&self) -> bool {
+        self.stream.is_none() && !self.has_holes && self.zeros.is_none() && self.position == self.stat.size
     }
 
     fn seek(&mut self, to: u64) -> Result<(), FilesError> {
@@ -298,9 +311,13 @@ impl OpenFile {
 
     /// Stretches of data; none when there is no hole. A file system that allocates as much as
     /// the size says is not asked.
+    fn may_have_holes(&self) -> bool {
+        self.stat.allocated_bytes < self.stat.size
+    }
+
     fn map_holes(&self) -> io::Result<Option<Vec<Extent>>> {
         let size = self.stat.size;
-        if self.stat.allocated_bytes >= size {
+        if !self.may_have_holes() {
             return Ok(None);
         }
         let mut extents = Vec::new();
