@@ -1,7 +1,7 @@
 //! Use cases on bare repositories: no configuration, no catalogue, an empty or read-only state
 //! folder.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::error::AppError;
 use super::limits::Traffic;
@@ -251,16 +251,21 @@ fn holding(target: Target) -> Result<Target, Failure> {
     }
 }
 
-/// A source path as it is stored: absolute, without following links.
+/// A source path as it is stored: absolute, without following links, unless it goes up again
+/// through `..`: what that leads to only the file system can say.
 ///
 /// # Errors
-/// When the working folder is unknown.
+/// When the working folder is unknown, or a folder before a `..` is not there.
 pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    let full = std::path::absolute(path).map_err(|source| AppError::Unreadable {
-        what: "the path",
-        path: path.to_owned(),
-        source,
-    })?;
+    let unreadable = |source| AppError::Unreadable { what: "the path", path: path.to_owned(), source };
+    let mut full = std::path::absolute(path).map_err(unreadable)?;
+    let parts: Vec<Component<'_>> = full.components().collect();
+    if let Some(last) = parts.iter().rposition(|part| *part == Component::ParentDir) {
+        let (up, down) = parts.split_at(last + 1);
+        let up: PathBuf = up.iter().collect();
+        let down: PathBuf = down.iter().collect();
+        full = up.canonicalize().map_err(unreadable)?.join(down);
+    }
     // `.` leaves a trailing component behind that would make another root of the same folder.
     Ok(full.components().collect())
 }

@@ -184,6 +184,18 @@ impl Lines {
     }
 }
 
+impl Lines {
+    /// Scripts are told that all of it is done: nothing else says so before the result.
+    fn finished(&self) {
+        let mut phase = lock(&self.phase);
+        if self.output.is_json() && !phase.name.is_empty() {
+            phase.share = WHOLE;
+            self.output.json(&phase.as_json(self.clock.monotonic()));
+        }
+        *phase = Phase::default();
+    }
+}
+
 impl Phase {
     fn new(name: String, items_total: Option<u64>, bytes_total: Option<u64>, now: Duration) -> Self {
         Self { name, items_total, bytes_total, started: now, printed: now, ..Self::default() }
@@ -286,7 +298,7 @@ impl Progress for Lines {
             Event::QuickExpected { bytes_total } => lock(&self.phase).quick_total = bytes_total,
             Event::Quick { bytes } => lock(&self.phase).quick += bytes,
             Event::Advanced { items, bytes } => self.advanced(items, bytes),
-            Event::PhaseFinished { .. } => {}
+            Event::PhaseFinished { .. } => self.finished(),
             Event::Warning { message } if self.output.is_json() => {
                 self.output.json(&serde_json::json!({ "event": "warning", "message": message }));
             }

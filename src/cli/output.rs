@@ -5,6 +5,7 @@
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -21,6 +22,18 @@ pub(super) enum Style {
     Text,
     /// JSON for scripts.
     Json,
+}
+
+/// Whether a line of data could not be written: a full disk behind a redirection, mostly.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a run that ended in `code`: what was not written was not done.
+pub(super) fn settled(output: Output, code: u8) -> u8 {
+    if code != 0 || !LOST.load(Ordering::Relaxed) {
+        return code;
+    }
+    let source = io::Error::other("lines were lost");
+    output.failure(&AppError::Unwritable { path: "standard output".into(), source }.into())
 }
 
 /// The two streams.
@@ -41,7 +54,11 @@ impl Output {
     /// One line of data.
     pub(super) fn line(&self, text: &str) {
         let mut out = io::stdout().lock();
-        finish(writeln!(out, "{text}").and_then(|()| out.flush()));
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            // A reader that went away has what it wanted.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => LOST.store(true, Ordering::Relaxed),
+            _ => {}
+        }
     }
 
     /// Standard output for data that may be long.

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use super::args::{Cli, Command};
 use super::commands;
 use super::limits;
-use super::output::{Output, Style};
+use super::output::{Output, Style, settled};
 use crate::app::daemon::RunDaemon;
 use crate::app::limits::{Traffic, step_back};
 use crate::app::places::{Environment, state_dir};
@@ -111,7 +111,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Daemon(args) => commands::daemon::run(&session, &args, daemon),
     };
     match result {
-        Ok(code) => code,
+        Ok(code) => settled(output, code),
         Err(failure) => output.failure(&failure),
     }
 }

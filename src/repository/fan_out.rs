@@ -119,6 +119,9 @@ impl<'scope> FanOut<'scope> {
                 None => {}
             }
         }
+        if class == Class::Cancelled {
+            return Err(RepositoryError::Cancelled);
+        }
         Err(RepositoryError::NoTarget { reasons: reasons.join("; "), class })
     }
 

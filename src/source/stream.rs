@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::AsFd;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::base::cancel::Cancel;
@@ -22,6 +22,10 @@ use crate::base::clock::Clock;
 
 /// A request to stop is heard within this time.
 const TURN: Duration = Duration::from_millis(100);
+/// So long nothing may come from what a program that has ended left behind.
+const LEFT_BEHIND: Duration = Duration::from_secs(10);
+/// And so long its last words are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A program that was asked to end gets this long before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 /// The end of what a program says on standard error is kept, up to this many bytes.
@@ -122,10 +126,30 @@ impl Stream {
     }
 
     /// Waits until something can be read, or the stream has ended.
-    fn wait(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+    ///
+    /// A program that has ended badly is not waited for, whoever still holds its output: what it
+    /// started in the background may never let go. Nor is that, for long, after it has ended well.
+    fn wait(&mut self) -> io::Result<()> {
         let turn = Timespec { tv_sec: 0, tv_nsec: i64::try_from(TURN.as_nanos()).unwrap_or(i64::MAX) };
+        let mut since_end = Duration::ZERO;
         loop {
             self.check()?;
+            if let Input::Program(program) = &mut self.input
+                && program.has_ended_well(self.clock.as_ref())?
+            {
+                if since_end > LEFT_BEHIND {
+                    let what = format!(
+                        "`{}` has ended and left a process behind that holds its output",
+                        program.name
+                    );
+                    return Err(io::Error::other(what));
+                }
+                since_end += TURN;
+            }
+            let fd = match &self.input {
+                Input::Standard(file) => file.as_fd(),
+                Input::Program(program) => program.output.as_fd(),
+            };
             let mut waited = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
             match poll(&mut waited, Some(&turn)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
@@ -139,11 +163,7 @@ impl Stream {
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let fd = match &self.input {
-                Input::Standard(file) => file.as_fd(),
-                Input::Program(program) => program.output.as_fd(),
-            };
-            self.wait(fd)?;
+            self.wait()?;
             let got = match &mut self.input {
                 Input::Standard(file) => file.read(buffer),
                 Input::Program(program) => program.output.read(buffer),
@@ -154,7 +174,7 @@ impl Read for Stream {
                 Ok(0) if !buffer.is_empty() => {
                     // It may have closed its output and go on for a while.
                     while let Input::Program(program) = &mut self.input {
-                        if program.has_ended_well()? {
+                        if program.has_ended_well(self.clock.as_ref())? {
                             break;
                         }
                         self.check()?;
@@ -192,7 +212,7 @@ impl Program {
     }
 
     /// Whether it ended, and well; not yet when it goes on.
-    fn has_ended_well(&mut self) -> io::Result<bool> {
+    fn has_ended_well(&mut self, clock: &dyn Clock) -> io::Result<bool> {
         let Some(status) = self.child.try_wait()? else { return Ok(false) };
         self.ended = Some(status);
         if status.success() {
@@ -203,7 +223,13 @@ impl Program {
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "no exit status".to_owned(),
         };
-        let said = self.said.take().and_then(|said| said.join().ok()).unwrap_or_default();
+        // Who still holds its error output may hold it for ever.
+        let deadline = clock.monotonic().saturating_add(LAST_WORDS);
+        while self.said.as_ref().is_some_and(|said| !said.is_finished()) && clock.monotonic() < deadline {
+            clock.sleep(Duration::from_millis(10));
+        }
+        let said = self.said.take().filter(|said| said.is_finished());
+        let said = said.and_then(|said| said.join().ok()).unwrap_or_default();
         let said = said.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
         let said = said.map(|line| format!(": {line}")).unwrap_or_default();
         Err(io::Error::other(format!("`{}` ended with {how}{said}", self.name)))

@@ -474,6 +474,7 @@ impl Classified for StorageError {
                     .to_owned()
             }
             Self::TooLong { .. } => "run `verify` on this target".to_owned(),
+            Self::Cancelled { .. } => "run the same command again to go on".to_owned(),
             _ => return None,
         })
     }

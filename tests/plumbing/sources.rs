@@ -139,7 +139,7 @@ fn bad_rules_are_refused_before_anything_is_done() {
             assert!(said.err.contains("E0445"), "{said:#?}");
         }
     }
-    let said = lab.repo("backup", &["one"], &["--exclude", "a{b", text(&source)]).exits(2);
+    let said = lab.repo("backup", &["one"], &["--exclude", "[z-a]", text(&source)]).exits(2);
     assert!(said.err.contains("E0402"), "{said:#?}");
     lab.repo("backup", &["one"], &["--exclude-larger-than", "much", text(&source)]).exits(2);
     let list = lab.repo("snapshots", &["one"], &["--json"]).exits(0).json();
@@ -182,4 +182,20 @@ fn roots_inside_roots_and_roots_named_twice_are_taken_once() {
     assert_eq!(again["stats"]["blobs_new"], 0, "{again:#}");
     let said = lab.repo("backup", &["one"], &[&at("other"), &at("gone")]).exits(1);
     assert!(said.err.contains("gone") && said.err.contains("E0601"), "{said:#?}");
+}
+
+#[test]
+fn a_root_that_goes_up_again_is_the_folder_it_leads_to() {
+    let lab = Lab::new();
+    lab.init(&["one"]);
+    tree(&lab.path("a"), &["one"]);
+    tree(&lab.path("b"), &["two"]);
+    let up = lab.path("a/../b");
+    let roots = [lab.path("a"), lab.path("b"), up.clone()];
+    let done = lab.backup(&["one"], &roots.each_ref().map(|root| root.to_str().expect("plain")), 0);
+    let found: Vec<&str> =
+        done["roots"].as_array().expect("roots").iter().filter_map(|root| root["path"].as_str()).collect();
+    assert_eq!(found, [&lab.path("a"), &lab.path("b")].map(|root| root.to_str().expect("plain")));
+    lab.restore("one", "latest", "back").exits(0);
+    lab.repo("backup", &["one"], &[lab.path("none/../b").to_str().expect("plain")]).exits(2);
 }

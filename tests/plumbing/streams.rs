@@ -249,3 +249,40 @@ fn a_device_that_ends_before_its_size_is_unread_and_never_a_shorter_file() {
     let gone = run(&mut lab.command("backup", &["one"], &["/dev/lifeboat-none"]));
     gone.exits(1);
 }
+
+#[test]
+fn what_a_program_leaves_behind_is_not_waited_for() {
+    let lab = Lab::new();
+    lab.init(&["one"]);
+    let begun = Instant::now();
+    for program in ["sleep 60 & exit 4", "sleep 60 & echo done"] {
+        let mut command =
+            lab.command("backup", &["one"], &["--stdin-command", "a", "--", "sh", "-c", program]);
+        let said = Said::of(&command.output().expect("the binary starts")).exits(1);
+        assert!(said.err.contains("E0645"), "{}", said.err);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(45), "it waited for the children");
+    assert_eq!(snapshots(&lab), 0);
+}
+
+#[test]
+fn roots_without_a_byte_make_no_snapshot() {
+    needs_root();
+    let lab = Lab::new();
+    lab.init(&["one"]);
+    let disk = lab.path("disk");
+    std::fs::File::create(&disk).expect("made").set_len(1 << 20).expect("made long");
+    pipe_at(&lab.path("pipe"));
+    std::fs::create_dir(lab.path("tree")).expect("made");
+    std::fs::write(lab.path("tree/file"), b"bytes").expect("written");
+    let device = {
+        let device = Loop::over(&disk);
+        device.device.clone()
+    };
+    for root in [device, lab.path("pipe"), "/dev/null".into()] {
+        lab.repo("backup", &["one"], &[root.to_str().expect("plain")]).exits(1);
+    }
+    let tree = lab.path("tree");
+    lab.repo("backup", &["one"], &["--include", "nothing", tree.to_str().expect("plain")]).exits(1);
+    assert_eq!(snapshots(&lab), 0);
+}

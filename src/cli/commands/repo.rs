@@ -120,6 +120,9 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
 fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
     let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
+    let walk = super::repo_rules::rules(args.rules)?;
+    // Includes that match nothing must not look like a backup.
+    let rule = SourceRule { files_min: u64::from(!walk.includes.is_empty()) };
     let request = BackupRequest {
         roots,
         freeze: super::repo_rules::freeze(args.snapshot),
@@ -129,8 +132,8 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         policy: None,
         tags: args.tags,
         parent: args.parent.map_or(ParentChoice::Newest, ParentChoice::Named),
-        walk: super::repo_rules::rules(args.rules)?,
-        rule: SourceRule::default(),
+        walk,
+        rule,
         effort: args.compression,
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,

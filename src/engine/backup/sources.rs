@@ -1,6 +1,7 @@
 //! The roots of one pass: that each is there, how each is read, and which lies inside another.
 
 use std::collections::HashMap;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -287,6 +288,17 @@ fn check_root(root: &Path) -> Result<(), EngineError> {
     let Ok(facts) = std::fs::metadata(root) else {
         return Err(EngineError::NoSource { path, what: "does not exist or cannot be reached" });
     };
+    let kind = facts.file_type();
+    if !(kind.is_dir() || kind.is_file() || kind.is_block_device()) {
+        return Err(EngineError::NoSource {
+            path,
+            what: "is neither a folder nor a file nor a block device",
+        });
+    }
+    let bytes = || std::fs::File::open(root).and_then(|mut device| device.seek(SeekFrom::End(0)));
+    if kind.is_block_device() && bytes().is_ok_and(|bytes| bytes == 0) {
+        return Err(EngineError::NoSource { path, what: "is a device without a single byte" });
+    }
     if facts.is_dir()
         && let Ok(mut entries) = std::fs::read_dir(root)
         && entries.next().is_none()

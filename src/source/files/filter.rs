@@ -48,7 +48,15 @@ pub(super) struct Filter {
 #[derive(Clone, Debug)]
 struct Patterns {
     set: Arc<Gitignore>,
-    hits: HashMap<String, u64>,
+    /// By what the matcher calls a pattern.
+    hits: HashMap<String, Hits>,
+}
+
+/// A pattern as it was written, and how often it decided.
+#[derive(Clone, Debug)]
+struct Hits {
+    line: String,
+    count: u64,
 }
 
 /// Folders below which an include can match something.
@@ -99,9 +107,9 @@ impl Filter {
         let of = |word, patterns: &Patterns| -> Vec<(&'static str, String)> {
             patterns
                 .hits
-                .iter()
-                .filter(|(_, hits)| **hits == 0)
-                .map(|(line, _)| (word, line.clone()))
+                .values()
+                .filter(|hits| hits.count == 0)
+                .map(|hits| (word, hits.line.clone()))
                 .collect()
         };
         let mut idle = of("exclude", &self.excludes);
@@ -121,9 +129,10 @@ impl Patterns {
         let mut hits = HashMap::new();
         for line in lines {
             check_line(line).map_err(|what| problem(line, ignore::Error::Io(std::io::Error::other(what))))?;
-            builder.add_line(None, line).map_err(|source| problem(line, source))?;
-            if let Some(line) = pattern_of(line) {
-                hits.insert(line.to_owned(), 0);
+            let literal = without_braces(line);
+            builder.add_line(None, &literal).map_err(|source| problem(line, source))?;
+            if let Some(pattern) = pattern_of(&literal) {
+                hits.insert(pattern.to_owned(), Hits { line: line.trim_end().to_owned(), count: 0 });
             }
         }
         let set = builder.build().map_err(|source| problem("(all together)", source))?;
@@ -138,7 +147,7 @@ impl Patterns {
             Match::Whitelist(glob) => (glob, false),
         };
         if let Some(hits) = self.hits.get_mut(glob.original()) {
-            *hits += 1;
+            hits.count += 1;
         }
         Some(takes)
     }
@@ -150,6 +159,7 @@ impl Ways {
     fn of(includes: &[String]) -> Self {
         let mut builder = GitignoreBuilder::new("");
         let mut known = HashSet::new();
+        let includes: Vec<String> = includes.iter().map(|line| without_braces(line)).collect();
         for line in includes.iter().filter_map(|line| pattern_of(line)).filter(|line| !line.starts_with('!'))
         {
             let bound = line.trim_end_matches('/');
@@ -195,7 +205,34 @@ fn pattern_of(line: &str) -> Option<&str> {
 
 /// What no line may hold: it would be two patterns, or match nothing.
 pub(super) fn check_line(line: &str) -> Result<(), &'static str> {
-    if line.contains(['\n', '\0']) { Err("it holds a line feed or a NUL") } else { Ok(()) }
+    if line.contains(['\n', '\0']) {
+        Err("it holds a line feed or a NUL")
+    } else if ["[[:", "[^[:", "[![:"].iter().any(|class| line.contains(class)) {
+        Err("classes with names are not known here; write the range, such as [0-9]")
+    } else {
+        Ok(())
+    }
+}
+
+/// A pattern whose braces stand for themselves, as git has it: the matcher would take `{a,b}` for a
+/// choice.
+fn without_braces(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let (mut is_escaped, mut in_class) = (false, false);
+    for (at, sign) in line.char_indices() {
+        if matches!(sign, '{' | '}') && !is_escaped && !in_class {
+            out.push('\\');
+        }
+        match sign {
+            // One that is never closed is a bracket.
+            '[' if !is_escaped => in_class |= line[at + 1..].contains(']'),
+            ']' => in_class = false,
+            _ => {}
+        }
+        is_escaped = sign == '\\' && !is_escaped;
+        out.push(sign);
+    }
+    out
 }
 
 /// Whether a directory that holds a `CACHEDIR.TAG` is a cache: the tag must be a regular file
@@ -281,9 +318,30 @@ mod tests {
     }
 
     #[test]
+    fn braces_stand_for_themselves_as_in_git() {
+        let mut filter =
+            Filter::new(&lines(&["{a,b}", "c}", "d{", "[{x]y", "\\{e", "[{f"]), &[]).expect("good patterns");
+        for (path, expected) in [
+            (&b"{a,b}"[..], true),
+            (b"a", false),
+            (b"b", false),
+            (b"c}", true),
+            (b"d{", true),
+            (b"{y", true),
+            (b"xy", true),
+            (b"{e", true),
+            (b"[{f", true),
+        ] {
+            let verdict = filter.judge(path, FileKind::File, false);
+            assert_eq!(verdict == Verdict::Leave, expected, "{path:?}");
+        }
+        assert!(Filter::new(&lines(&["x[[:digit:]]"]), &[]).is_err(), "it would match nothing");
+    }
+
+    #[test]
     fn a_bad_pattern_is_named() {
-        let error = Filter::new(&lines(&["a{b"]), &[]).expect_err("not a pattern");
-        assert!(error.to_string().contains("a{b"), "{error}");
+        let error = Filter::new(&lines(&["[z-a]"]), &[]).expect_err("not a pattern");
+        assert!(error.to_string().contains("[z-a]"), "{error}");
         let error = Filter::new(&[], &lines(&["a\nb"])).expect_err("two patterns");
         assert!(error.to_string().contains("a\\nb"), "{error}");
         let many = vec!["x".to_owned(); PATTERNS_MAX + 1];
