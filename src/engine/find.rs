@@ -157,8 +157,8 @@ pub fn find(
     cx: &Context,
     visit: &mut dyn FnMut(&Version) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    // Roots with one path are one tree through time. A snapshot's only root has no prefix.
-    let mut trees: BTreeMap<RootPath<'_>, Vec<TreeOf>> = BTreeMap::new();
+    // Trees whose paths begin alike are one through time: a path is told of once.
+    let mut trees: BTreeMap<Vec<u8>, Vec<TreeOf>> = BTreeMap::new();
     let mut damage = Damage::default();
     for (number, snapshot) in snapshots.iter().enumerate() {
         for (place, root) in snapshot.body.roots.iter().enumerate() {
@@ -166,11 +166,10 @@ pub fn find(
             let Some(prefix) = found.or_else(|error| damage.of([number], error).map(|()| None))? else {
                 continue;
             };
-            let tree = trees.entry((prefix, root.path.as_slice())).or_default();
-            tree.push((number, root.node, inner(snapshot, place)));
+            trees.entry(prefix).or_default().push((number, root.node, inner(snapshot, place)));
         }
     }
-    for ((prefix, _), roots) in trees {
+    for (prefix, roots) in trees {
         let source = Nodes(blobs);
         let mut search = Search::new(&source, &prefix, rule);
         for (number, root, inner) in roots {
@@ -226,9 +225,6 @@ impl Damage {
         self.first = self.first.take().or(other.first);
     }
 }
-
-/// What stands before the paths of a root, and its own.
-type RootPath<'s> = (Vec<u8>, &'s [u8]);
 
 /// Number of a snapshot, the root of its tree, and the places in it of other roots.
 type TreeOf = (usize, BlobId, Vec<Vec<u8>>);

@@ -51,6 +51,13 @@ fn a_snapshot_of_one_file_has_that_file_by_its_name() {
     backed_up(&bench, &[&other]);
     let told = repo(&bench, "diff", &[&old, "latest"]).exits(0).out;
     assert!(told.starts_with("- shop.sql\n+ other.sql\n"), "{told}");
+    // One path, whatever folder its file was in.
+    let elsewhere = bench.path("folder/shop.sql");
+    std::fs::create_dir(bench.path("folder")).expect("made");
+    std::fs::write(&elsewhere, b"elsewhere").expect("written");
+    backed_up(&bench, &[&elsewhere]);
+    let found = repo(&bench, "find", &["shop.sql"]).exits(0);
+    assert!(found.err.contains("1 paths, 4 versions in 5 snapshots"), "{}", found.err);
 }
 
 #[test]
@@ -136,6 +143,17 @@ fn find_tells_of_healthy_snapshots_when_one_is_damaged() {
         moved(pack, bench.path("aside"));
         std::fs::write(pack, bytes).expect("written");
     }
+    let found = repo(&bench, "find", &["good"]).exits(13);
+    assert_eq!(found.out.lines().count(), 2, "{}", found.out);
+    assert!(found.err.contains(&format!("snapshot {} is damaged", &damaged[..8])), "{}", found.err);
+    // So with its own object.
+    let object = objects(&bench.path("repo"), "s").into_iter().find(|object| {
+        let name = object.to_string_lossy();
+        name.contains(&damaged) && !name.ends_with(".ok")
+    });
+    let object = object.expect("it is there");
+    moved(&object, bench.path("aside"));
+    std::fs::write(&object, b"damage").expect("written");
     let found = repo(&bench, "find", &["good"]).exits(13);
     assert_eq!(found.out.lines().count(), 2, "{}", found.out);
     assert!(found.err.contains(&format!("snapshot {} is damaged", &damaged[..8])), "{}", found.err);

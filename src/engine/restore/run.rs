@@ -40,7 +40,7 @@ pub fn restore(
         repository.targets().first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
-    let selection = Selection::new(snapshot, &request.paths).as_shown(&blobs)?;
+    let selection = Selection::new(snapshot, &request.paths).with_shown_paths(&blobs)?;
     let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {

@@ -47,7 +47,7 @@ impl<'s> Selection<'s> {
     ///
     /// # Errors
     /// Whatever the repository says.
-    pub(super) fn as_shown(mut self, blobs: &BlobReader<'_>) -> Result<Self, EngineError> {
+    pub(super) fn with_shown_paths(mut self, blobs: &BlobReader<'_>) -> Result<Self, EngineError> {
         let mut changed = false;
         for at in 0..self.paths.len() {
             let Some(bytes) = display::bytes_of(&self.paths[at]) else { continue };
@@ -63,15 +63,12 @@ impl<'s> Selection<'s> {
     fn has(&self, blobs: &BlobReader<'_>, path: &[u8]) -> Result<bool, EngineError> {
         for (number, root) in self.snapshot.body.roots.iter().enumerate() {
             let prefix = prefix(self.snapshot, number, Nodes(blobs))?;
-            let is_above = || below(path, &prefix).is_some();
-            match below(&prefix, path) {
-                None if is_above() => return Ok(true),
-                None => {}
-                Some(rest) => {
-                    if ManifestReader::open(&root.node, Nodes(blobs))?.lookup(rest)?.is_some() {
-                        return Ok(true);
-                    }
-                }
+            let has = match below(&prefix, path) {
+                Some(rest) => ManifestReader::open(&root.node, Nodes(blobs))?.lookup(rest)?.is_some(),
+                None => below(path, &prefix).is_some(),
+            };
+            if has {
+                return Ok(true);
             }
         }
         Ok(false)
