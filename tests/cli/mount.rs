@@ -312,6 +312,25 @@ fn roots_inside_each_other_and_single_files_are_mounted_at_their_places() {
             assert_eq!(mount.ends(), 0);
         }
     }
+    let mut command = bench.command();
+    command.args([
+        "repo",
+        "mount",
+        "--json",
+        "--repo",
+        text(&repo),
+        "--password-file",
+        text(&bench.path("pw")),
+    ]);
+    let mut process =
+        command.arg(&dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut said = BufReader::new(process.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("mounted at ")));
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    let out = process.wait_with_output().expect("it ends").stdout;
+    let told: serde_json::Value = serde_json::from_slice(&out).expect("one object");
+    assert_eq!((&told["exit"], &told["snapshots"]), (&0.into(), &2.into()), "{told}");
     bench.repo("backup", &[&repo], &[text(&outer.join("top"))]).exits(0);
     for (more, top) in [(&["--snapshot", "latest"][..], ""), (&[], "latest")] {
         let mount = Mount::repo(&bench, text(&repo), &dir, more);
