@@ -5,6 +5,7 @@ use super::restore;
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
+use crate::base::progress::Progress;
 use crate::base::secret::Secret;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
@@ -76,6 +77,27 @@ pub fn all(repository: &Repository, policy: Option<&str>) -> Result<Vec<Snapshot
     }
     found.retain(|snapshot| policy.is_none() || snapshot.body.policy.as_deref() == policy);
     Ok(found)
+}
+
+/// As [`all`], but a damaged snapshot is named in a warning and left out; the first one's damage
+/// comes with the others, and who asked must end with it.
+///
+/// # Errors
+/// Whatever the target says to the listing.
+pub fn all_readable(
+    repository: &Repository,
+    policy: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<(Vec<Snapshot>, Option<Failure>), Failure> {
+    let (mut found, damaged) = snapshots::load_all(repository, &repository.targets()[0])?;
+    found.retain(|snapshot| policy.is_none() || snapshot.body.policy.as_deref() == policy);
+    let mut first = None;
+    for (name, error) in damaged {
+        let failure = Failure::from(error);
+        progress.warn(format!("snapshot {} is damaged and left out: {}", name.id.short(), failure.message()));
+        first.get_or_insert(failure);
+    }
+    Ok((found, first))
 }
 
 /// Opens the index of a repository at its first place, and reads blobs by it.

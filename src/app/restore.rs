@@ -65,9 +65,9 @@ pub(super) struct Chosen {
 /// # Errors
 /// When there is none, or no target that has it answers.
 pub(super) fn choose(site: &Site, what: &What, from: Option<&str>, doing: &str) -> Result<Chosen, Failure> {
-    let candidates = candidates(site, what, from)?;
+    let mut candidates = candidates(site, what, from)?.into_iter().peekable();
     let mut last: Option<Failure> = None;
-    for candidate in candidates {
+    while let Some(candidate) = candidates.next() {
         match open(site, &candidate) {
             Ok((repository, snapshot)) => {
                 let policy = candidate.policy.id.as_str().to_owned();
@@ -82,7 +82,9 @@ pub(super) fn choose(site: &Site, what: &What, from: Option<&str>, doing: &str) 
             Err(failure) if failure.class() == Class::WrongKey => return Err(failure),
             Err(failure) => {
                 let name = candidate.target.name.as_str();
-                site.cx.progress.warn(format!("{name}: {}; trying the next copy", failure.message()));
+                let next =
+                    if candidates.peek().is_some() { "trying the next copy" } else { "no copy is left" };
+                site.cx.progress.warn(format!("{name}: {}; {next}", failure.message()));
                 last = Some(failure);
             }
         }
@@ -94,6 +96,20 @@ pub(super) fn choose(site: &Site, what: &What, from: Option<&str>, doing: &str) 
         }
         .into()
     }))
+}
+
+/// Nothing is known of a policy, and nothing could be opened: most likely it never ran.
+fn never_run(site: &Site, policy: &str) -> Failure {
+    let hint = format!(
+        "`lifeboat run {policy}` makes the first; if it ran elsewhere, put the site key of then at {}",
+        site.key_file().display()
+    );
+    AppError::Nothing { what: format!("policy {policy} has no snapshot yet"), hint }.into()
+}
+
+/// Whether this can only be meant as too few digits of a snapshot's id.
+fn is_cut_short(digits: &str) -> bool {
+    (4..8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 struct Candidate<'a> {
@@ -112,10 +128,20 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
     let (policy, recorded) = match what {
         What::Policy { name, at } => {
             let policy = site.policy(name)?;
+            if catalogue.snapshots(name)?.is_empty() && !site.key_file().exists() {
+                return Err(never_run(site, name));
+            }
             (policy, newest_verified(site, &catalogue, policy, *at)?)
         }
         What::Snapshot(digits) => match find_recorded(site, &catalogue, digits)? {
             Some((policy, recorded)) => (policy, Some(recorded)),
+            None if is_cut_short(digits) => {
+                return Err(AppError::Usage {
+                    what: format!("{digits} is no policy, and too short for the id of a snapshot"),
+                    hint: "give at least 8 digits of the id; `lifeboat snapshots` lists them".to_owned(),
+                }
+                .into());
+            }
             None => {
                 let known: Vec<&str> = site.configuration.policies.iter().map(|p| p.id.as_str()).collect();
                 let name = digits.clone();
@@ -229,9 +255,10 @@ fn find_recorded<'a>(
     if digits.len() < 8 {
         return Ok(None);
     }
+    let digits = digits.to_ascii_lowercase();
     for policy in &site.configuration.policies {
         for snapshot in catalogue.snapshots(policy.id.as_str())? {
-            if snapshot.id.starts_with(digits) {
+            if snapshot.id.starts_with(&digits) {
                 return Ok(Some((policy, snapshot)));
             }
         }

@@ -20,6 +20,42 @@ pub fn path(bytes: &[u8]) -> String {
     shown
 }
 
+/// The bytes that [`path`] shows in this way; `None` when it shows nothing so, or what was given
+/// shows itself.
+pub fn bytes_of(shown: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut parts = shown.split(|byte| *byte == b'\\');
+    bytes.extend_from_slice(parts.next()?);
+    while let Some(part) = parts.next() {
+        let (sign, rest) = match part {
+            // Two backslashes: what lies between them is empty.
+            [] => (b"\\".to_vec(), parts.next()?),
+            [b'n', rest @ ..] => (b"\n".to_vec(), rest),
+            [b'r', rest @ ..] => (b"\r".to_vec(), rest),
+            [b't', rest @ ..] => (b"\t".to_vec(), rest),
+            [b'x', high, low, rest @ ..] => {
+                let digits = [*high, *low];
+                (vec![u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?], rest)
+            }
+            [b'u', b'{', rest @ ..] => {
+                let end = rest.iter().position(|byte| *byte == b'}')?;
+                let digits = std::str::from_utf8(&rest[..end]).ok()?;
+                let c = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+                (c.to_string().into_bytes(), &rest[end + 1..])
+            }
+            _ => return None,
+        };
+        bytes.extend_from_slice(&sign);
+        bytes.extend_from_slice(rest);
+    }
+    (bytes != shown && path(&bytes).as_bytes() == shown).then_some(bytes)
+}
+
+/// A path that a person wrote, bytes or as [`path`] shows them: never escaped twice.
+pub fn asked(bytes: &[u8]) -> String {
+    path(&bytes_of(bytes).unwrap_or_else(|| bytes.to_vec()))
+}
+
 /// [`path`], appended to bytes: as quick as a copy for the plain names that most are.
 pub fn path_into(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\') {
@@ -92,6 +128,20 @@ mod tests {
             let mut out = b"before".to_vec();
             path_into(&bytes, &mut out);
             prop_assert_eq!(out, format!("before{}", path(&bytes)).into_bytes());
+        }
+
+        #[test]
+        fn what_is_shown_leads_back(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), b'a'..=b'z'], 0..9)) {
+            let shown = path(&bytes);
+            prop_assert_eq!(bytes_of(shown.as_bytes()).unwrap_or_else(|| shown.clone().into_bytes()), bytes);
+            prop_assert_eq!(asked(shown.as_bytes()), shown);
+        }
+
+        #[test]
+        fn anything_may_be_asked_for(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\\'), Just(b'u'), Just(b'{'), Just(b'x'), Just(b'f')], 0..12)) {
+            if let Some(found) = bytes_of(&bytes) {
+                prop_assert_eq!(path(&found).into_bytes(), bytes);
+            }
         }
 
         #[test]

@@ -35,7 +35,8 @@ Example: lifeboat ls web
 
 Prints every path as --path of a restore takes it; with --json one object a line.
 
-Exit codes: 0 done; 1 no such snapshot or path; 2 usage or configuration; 12 wrong key; 13 damage found; 130 cancelled.";
+Exit codes: 0 done; 1 no such snapshot or path; 2 usage or configuration; 10 no repository at the target; 12 wrong key;
+13 damage found; 130 cancelled.";
 pub(super) const FIND: &str = "\
 Example: lifeboat find web *.conf
          lifeboat find web etc/**/nginx.conf --newer 2026-11-01T00:00:00Z
@@ -43,8 +44,8 @@ Example: lifeboat find web *.conf
 One line for each version (equal content and time of change): size, time, the first and the last snapshot that have it, in how many
 it is, and its path. Quote patterns, so that the shell leaves them alone.
 
-Exit codes: 0 done, whether or not something was found; 1 no such snapshot; 2 usage or configuration; 12 wrong key; 13 damage found;
-130 cancelled.";
+Exit codes: 0 done, whether or not something was found; 1 no such snapshot; 2 usage or configuration; 10 no repository at the target;
+12 wrong key; 13 damage found: what the healthy snapshots have was printed; 130 cancelled.";
 pub(super) const DIFF: &str = "\
 Example: lifeboat diff 7f3a0c11 91d2e07b
          lifeboat diff web web etc --at 2026-11-23T00:00:00Z
@@ -53,30 +54,31 @@ One line for each entry that differs: + added, - removed, M other content, U oth
 folder whose time alone changed is not listed.
 
 Exit codes: 0 done, whether or not they differ (`differs` in --json says so); 1 no such snapshot or path; 2 usage or configuration;
-12 wrong key; 13 damage found; 130 cancelled.";
+10 no repository at the target; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const DUMP: &str = "\
 Example: lifeboat dump web etc/nginx/nginx.conf
          lifeboat dump web db/dump.sql --at 2026-11-24T08:00:00Z
 
 Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
 
-Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage or configuration, or no regular
-file; 12 wrong key; 13 damage found; 130 cancelled.";
+Exit codes: 0 the whole file was written, or who reads it closed the pipe; 1 no such snapshot or path, or the output failed; 2 usage or
+configuration, or no regular file; 10 no repository at the target; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const MOUNT: &str = "\
 Example: lifeboat mount web /mnt/snapshots
          lifeboat mount web /mnt/yesterday --at 2026-11-23T23:59:59Z --from cloud
 
 A folder for each snapshot and `latest`; with --at, or a snapshot's id, that one alone. Damage is an I/O error for whoever reads it and a
-warning here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+warning here. After a kill -9, `umount -l DIR` clears the mount away. With --json one object when it is
+unmounted. See docs/mount.md.
 
-Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage or configuration, or DIR is no empty folder; 12 wrong key;
-13 damage found before it was mounted; 130 ended by a second signal.";
+Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage or configuration, or DIR is no empty folder; 10 no
+repository at the target; 12 wrong key; 13 damage found before it was mounted; 130 ended by a second signal.";
 pub(super) const RESTORE: &str = "\
 Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
 
 Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
-restored; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
+restored; 10 no repository at the target; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const VERIFY: &str = "\
 Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
@@ -147,7 +149,7 @@ One line for each version (equal content and time of change): size, time, the fi
 it is, and its path. Quote patterns, so that the shell leaves them alone.
 
 Exit codes: 0 done, whether or not something was found; 1 no such snapshot; 2 usage; 10 no repository; 12 wrong key; 13 damage
-found; 130 cancelled.";
+found: what the healthy snapshots have was printed; 130 cancelled.";
 pub(super) const REPO_DIFF: &str = "\
 Example: lifeboat repo diff --repo /mnt/nas/www --password-file passphrase 7f3a0c11 latest docs
 
@@ -161,14 +163,15 @@ Example: lifeboat repo dump --repo /mnt/nas/www --password-file passphrase lates
 
 Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
 
-Exit codes: 0 the whole file was written; 1 no such snapshot or path, or the output failed; 2 usage, or no regular file; 10 no
-repository; 12 wrong key; 13 damage found; 130 cancelled.";
+Exit codes: 0 the whole file was written, or who reads it closed the pipe; 1 no such snapshot or path, or the output failed; 2 usage, or
+no regular file; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const REPO_MOUNT: &str = "\
 Example: lifeboat repo mount --repo /mnt/nas/www --password-file passphrase /mnt/snapshots
          lifeboat repo mount --repo /mnt/nas/www --password-file passphrase --snapshot latest /mnt/newest
 
 A folder for each snapshot and `latest`; with --snapshot that one alone. Damage is an I/O error for whoever reads it and a warning
-here. After a kill -9, `umount -l DIR` clears the mount away. See docs/mount.md.
+here. After a kill -9, `umount -l DIR` clears the mount away. With --json one object when it is
+unmounted. See docs/mount.md.
 
 Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage, or DIR is no empty folder; 10 no repository; 12 wrong key;
 13 damage found before it was mounted; 130 ended by a second signal.";

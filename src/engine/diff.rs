@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::EngineError;
-use super::ls::{below, full_path, is_inside, prefix, row_of, trimmed};
+use super::ls::{as_written_or_shown, below, full_path, is_inside, row_of, trimmed};
 use super::manifest_source::Nodes;
+use super::roots::{among_several, inner, prefix};
 use crate::base::display;
 use crate::base::id::BlobId;
 use crate::base::metadata::FileKind;
@@ -117,10 +118,21 @@ pub fn diff<'a>(
     cx: &Context,
     visit: &mut dyn FnMut(&Difference<'_>) -> ControlFlow<()>,
 ) -> Result<Summary, EngineError> {
+    tell_of_roots(old, new, cx);
     let wanted = wanted.map(trimmed).unwrap_or_default();
+    as_written_or_shown(wanted, &mut |wanted| diff_at(old, new, wanted, cx, visit))
+}
+
+fn diff_at<'a>(
+    old: Side<'a>,
+    new: Side<'a>,
+    wanted: &[u8],
+    cx: &Context,
+    visit: &mut dyn FnMut(&Difference<'_>) -> ControlFlow<()>,
+) -> Result<Summary, EngineError> {
     let shelf = NodeShelf::new();
     let (mut summary, mut found) = (Summary::default(), wanted.is_empty());
-    for pair in pairs(old, new) {
+    for pair in pairs(old, new)? {
         let dir = match below(&pair.prefix, wanted) {
             Some(dir) => dir,
             None if below(wanted, &pair.prefix).is_some() => b"",
@@ -135,7 +147,14 @@ pub fn diff<'a>(
             root.map(|root| TreeCursor::open(&root, Nodes(side.blobs), Arc::clone(&shelf))).transpose()
         };
         let (a, b) = (tree(old, pair.old)?, tree(new, pair.new)?);
-        let mut walk = Walk { a: Reading::new(a), b: Reading::new(b), prefix: &pair.prefix, dir, cx };
+        let mut walk = Walk {
+            a: Reading::new(a),
+            b: Reading::new(b),
+            prefix: &pair.prefix,
+            inner: &pair.inner,
+            dir,
+            cx,
+        };
         let own = walk.own(&mut count)?;
         found |= own.exists;
         if own.flow.is_break() || (own.exists && walk.run(&mut count)?.is_break()) {
@@ -146,36 +165,74 @@ pub fn diff<'a>(
         Ok(summary)
     } else {
         let snapshot = format!("{} nor in {}", old.snapshot.id.short(), new.snapshot.id.short());
-        Err(EngineError::NoPath { path: display::path(wanted), snapshot })
+        Err(EngineError::NoPath { path: display::asked(wanted), snapshot })
     }
 }
 
 /// Roots that are compared: numbers of roots, and what stands before their paths.
 struct Pair {
     prefix: Vec<u8>,
+    /// Places in it where both snapshots have a root of its own.
+    inner: Vec<Vec<u8>>,
     old: Option<usize>,
     new: Option<usize>,
 }
 
-/// Roots with one path belong together; the only root of each snapshot always does.
-fn pairs(old: Side<'_>, new: Side<'_>) -> Vec<Pair> {
-    let (old, new) = (old.snapshot, new.snapshot);
-    let (olds, news) = (&old.body.roots, &new.body.roots);
+/// Roots with one path belong together; the only roots of both do when they are folders, or files
+/// of one name.
+fn pairs(old: Side<'_>, new: Side<'_>) -> Result<Vec<Pair>, EngineError> {
+    let (olds, news) = (&old.snapshot.body.roots, &new.snapshot.body.roots);
     if olds.len() == 1 && news.len() == 1 {
-        return vec![Pair { prefix: Vec::new(), old: Some(0), new: Some(0) }];
+        let standing = |side: Side<'_>| prefix(side.snapshot, 0, Nodes(side.blobs));
+        let (a, b) = (standing(old)?, standing(new)?);
+        let pair = |prefix, old, new| Pair { prefix, inner: Vec::new(), old, new };
+        return Ok(if a == b {
+            vec![pair(a, Some(0), Some(0))]
+        } else {
+            vec![pair(a, Some(0), None), pair(b, None, Some(0))]
+        });
     }
-    let several = if olds.len() > 1 { old } else { new };
     let mut pairs: Vec<Pair> = Vec::new();
     for (number, root) in olds.iter().enumerate() {
         let twin = news.iter().position(|other| other.path == root.path);
-        pairs.push(Pair { prefix: prefix(several, &root.path), old: Some(number), new: twin });
+        let mut places = inner(old.snapshot, number);
+        if let Some(twin) = twin {
+            let others = inner(new.snapshot, twin);
+            places.retain(|place| others.contains(place));
+        }
+        let prefix = among_several(&root.path);
+        pairs.push(Pair { prefix, inner: places, old: Some(number), new: twin });
     }
     for (number, root) in news.iter().enumerate() {
         if !olds.iter().any(|other| other.path == root.path) {
-            pairs.push(Pair { prefix: prefix(several, &root.path), old: None, new: Some(number) });
+            let (prefix, inner) = (among_several(&root.path), inner(new.snapshot, number));
+            pairs.push(Pair { prefix, inner, old: None, new: Some(number) });
         }
     }
-    pairs
+    Ok(pairs)
+}
+
+/// Says so when what is below a root of one snapshot is compared with nothing, though the other has
+/// it as part of another root.
+fn tell_of_roots(old: Side<'_>, new: Side<'_>, cx: &Context) {
+    for (one, other) in [(old.snapshot, new.snapshot), (new.snapshot, old.snapshot)] {
+        for root in &one.body.roots {
+            let path = among_several(&root.path);
+            let mut outer = other.body.roots.iter().map(|outer| among_several(&outer.path));
+            let is_only = one.body.roots.len() == 1 && other.body.roots.len() == 1;
+            let has_twin = other.body.roots.iter().any(|twin| twin.path == root.path);
+            if is_only || has_twin || !outer.any(|outer| is_inside(&path, &outer)) {
+                continue;
+            }
+            cx.progress.warn(format!(
+                "{} is a root of its own in snapshot {} and lies inside one in {}: roots are compared one by \
+                 one, so that all below it differs",
+                display::path(&root.path),
+                one.id.short(),
+                other.id.short(),
+            ));
+        }
+    }
 }
 
 pub(super) type Visit<'v> = dyn FnMut(&Difference<'_>) -> ControlFlow<()> + 'v;
@@ -273,6 +330,8 @@ pub(super) struct Walk<'w, S> {
     pub(super) a: Reading<S>,
     pub(super) b: Reading<S>,
     pub(super) prefix: &'w [u8],
+    /// Places that are not told of: other roots, which are compared themselves.
+    pub(super) inner: &'w [Vec<u8>],
     /// Only what is in this directory of the trees and below it.
     pub(super) dir: &'w [u8],
     pub(super) cx: &'w Context,
@@ -370,6 +429,9 @@ impl<S: BlobSource> Walk<'_, S> {
         new: Option<EntryView<'_>>,
         visit: &mut Visit<'_>,
     ) -> ControlFlow<()> {
+        if self.inner.iter().any(|place| place == path) {
+            return ControlFlow::Continue(());
+        }
         let path = full_path(self.prefix, path);
         let (change, aspects) = match (&old, &new) {
             (None, None) => return ControlFlow::Continue(()),

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
-use super::ls::{below, prefix, trimmed};
+use super::ls::{as_written_or_shown, below, trimmed};
 use super::manifest_source::Nodes;
+use super::roots::prefix;
 use super::stretches::{Stretch, stretches};
 use crate::base::display;
 use crate::base::metadata::FileKind;
@@ -40,10 +41,14 @@ pub fn dump(
     sink: &mut Sink<'_>,
 ) -> Result<u64, EngineError> {
     let wanted = trimmed(path);
-    let entry = entry_at(blobs, snapshot, wanted)?
-        .ok_or_else(|| EngineError::NoPath { path: display::path(wanted), snapshot: snapshot.id.short() })?;
+    let entry = as_written_or_shown(wanted, &mut |wanted| {
+        entry_at(blobs, snapshot, wanted)?.ok_or_else(|| EngineError::NoPath {
+            path: display::asked(wanted),
+            snapshot: snapshot.id.short(),
+        })
+    })?;
     if entry.meta.kind != FileKind::File {
-        return Err(EngineError::NotAFile { path: display::path(wanted), kind: entry.meta.kind });
+        return Err(EngineError::NotAFile { path: display::asked(wanted), kind: entry.meta.kind });
     }
     if entry.state == State::Unread {
         if entry.content == Content::None && entry.meta.size > 0 {
@@ -51,7 +56,7 @@ pub fn dump(
         }
         cx.progress.warn(format!(
             "{} was not read when the snapshot was taken: these are the bytes of an earlier one",
-            display::path(wanted)
+            display::asked(wanted)
         ));
     }
     let mut pouring = Pouring {
@@ -105,8 +110,9 @@ fn entry_at(
     snapshot: &Snapshot,
     wanted: &[u8],
 ) -> Result<Option<Entry>, EngineError> {
-    for root in &snapshot.body.roots {
-        let Some(path) = below(&prefix(snapshot, &root.path), wanted) else { continue };
+    for (number, root) in snapshot.body.roots.iter().enumerate() {
+        let prefix = prefix(snapshot, number, Nodes(blobs))?;
+        let Some(path) = below(&prefix, wanted) else { continue };
         if let Some(entry) = ManifestReader::open(&root.node, Nodes(blobs))?.lookup(path)? {
             return Ok(Some(entry));
         }

@@ -17,8 +17,10 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::context::Context;
 use super::error::EngineError;
-use super::ls::{full_path, prefix, trimmed};
+use super::ls::{full_path, trimmed};
 use super::manifest_source::Nodes;
+use super::roots::{inner, prefix};
+use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::BlobId;
 use crate::base::metadata::{FileKind, FileTime};
 use crate::repository::manifest::{BlobSource, EntryView, Key, LeafRef, NodeShelf, State, TreeCursor};
@@ -144,9 +146,10 @@ pub struct Facts {
 
 /// Searches snapshots of one repository, given oldest first; tells `visit` of every version of
 /// every path that fits, paths in the order of a manifest, versions of one path oldest first.
+/// What can't be read for damage is passed over, and its snapshots are named in warnings.
 ///
 /// # Errors
-/// Whatever the repository says.
+/// Whatever the repository says; the first damage when all else was searched.
 pub fn find(
     blobs: &BlobReader<'_>,
     snapshots: &[Snapshot],
@@ -154,29 +157,77 @@ pub fn find(
     cx: &Context,
     visit: &mut dyn FnMut(&Version) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    // Roots with one path are one tree through time. A snapshot's only root has no prefix.
-    let mut trees: BTreeMap<RootPath<'_>, Vec<(usize, BlobId)>> = BTreeMap::new();
+    // Trees whose paths begin alike are one through time: a path is told of once.
+    let mut trees: BTreeMap<Vec<u8>, Vec<TreeOf>> = BTreeMap::new();
+    let mut damage = Damage::default();
     for (number, snapshot) in snapshots.iter().enumerate() {
-        for root in &snapshot.body.roots {
-            let tree = (prefix(snapshot, &root.path), root.path.as_slice());
-            trees.entry(tree).or_default().push((number, root.node));
+        for (place, root) in snapshot.body.roots.iter().enumerate() {
+            let found = prefix(snapshot, place, Nodes(blobs)).map(Some);
+            let Some(prefix) = found.or_else(|error| damage.of([number], error).map(|()| None))? else {
+                continue;
+            };
+            trees.entry(prefix).or_default().push((number, root.node, inner(snapshot, place)));
         }
     }
-    for ((prefix, _), roots) in trees {
+    for (prefix, roots) in trees {
         let source = Nodes(blobs);
         let mut search = Search::new(&source, &prefix, rule);
-        for (number, root) in roots {
-            search.add(number, &root)?;
+        for (number, root, inner) in roots {
+            if let Err(error) = search.add(number, &root) {
+                search.damage.of([number], error)?;
+            }
+            search.hide(number, inner);
         }
-        if search.run(cx, visit)?.is_break() {
+        let flow = search.run(cx, visit)?;
+        damage.join(search.damage);
+        if flow.is_break() {
             break;
         }
     }
-    Ok(())
+    for (number, why) in &damage.snapshots {
+        let id = snapshots[*number].id.short();
+        cx.progress.warn(format!("snapshot {id} is damaged and was not searched to its end: {why}"));
+    }
+    damage.first.map_or(Ok(()), Err)
 }
 
-/// What stands before the paths of a root, and its own.
-type RootPath<'s> = (Vec<u8>, &'s [u8]);
+/// What could not be searched.
+#[derive(Default)]
+pub(super) struct Damage {
+    /// By number of the snapshot, the first that was said.
+    snapshots: BTreeMap<usize, String>,
+    /// The first of all.
+    pub(super) first: Option<EngineError>,
+}
+
+impl Damage {
+    /// Notes damage in these snapshots; any other error is none of a snapshot, and given back.
+    fn of(
+        &mut self,
+        snapshots: impl IntoIterator<Item = usize>,
+        error: EngineError,
+    ) -> Result<(), EngineError> {
+        if error.class() != Class::Damage {
+            return Err(error);
+        }
+        let why = format!("[{}] {}", error.code(), Chain(&error));
+        for number in snapshots {
+            self.snapshots.entry(number).or_insert_with(|| why.clone());
+        }
+        self.first.get_or_insert(error);
+        Ok(())
+    }
+
+    fn join(&mut self, other: Self) {
+        for (number, why) in other.snapshots {
+            self.snapshots.entry(number).or_insert(why);
+        }
+        self.first = self.first.take().or(other.first);
+    }
+}
+
+/// Number of a snapshot, the root of its tree, and the places in it of other roots.
+type TreeOf = (usize, BlobId, Vec<Vec<u8>>);
 
 /// Directory and name, in the order of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,6 +273,10 @@ pub(super) struct Search<'a, S> {
     next: BTreeMap<(Place, Reverse<u8>, BlobId), Vec<usize>>,
     /// What was found and may not be told yet.
     hits: BTreeMap<Place, Vec<Hit>>,
+    /// Where other roots of a snapshot stand: they are searched themselves.
+    hidden: BTreeMap<Vec<u8>, Vec<usize>>,
+    /// What could not be searched.
+    pub(super) damage: Damage,
 }
 
 impl<'a, S: BlobSource> Search<'a, S> {
@@ -234,6 +289,14 @@ impl<'a, S: BlobSource> Search<'a, S> {
             cursors: Vec::new(),
             next: BTreeMap::new(),
             hits: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            damage: Damage::default(),
+        }
+    }
+
+    fn hide(&mut self, snapshot: usize, places: Vec<Vec<u8>>) {
+        for place in places {
+            self.hidden.entry(place).or_default().push(snapshot);
         }
     }
 
@@ -266,7 +329,11 @@ impl<'a, S: BlobSource> Search<'a, S> {
             }
             if level > 0 {
                 for cursor in cursors {
-                    self.cursors[cursor].1.enter()?;
+                    let (snapshot, tree) = &mut self.cursors[cursor];
+                    if let Err(error) = tree.enter() {
+                        self.damage.of([*snapshot], error.into())?;
+                        tree.pass();
+                    }
                     self.await_part(cursor);
                 }
                 continue;
@@ -277,22 +344,32 @@ impl<'a, S: BlobSource> Search<'a, S> {
                 self.await_part(*cursor);
             }
             if let Some(leaf) = leaf {
-                self.search(&leaf, cursors.iter().map(|cursor| self.cursors[*cursor].0).collect())?;
+                let snapshots: Vec<usize> = cursors.iter().map(|cursor| self.cursors[*cursor].0).collect();
+                if let Err(error) = self.search(&leaf, &snapshots) {
+                    self.damage.of(snapshots, error)?;
+                }
             }
         }
         Ok(self.tell(None, visit))
     }
 
     /// Collects what fits in a leaf that these snapshots have.
-    fn search(&mut self, leaf: &LeafRef, snapshots: Vec<usize>) -> Result<(), EngineError> {
+    fn search(&mut self, leaf: &LeafRef, snapshots: &[usize]) -> Result<(), EngineError> {
         let leaf = leaf.load(self.source)?;
-        let snapshots: Arc<[usize]> = snapshots.into();
+        let all: Arc<[usize]> = snapshots.into();
         let mut dir = Vec::new();
         for row in 0..leaf.len() {
             leaf.enter(row, &mut dir);
             let view = leaf.row(row);
             let key = Key { dir: &dir, name: view.name() };
             if self.rule.fits(self.prefix, key, &view) {
+                let snapshots = match self.hidden.get(&key.path()) {
+                    Some(hidden) => all.iter().copied().filter(|number| !hidden.contains(number)).collect(),
+                    None => Arc::clone(&all),
+                };
+                if snapshots.is_empty() {
+                    continue;
+                }
                 let facts = Facts {
                     kind: view.kind(),
                     size: view.size(),
@@ -301,7 +378,7 @@ impl<'a, S: BlobSource> Search<'a, S> {
                     link_target: view.link_target().to_vec(),
                     state: view.state(),
                 };
-                self.hits.entry(Place::of(key)).or_default().push((facts, Arc::clone(&snapshots)));
+                self.hits.entry(Place::of(key)).or_default().push((facts, snapshots));
             }
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! What is in a snapshot, as `--path` of a restore names it.
 //!
-//! With one root, paths are relative to it; with several, each root's absolute path without its
-//! leading slash comes first, which is also how they are restored.
+//! `roots` says where each root stands, which is also how they are restored.
 
 use std::ops::ControlFlow;
 
@@ -9,21 +8,13 @@ use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
 use super::manifest_source::Nodes;
+use super::roots::{inner, prefix};
 use crate::base::display;
 use crate::repository::manifest::{
     BlobSource, Entry, EntryView, Key, Leaf, LeafRef, ManifestReader, NodeShelf, TreeCursor,
 };
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
-
-/// What stands before the paths of a root: nothing when it is the only one.
-pub fn prefix(snapshot: &Snapshot, root: &[u8]) -> Vec<u8> {
-    if snapshot.body.roots.len() == 1 {
-        return Vec::new();
-    }
-    let start = root.iter().position(|byte| *byte != b'/').unwrap_or(root.len());
-    root[start..].to_vec()
-}
 
 /// A path under a prefix.
 pub fn full_path(prefix: &[u8], path: &[u8]) -> Vec<u8> {
@@ -51,6 +42,21 @@ pub fn trimmed(path: &[u8]) -> &[u8] {
     if path == b"." { b"" } else { path.strip_prefix(b"./").unwrap_or(path) }
 }
 
+/// Tries a path as it was written and, when there is nothing of that name, as what `ls` shows in
+/// this way.
+///
+/// # Errors
+/// Those of the attempts.
+pub(super) fn as_written_or_shown<T>(
+    wanted: &[u8],
+    attempt: &mut dyn FnMut(&[u8]) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    match (attempt(wanted), display::bytes_of(wanted)) {
+        (Err(EngineError::NoPath { .. }), Some(bytes)) => attempt(&bytes),
+        (outcome, _) => outcome,
+    }
+}
+
 /// Visits every entry of a snapshot below its roots in order, with its path as `ls` prints it,
 /// until the visitor breaks off.
 ///
@@ -61,11 +67,15 @@ pub fn entries(
     snapshot: &Snapshot,
     visit: &mut dyn FnMut(&[u8], &Entry) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    for root in &snapshot.body.roots {
-        let prefix = prefix(snapshot, &root.path);
+    for (number, root) in snapshot.body.roots.iter().enumerate() {
+        let (prefix, inner) = (prefix(snapshot, number, Nodes(blobs))?, inner(snapshot, number));
         for entry in ManifestReader::open(&root.node, Nodes(blobs))? {
             let entry = entry?;
-            let path = full_path(&prefix, &entry.path());
+            let place = entry.path();
+            if inner.contains(&place) {
+                continue;
+            }
+            let path = full_path(&prefix, &place);
             if !path.is_empty() && visit(&path, &entry).is_break() {
                 return Ok(());
             }
@@ -99,16 +109,29 @@ pub fn list(
     format: &Format<'_>,
     sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), EngineError> {
-    let snapshot = listing.snapshot;
     let wanted = listing.wanted.map(trimmed).unwrap_or_default();
+    as_written_or_shown(wanted, &mut |wanted| list_at(listing, wanted, cx, format, sink))
+}
+
+fn list_at(
+    listing: &Listing<'_>,
+    wanted: &[u8],
+    cx: &Context,
+    format: &Format<'_>,
+    sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), EngineError> {
+    let snapshot = listing.snapshot;
     let mut found = wanted.is_empty();
-    for root in &snapshot.body.roots {
-        let prefix = prefix(snapshot, &root.path);
+    for (number, root) in snapshot.body.roots.iter().enumerate() {
+        let (prefix, inner) = (prefix(snapshot, number, Nodes(listing.blobs))?, inner(snapshot, number));
         let Some(dir) = below(&prefix, wanted).or_else(|| below(wanted, &prefix).map(|_| &b""[..])) else {
             continue;
         };
+        if inner.iter().any(|place| is_inside(dir, place)) {
+            continue;
+        }
         let mut cursor = TreeCursor::open(&root.node, Nodes(listing.blobs), NodeShelf::new())?;
-        let lines = Lines { prefix: &prefix, dir, format };
+        let lines = Lines { prefix: &prefix, inner: &inner, dir, format };
         if !dir.is_empty() {
             let Some((leaf, row)) = row_of(&mut cursor, Key::of_path(dir))? else { continue };
             let mut out = Vec::new();
@@ -139,7 +162,7 @@ pub fn list(
     if found {
         Ok(())
     } else {
-        Err(EngineError::NoPath { path: display::path(wanted), snapshot: snapshot.id.short() })
+        Err(EngineError::NoPath { path: display::asked(wanted), snapshot: snapshot.id.short() })
     }
 }
 
@@ -181,6 +204,8 @@ pub(super) fn leaves_below<'c, S: BlobSource>(
 /// Writes the lines of one root.
 struct Lines<'a> {
     prefix: &'a [u8],
+    /// Where other roots stand, which are listed themselves.
+    inner: &'a [Vec<u8>],
     /// Only entries in this directory of the tree and below it.
     dir: &'a [u8],
     format: &'a Format<'a>,
@@ -208,8 +233,9 @@ impl Lines<'_> {
             }
             path.extend_from_slice(part);
         }
+        let is_inner = || self.inner.contains(&Key { dir, name: view.name() }.path());
         // The only root of a snapshot has no path: it is where it is restored to.
-        if !path.is_empty() {
+        if !path.is_empty() && (self.inner.is_empty() || !is_inner()) {
             (self.format)(&path, &view, out);
         }
     }

@@ -13,6 +13,7 @@ pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;
 pub mod restore;
+mod roots;
 pub mod stats;
 mod stretches;
 pub mod sync;

@@ -181,6 +181,9 @@ impl Classified for RepositoryError {
             Self::Damage { .. } | Self::MissingBlob { .. } => {
                 "run `lifeboat repo verify` to see what is hurt, and restore from another target".to_owned()
             }
+            Self::NoSnapshot { wanted, .. } if wanted.len() < 8 && wanted != "latest" => {
+                "give at least 8 digits of the id; `lifeboat repo snapshots` lists them".to_owned()
+            }
             Self::NoSnapshot { .. } => "`lifeboat repo snapshots` lists what there is".to_owned(),
             Self::Ambiguous { .. } => "give more digits of the id".to_owned(),
             Self::Busy { .. } => "run the same command again; what is stored already is not stored twice".to_owned(),

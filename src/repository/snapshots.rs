@@ -185,9 +185,10 @@ pub fn find(repository: &Repository, target: &Target, wanted: &str) -> Result<Sn
         }
         return newest.ok_or(RepositoryError::NoSnapshot { wanted: wanted.to_owned(), place });
     }
-    let hex_digits = wanted.len() >= 8 && wanted.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hex_digits = wanted.len() >= 8 && wanted.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let digits = wanted.to_ascii_lowercase();
     let mut matching: Vec<Snapshot> =
-        snapshots.into_iter().filter(|s| hex_digits && s.id.to_hex().starts_with(wanted)).collect();
+        snapshots.into_iter().filter(|s| hex_digits && s.id.to_hex().starts_with(&digits)).collect();
     match (matching.len(), matching.pop()) {
         (1, Some(snapshot)) => Ok(snapshot),
         (0, _) | (_, None) => Err(RepositoryError::NoSnapshot { wanted: wanted.to_owned(), place }),

@@ -270,3 +270,28 @@ fn a_policy_is_looked_into_by_name_time_and_target() {
     lifeboat(&["dump", "web", "d1/new", "--at", at]).exits(1);
     lifeboat(&["ls", "nobody"]).exits(2);
 }
+
+#[test]
+fn what_is_asked_for_too_shortly_too_early_or_in_vain_is_told_what_it_lacks() {
+    let bench = Bench::new();
+    let (tree, config) = (bench.tree("tree", 65), bench.path("config"));
+    std::fs::create_dir_all(config.join("policies")).expect("made");
+    let disk = bench.path("disk");
+    let policy = format!("source = [{tree:?}]\n\n[targets.disk]\nurl = \"file://{}\"\n", disk.display());
+    std::fs::write(config.join("policies/web.toml"), policy).expect("written");
+    let config_text = config.to_str().expect("text");
+    let lifeboat = |arguments: &[&str]| bench.run([&["--config", config_text], arguments].concat());
+    let early = lifeboat(&["ls", "web"]).exits(1).err;
+    assert!(early.contains("no snapshot yet") && early.contains("lifeboat run web"), "{early}");
+    lifeboat(&["run", "web"]).exits(0);
+    let taken = json_lines(&lifeboat(&["snapshots", "--json"]).exits(0).out).remove(0);
+    let id = taken["snapshots"][0]["snapshot"]["id"].as_str().expect("an id").to_owned();
+    assert!(lifeboat(&["ls", &id[..7]]).exits(2).err.contains("at least 8 digits"));
+    let capitals = id[..16].to_uppercase();
+    assert_eq!(lifeboat(&["ls", &capitals]).exits(0).out, lifeboat(&["ls", "web"]).exits(0).out);
+    std::fs::remove_dir_all(&disk).expect("lost");
+    for more in [&[][..], &["--from", "disk"]] {
+        let ran = lifeboat(&[&["ls", "web"], more].concat()).exits(10);
+        assert!(!ran.err.contains("trying the next copy"), "{}", ran.err);
+    }
+}

@@ -13,6 +13,7 @@ mod hostile;
 mod look;
 mod mount;
 mod refusals;
+mod roots;
 mod round_trip;
 mod run;
 mod sources;

@@ -292,3 +292,84 @@ fn a_copy_on_s3_is_mounted_by_policy_time_and_target() {
     same(&tree, &dir);
     assert_eq!(mount.ends(), 0);
 }
+
+#[test]
+fn roots_inside_each_other_and_single_files_are_mounted_at_their_places() {
+    let bench = Bench::new();
+    let (repo, dir) = (bench.path("repo"), bench.path("mnt"));
+    let (outer, inner) = (bench.path("r2"), bench.path("r2/in"));
+    std::fs::create_dir_all(inner.join("deep")).expect("made");
+    std::fs::write(outer.join("top"), b"top").expect("written");
+    std::fs::write(inner.join("deep/low"), b"low").expect("written");
+    bench.repo("init", &[&repo], &[]).exits(0);
+    for roots in [[&outer, &inner], [&inner, &outer]] {
+        bench.repo("backup", &[&repo], &roots.map(|root| text(root))).exits(0);
+        for (more, top) in [(&["--snapshot", "latest"][..], ""), (&[], "latest")] {
+            let mount = Mount::repo(&bench, text(&repo), &dir, more);
+            let place = dir.join(top).join(text(&outer).trim_start_matches('/'));
+            same(&outer, &place);
+            assert_eq!(std::fs::read(place.join("in/deep/low")).expect("read"), b"low");
+            assert_eq!(mount.ends(), 0);
+        }
+    }
+    let mut command = bench.command();
+    command.args([
+        "repo",
+        "mount",
+        "--json",
+        "--repo",
+        text(&repo),
+        "--password-file",
+        text(&bench.path("pw")),
+    ]);
+    let mut process =
+        command.arg(&dir).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut said = BufReader::new(process.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("mounted at ")));
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    let out = process.wait_with_output().expect("it ends").stdout;
+    let told: serde_json::Value = serde_json::from_slice(&out).expect("one object");
+    assert_eq!((&told["exit"], &told["snapshots"]), (&0.into(), &2.into()), "{told}");
+    bench.repo("backup", &[&repo], &[text(&outer.join("top"))]).exits(0);
+    for (more, top) in [(&["--snapshot", "latest"][..], ""), (&[], "latest")] {
+        let mount = Mount::repo(&bench, text(&repo), &dir, more);
+        assert_eq!(std::fs::read(dir.join(top).join("top")).expect("read"), b"top");
+        assert_eq!(mount.ends(), 0);
+    }
+}
+
+#[test]
+fn one_damaged_snapshot_is_listed_with_all_others_and_named() {
+    let bench = Bench::new();
+    let (repo, tree, dir) = (bench.path("repo"), bench.path("tree"), bench.path("mnt"));
+    std::fs::create_dir(&tree).expect("made");
+    std::fs::write(tree.join("a"), b"1").expect("written");
+    bench.repo("init", &[&repo], &[]).exits(0);
+    bench.repo("backup", &[&repo], &[text(&tree)]).exits(0);
+    let before = objects(&repo, "m");
+    std::fs::write(tree.join("a"), b"22").expect("written");
+    let damaged = bench.repo("backup", &[&repo], &[text(&tree), "--json"]).exits(0).json();
+    let damaged = damaged["outcome"]["snapshot"].as_str().expect("an id")[..8].to_owned();
+    let all = objects(&repo, "m");
+    std::fs::write(tree.join("a"), b"333").expect("written");
+    bench.repo("backup", &[&repo], &[text(&tree)]).exits(0);
+    for pack in all.iter().filter(|pack| !before.contains(pack)) {
+        let mut bytes = std::fs::read(pack).expect("readable");
+        bytes.iter_mut().for_each(|byte| *byte ^= 1);
+        moved(pack, bench.path("aside"));
+        std::fs::write(pack, bytes).expect("written");
+    }
+    let mut mount = Mount::repo(&bench, text(&repo), &dir, &[]);
+    let names: Vec<_> = std::fs::read_dir(&dir).expect("opened").map(|name| name.expect("listed")).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let bad = names.iter().find(|name| name.file_name().to_string_lossy().ends_with(&damaged));
+    let failed = std::fs::read_dir(bad.expect("it is listed").path())
+        .and_then(|mut listed| listed.next().transpose())
+        .expect_err("it is damaged");
+    assert_eq!(failed.raw_os_error(), Some(5), "{failed}");
+    let said = mount.until("cannot be read: [E");
+    assert!(said.contains(&format!("in snapshot {damaged} cannot")), "{said}");
+    assert_eq!(std::fs::read(dir.join("latest/a")).expect("whole"), b"333");
+    assert_eq!(mount.ends(), 0);
+}

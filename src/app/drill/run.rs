@@ -198,7 +198,10 @@ fn settled(policy: &Policy, plan: &Plan, id: &str, seed: Seed) -> Result<drill::
         _ => String::new(),
     };
     let below_root = move |path: &str| {
-        let rest = path.strip_prefix(root.as_str()).unwrap_or(path);
+        let below = path.strip_prefix(root.trim_end_matches('/'));
+        let rest = below.filter(|rest| matches!(rest.as_bytes(), [] | [b'/', ..])).unwrap_or(path);
+        // The only root itself has a path when it is a file: its name.
+        let rest = if rest.is_empty() { path.rsplit('/').next().unwrap_or(path) } else { rest };
         rest.trim_start_matches('/').to_owned()
     };
     let mut checks = Vec::new();

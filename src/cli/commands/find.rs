@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::look::{file_time, of_policy, shown, talking};
 use super::repo::plumbing;
-use crate::app::look::{all, reading};
+use crate::app::look::{all_readable, reading};
 use crate::app::secrets::read_password;
 use crate::base::display;
 use crate::base::error::Failure;
@@ -21,12 +21,13 @@ pub(in crate::cli) fn run(session: &Session, args: &FindArgs) -> Result<u8, Fail
     let rule = rule(&args.rule)?;
     let opened = of_policy(session, &args.what, &args.copy)?;
     let is_policy = opened.policy.as_deref() == Some(args.what.as_str());
-    let found = if is_policy && args.copy.at.is_none() {
-        all(&opened.repository, opened.policy.as_deref())?
+    let (found, damage) = if is_policy && args.copy.at.is_none() {
+        all_readable(&opened.repository, opened.policy.as_deref(), session.cx.progress.as_ref())?
     } else {
-        vec![opened.snapshot]
+        (vec![opened.snapshot], None)
     };
-    search(session, &opened.repository, &found, &rule)
+    let code = search(session, &opened.repository, &found, &rule)?;
+    damage.map_or(Ok(code), Err)
 }
 
 /// Searches the snapshots of a bare repository.
@@ -35,11 +36,12 @@ pub(super) fn run_repo(session: &Session, args: &RepoFindArgs) -> Result<u8, Fai
     let rule = rule(&args.rule)?;
     let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
     let repository = plumbing(session, &args.at.access).open(&args.at.repo, &password)?;
-    let found = match &args.snapshot {
-        Some(wanted) => vec![snapshots::find(&repository, &repository.targets()[0], wanted)?],
-        None => all(&repository, None)?,
+    let (found, damage) = match &args.snapshot {
+        Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], None),
+        None => all_readable(&repository, None, session.cx.progress.as_ref())?,
     };
-    search(session, &repository, &found, &rule)
+    let code = search(session, &repository, &found, &rule)?;
+    damage.map_or(Ok(code), Err)
 }
 
 fn rule(args: &FindRuleArgs) -> Result<Rule, Failure> {

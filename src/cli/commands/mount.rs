@@ -1,12 +1,18 @@
 //! `lifeboat mount`, `lifeboat repo mount`: snapshots as a read-only file system.
 
+use std::os::unix::ffi::OsStrExt;
+
+use serde_json::json;
+
 use super::look::{of_policy, talking};
 use super::repo::plumbing;
 use crate::app::error::AppError;
 use crate::app::look::{all, reading};
 use crate::app::secrets::read_password;
+use crate::base::display;
 use crate::base::error::Failure;
 use crate::cli::args::{MountArgs, MountPointArgs, RepoMountArgs};
+use crate::cli::output::JSON_VERSION;
 use crate::cli::run::Session;
 use crate::engine::mount::{self, MountRequest, Shape};
 use crate::repository::access::Repository;
@@ -53,5 +59,11 @@ fn serve(
     }
     let request = MountRequest { dir: point.dir.clone(), shape, allow_other: point.allow_other };
     reading(repository, |blobs| Ok(mount::mount(blobs, found, &request, &session.cx)?))?;
+    if session.output.is_json() {
+        let dir = display::path(request.dir.as_os_str().as_bytes());
+        session
+            .output
+            .json(&json!({ "version": JSON_VERSION, "exit": 0, "dir": dir, "snapshots": found.len() }));
+    }
     Ok(0)
 }

@@ -17,6 +17,7 @@ use crate::base::id::BlobId;
 use crate::base::metadata::{FileKind, FileTime};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::ls::full_path;
 use crate::engine::stretches::{Stretch, stretches};
 use crate::repository::format::keys::BlobKind;
 use crate::repository::manifest::xattrs_of;
@@ -142,11 +143,15 @@ impl<'v> Desk<'v> {
     /// Each row counts as a lookup of its own.
     fn list_with_attributes(&self, ino: u64, offset: u64, mut reply: ReplyDirectoryPlus) {
         let listed = self.list(ino, offset, &mut |row| {
-            let mut attributes = self.attributes(row.node)?;
+            // What can't be read has its name, and is asked for again by who wants more.
+            let (mut attributes, time_to_live) = match row.node {
+                Some(node) => (self.attributes(node)?, TIME_TO_LIVE),
+                None => (own_attributes(0, &self.view.own[0]), Duration::ZERO),
+            };
             attributes.ino = INodeNo(row.ino);
             let name = OsStr::from_bytes(row.name);
-            let full = reply.add(INodeNo(row.ino), row.next, name, &TIME_TO_LIVE, &attributes, GENERATION);
-            if let Node::Entry(entry) = row.node
+            let full = reply.add(INodeNo(row.ino), row.next, name, &time_to_live, &attributes, GENERATION);
+            if let Some(Node::Entry(entry)) = row.node
                 && !full
                 && !matches!(row.name, b"." | b"..")
             {
@@ -171,7 +176,7 @@ impl<'v> Desk<'v> {
             drop(named);
             let shown = match self.view.node(ino) {
                 Ok(Some(Node::Entry(entry))) => self.view.shown(&entry),
-                _ => "a part of the mount".to_owned(),
+                _ => self.view.shown_tree(ino).unwrap_or("a part of the mount").to_owned(),
             };
             self.cx.progress.warn(format!("{shown} cannot be read: [{}] {}", error.code(), Chain(&error)));
         }
@@ -195,7 +200,12 @@ impl<'v> Desk<'v> {
                 Own::Folder { names, .. } => self.child(*names.get(name).ok_or(Errno::ENOENT)?)?,
                 Own::Link(_) => return Err(Errno::ENOTDIR.into()),
             },
-            Node::Entry(folder) => Node::Entry(self.view.child(&folder, name)?.ok_or(Errno::ENOENT)?),
+            Node::Entry(folder) => {
+                match self.view.laid_over(folder.tree(), &full_path(&folder.path(), name)) {
+                    Some(tree) => self.child(Child::Tree(tree))?,
+                    None => Node::Entry(self.view.child(&folder, name)?.ok_or(Errno::ENOENT)?),
+                }
+            }
         };
         let attributes = self.attributes(&node)?;
         if let Node::Entry(entry) = &node {
@@ -207,8 +217,35 @@ impl<'v> Desk<'v> {
     fn child(&self, child: Child) -> Answer<Node> {
         Ok(match child {
             Child::Own(number) => Node::Own(number),
-            Child::Tree(tree) => Node::Entry(self.view.root(tree)?.ok_or(Errno::EIO)?),
+            Child::Tree(tree) => match self.view.root(tree) {
+                Ok(root) => Node::Entry(root.ok_or(Errno::EIO)?),
+                // Told of here, where it is known whose root that is.
+                Err(error) => {
+                    let ino = place::entry(tree, 0).ok_or(Errno::EOVERFLOW)?;
+                    return Err(self.errno(ino, error.into()).into());
+                }
+            },
         })
+    }
+
+    /// Gives the row of a tree; one that can't be read has its name at least.
+    fn tree_row(
+        &self,
+        tree: usize,
+        name: &[u8],
+        next: u64,
+        visit: &mut dyn FnMut(&Row<'_>) -> Answer<bool>,
+    ) -> Answer<bool> {
+        match self.child(Child::Tree(tree)) {
+            Ok(Node::Entry(root)) => {
+                let (ino, kind) = (self.view.ino(&root).ok_or(Errno::EOVERFLOW)?, root.view().kind());
+                visit(&Row { name, ino, kind, next, node: Some(&Node::Entry(root)) })
+            }
+            _ => {
+                let ino = place::entry(tree, 0).ok_or(Errno::EOVERFLOW)?;
+                visit(&Row { name, ino, kind: FileKind::Directory, next, node: None })
+            }
+        }
     }
 
     fn attributes(&self, node: &Node) -> Answer<FileAttr> {
@@ -326,7 +363,7 @@ impl<'v> Desk<'v> {
         let node = self.node(ino)?;
         for (name, next) in [(&b"."[..], 1), (b"..", 2)] {
             if offset < next {
-                let row = Row { name, ino, kind: FileKind::Directory, next, node: &node };
+                let row = Row { name, ino, kind: FileKind::Directory, next, node: Some(&node) };
                 if !visit(&row)? {
                     return Ok(());
                 }
@@ -339,14 +376,15 @@ impl<'v> Desk<'v> {
                 };
                 let begin = usize::try_from(offset.saturating_sub(2)).unwrap_or(usize::MAX);
                 for (number, (name, child)) in names.iter().enumerate().skip(begin) {
-                    let node = self.child(*child)?;
-                    let (ino, kind) = match &node {
-                        Node::Own(number) => (place::own(*number), own_kind(&self.view.own[*number])),
-                        Node::Entry(entry) => {
-                            (self.view.ino(entry).ok_or(Errno::EOVERFLOW)?, entry.view().kind())
+                    let next = number as u64 + 3;
+                    let goes_on = match *child {
+                        Child::Own(number) => {
+                            let (ino, kind) = (place::own(number), own_kind(&self.view.own[number]));
+                            visit(&Row { name, ino, kind, next, node: Some(&Node::Own(number)) })?
                         }
+                        Child::Tree(tree) => self.tree_row(tree, name, next, visit)?,
                     };
-                    if !visit(&Row { name, ino, kind, next: number as u64 + 3, node: &node })? {
+                    if !goes_on {
                         return Ok(());
                     }
                 }
@@ -357,16 +395,14 @@ impl<'v> Desk<'v> {
                 let mut refused = None;
                 self.view.list(folder, from, &mut |entry| {
                     let (ordinal, kind) = (entry.ordinal(), entry.view().kind());
-                    let name = entry.view().name().to_vec();
-                    let Some(ino) = self.view.ino(&entry) else { return Ok(true) };
-                    let row = Row {
-                        name: &name,
-                        ino,
-                        kind,
-                        next: ordinal.saturating_add(3),
-                        node: &Node::Entry(entry),
+                    let (name, next) = (entry.view().name().to_vec(), ordinal.saturating_add(3));
+                    let visited = if let Some(tree) = self.view.laid_over(entry.tree(), &entry.path()) {
+                        self.tree_row(tree, &name, next, visit)
+                    } else {
+                        let Some(ino) = self.view.ino(&entry) else { return Ok(true) };
+                        visit(&Row { name: &name, ino, kind, next, node: Some(&Node::Entry(entry)) })
                     };
-                    visit(&row).or_else(|refusal| {
+                    visited.or_else(|refusal| {
                         refused = Some(refusal);
                         Ok(false)
                     })
@@ -385,7 +421,8 @@ struct Row<'r> {
     kind: FileKind,
     /// The offset behind it.
     next: u64,
-    node: &'r Node,
+    /// None when it can't be read.
+    node: Option<&'r Node>,
 }
 
 fn give(reply: ReplyXattr, room: u32, bytes: &[u8]) {

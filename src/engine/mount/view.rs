@@ -7,10 +7,12 @@ use super::cache::Cache;
 use super::file::{Blobs, File};
 use super::place::{self, Place};
 use crate::base::display;
+use crate::base::error::{Class, Classified};
 use crate::base::id::BlobId;
 use crate::base::metadata::{FileKind, FileTime};
 use crate::engine::error::EngineError;
-use crate::engine::ls::prefix;
+use crate::engine::ls::full_path;
+use crate::engine::roots::prefix;
 use crate::repository::manifest::{EntryView, Key, Leaf, LeafRef, NodeShelf, TreeCursor, extents_of};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
@@ -100,6 +102,8 @@ pub(super) struct View<'a> {
     pub(super) own: Vec<Own>,
     /// The tree whose root is the top of the mount.
     top: Option<usize>,
+    /// By tree: the paths in it where other trees are shown.
+    laid: HashMap<usize, BTreeMap<Vec<u8>, usize>>,
     pub(super) blobs: Blobs<'a>,
     shelf: Arc<NodeShelf>,
     leaves: Cache<BlobId, Arc<Leaf>>,
@@ -120,6 +124,7 @@ impl<'a> View<'a> {
             trees: Vec::new(),
             own: vec![folder(snapshots.last())],
             top: None,
+            laid: HashMap::new(),
             blobs: Blobs::new(reader),
             shelf: NodeShelf::new(),
             leaves: Cache::new(LEAVES_BYTES_MAX),
@@ -133,19 +138,26 @@ impl<'a> View<'a> {
                 Shape::One => Vec::new(),
                 Shape::Folders => name_of(snapshot),
             };
-            for root in &snapshot.body.roots {
+            let mut places = Vec::new();
+            for (at, root) in snapshot.body.roots.iter().enumerate() {
                 view.totals.0 = view.totals.0.saturating_add(root.entries);
                 view.totals.1 = view.totals.1.saturating_add(root.bytes);
                 let shown = format!("{} in snapshot {}", display::path(&root.path), snapshot.id.short());
-                view.trees.push(Tree { root: root.node, snapshot: number, shown: shown.clone() });
-                let below = prefix(snapshot, &root.path);
-                let mut parts: Vec<&[u8]> = [name.as_slice(), &below]
-                    .into_iter()
-                    .flat_map(|path| path.split(|b| *b == b'/'))
-                    .collect();
-                parts.retain(|part| !part.is_empty());
-                if !view.hang(&parts, view.trees.len() - 1, snapshot) {
-                    left_out.push(shown);
+                view.trees.push(Tree { root: root.node, snapshot: number, shown });
+                let below = match prefix(snapshot, at, &view.blobs) {
+                    // It is shown, and an I/O error to who looks into it.
+                    Err(error) if shape == Shape::Folders && error.class() == Class::Damage => Vec::new(),
+                    below => below?,
+                };
+                places.push((full_path(&name, &below), view.trees.len() - 1));
+            }
+            // A root before those inside it, whatever their order.
+            places.sort_unstable();
+            for (place, tree) in places {
+                let parts: Vec<&[u8]> =
+                    place.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+                if !view.hang(&parts, tree, snapshot)? {
+                    left_out.push(view.trees[tree].shown.clone());
                 }
             }
         }
@@ -158,44 +170,35 @@ impl<'a> View<'a> {
                 names.insert(b"latest".to_vec(), link);
             }
         }
-        view.settle_top(snapshots)?;
+        if let Some(tree) = view.top {
+            view.root(tree)?;
+        }
         Ok((view, left_out))
     }
 
-    /// A snapshot of one file has no folder at its top: the mount gives it one.
-    fn settle_top(&mut self, snapshots: &[Snapshot]) -> Result<(), EngineError> {
-        let Some(tree) = self.top else { return Ok(()) };
-        let root = self.entry(tree, 0)?;
-        if root.is_some_and(|root| root.view().kind() == FileKind::Directory) {
-            return Ok(());
-        }
-        self.top = None;
-        let path = snapshots.first().and_then(|snapshot| snapshot.body.roots.first()).map(|root| &root.path);
-        let name = path.and_then(|path| path.rsplit(|b| *b == b'/').next()).unwrap_or_default();
-        let name = if is_name(name) { name } else { b"file" };
-        if let Some(Own::Folder { names, .. }) = self.own.first_mut() {
-            names.insert(name.to_vec(), Child::Tree(tree));
-        }
-        Ok(())
-    }
-
     /// Gives a tree its place below the top; false when something is there, or it is no path.
-    fn hang(&mut self, parts: &[&[u8]], tree: usize, snapshot: &Snapshot) -> bool {
+    fn hang(&mut self, parts: &[&[u8]], tree: usize, snapshot: &Snapshot) -> Result<bool, EngineError> {
+        if let Some(outer) = self.top {
+            return self.lay(outer, parts, tree);
+        }
         let Some((last, above)) = parts.split_last() else {
-            let free = self.top.is_none() && self.trees.len() == 1;
-            self.top = self.top.or(free.then_some(tree));
-            return free;
+            let free = matches!(self.own.first(), Some(Own::Folder { names, .. }) if names.is_empty());
+            self.top = free.then_some(tree);
+            return Ok(free);
         };
-        if self.top.is_some() || !parts.iter().all(|part| is_name(part)) {
-            return false;
+        if !parts.iter().all(|part| is_name(part)) {
+            return Ok(false);
         }
         let mut at = 0;
-        for part in above {
+        for (depth, part) in above.iter().enumerate() {
             let next = self.own.len();
-            let Some(Own::Folder { names, .. }) = self.own.get_mut(at) else { return false };
+            let Some(Own::Folder { names, .. }) = self.own.get_mut(at) else { return Ok(false) };
             at = match names.get(*part) {
                 Some(Child::Own(number)) => *number,
-                Some(Child::Tree(_)) => return false,
+                Some(Child::Tree(outer)) => {
+                    let outer = *outer;
+                    return self.lay(outer, &parts[depth + 1..], tree);
+                }
                 None => {
                     names.insert(part.to_vec(), Child::Own(next));
                     self.own.push(folder(Some(snapshot)));
@@ -203,12 +206,37 @@ impl<'a> View<'a> {
                 }
             };
         }
-        let Some(Own::Folder { names, .. }) = self.own.get_mut(at) else { return false };
+        let Some(Own::Folder { names, .. }) = self.own.get_mut(at) else { return Ok(false) };
         let free = !names.contains_key(*last);
         if free {
             names.insert(last.to_vec(), Child::Tree(tree));
         }
-        free
+        Ok(free)
+    }
+
+    /// Lays a tree over what another one has in its place: an empty folder. False when it has
+    /// nothing there that could be listed.
+    fn lay(&mut self, outer: usize, parts: &[&[u8]], tree: usize) -> Result<bool, EngineError> {
+        let (mut outer, mut rest) = (outer, parts.join(&b'/'));
+        while let Some((inner, deeper)) = self.laid.get(&outer).and_then(|laid| {
+            laid.iter().find_map(|(place, inner)| {
+                rest.strip_prefix(&**place)?.strip_prefix(b"/").map(|deeper| (*inner, deeper.to_vec()))
+            })
+        }) {
+            (outer, rest) = (inner, deeper);
+        }
+        match self.at(outer, Key::of_path(&rest)) {
+            Ok(None) => return Ok(false),
+            Err(error) if error.class() != Class::Damage => return Err(error),
+            Ok(Some(_)) | Err(_) => {}
+        }
+        let laid = self.laid.entry(outer).or_default();
+        Ok(!rest.is_empty() && laid.insert(rest, tree).is_none())
+    }
+
+    /// The tree that is shown in the place of an entry, when another root stands there.
+    pub(super) fn laid_over(&self, tree: usize, path: &[u8]) -> Option<usize> {
+        self.laid.get(&tree)?.get(path).copied()
     }
 
     /// What an inode number stands for.
@@ -300,7 +328,10 @@ impl<'a> View<'a> {
     /// An entry of a folder, by its name.
     pub(super) fn child(&self, folder: &Entry, name: &[u8]) -> Result<Option<Entry>, EngineError> {
         let path = folder.path();
-        self.at(folder.tree, Key { dir: &path, name })
+        match self.laid_over(folder.tree, &full_path(&path, name)) {
+            Some(inner) => self.root(inner),
+            None => self.at(folder.tree, Key { dir: &path, name }),
+        }
     }
 
     fn at(&self, tree: usize, key: Key<'_>) -> Result<Option<Entry>, EngineError> {
@@ -376,6 +407,14 @@ impl<'a> View<'a> {
         })
     }
 
+    /// The tree of an inode for people, when it is one's.
+    pub(super) fn shown_tree(&self, ino: u64) -> Option<&str> {
+        match place::place(ino)? {
+            Place::Entry(tree, _) => self.trees.get(tree).map(|tree| tree.shown.as_str()),
+            Place::Own(_) | Place::Linked => None,
+        }
+    }
+
     /// An entry for people.
     pub(super) fn shown(&self, entry: &Entry) -> String {
         format!("{} of {}", display::path(&entry.path()), self.trees[entry.tree].shown)
@@ -383,6 +422,11 @@ impl<'a> View<'a> {
 }
 
 impl Entry {
+    /// Number of its tree.
+    pub(super) fn tree(&self) -> usize {
+        self.tree
+    }
+
     /// How many entries of its tree lie before it.
     pub(super) fn ordinal(&self) -> u64 {
         self.ordinal

@@ -14,6 +14,7 @@ use crate::base::display;
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::roots::file_name;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
 use crate::repository::load;
@@ -39,7 +40,7 @@ pub fn restore(
         repository.targets().first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
-    let selection = Selection::new(snapshot, &request.paths);
+    let selection = Selection::new(snapshot, &request.paths).with_shown_paths(&blobs)?;
     let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {
         selection.visit(&blobs, &mut |wanted| {
@@ -50,7 +51,8 @@ pub fn restore(
     }
     let options = RestoreOptions { existing: request.existing, owner: request.owner };
     let destination = Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes());
-    let file_name = snapshot.body.roots.first().map(|root| last_name(&root.path)).unwrap_or_default();
+    let file_name =
+        snapshot.body.roots.first().map(|root| file_name(&root.path).to_vec()).unwrap_or_default();
     let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
     let beginning = record::begin(&destination, request, || {
         refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
@@ -136,10 +138,6 @@ fn totals(
         Ok(())
     })?;
     Ok((Some(items), Some(bytes)))
-}
-
-fn last_name(path: &[u8]) -> Vec<u8> {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec()
 }
 
 /// Refuses as long as nothing is written, when something stands in the way that may not be

@@ -2,8 +2,9 @@
 
 use crate::base::display;
 use crate::engine::error::EngineError;
-use crate::engine::ls::{below, full_path, prefix, trimmed};
+use crate::engine::ls::{below, full_path, trimmed};
 use crate::engine::manifest_source::Nodes;
+use crate::engine::roots::{file_name, prefix};
 use crate::repository::manifest::ChunkRef;
 use crate::repository::manifest::{ContentView, Entry, ManifestError, ManifestReader};
 use crate::repository::reader::BlobReader;
@@ -42,6 +43,37 @@ impl<'s> Selection<'s> {
         Self { snapshot, paths: wanted }
     }
 
+    /// With paths that the snapshot has: those written as `ls` shows them are what it shows so.
+    ///
+    /// # Errors
+    /// Whatever the repository says.
+    pub(super) fn with_shown_paths(mut self, blobs: &BlobReader<'_>) -> Result<Self, EngineError> {
+        let mut changed = false;
+        for at in 0..self.paths.len() {
+            let Some(bytes) = display::bytes_of(&self.paths[at]) else { continue };
+            if !self.has(blobs, &self.paths[at])? && self.has(blobs, &bytes)? {
+                self.paths[at] = bytes;
+                changed = true;
+            }
+        }
+        // Two may be one now, or one below another.
+        Ok(if changed { Self::new(self.snapshot, &self.paths) } else { self })
+    }
+
+    fn has(&self, blobs: &BlobReader<'_>, path: &[u8]) -> Result<bool, EngineError> {
+        for (number, root) in self.snapshot.body.roots.iter().enumerate() {
+            let prefix = prefix(self.snapshot, number, Nodes(blobs))?;
+            let has = match below(&prefix, path) {
+                Some(rest) => ManifestReader::open(&root.node, Nodes(blobs))?.lookup(rest)?.is_some(),
+                None => below(path, &prefix).is_some(),
+            };
+            if has {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Whether everything is wanted.
     pub(super) fn is_all(&self) -> bool {
         self.paths.is_empty()
@@ -50,7 +82,7 @@ impl<'s> Selection<'s> {
     /// Where a regular file lands: a snapshot of a single file in the destination under its own name.
     pub(super) fn landing_of_file<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
         let root = self.snapshot.body.roots.first().filter(|_| wanted.path.is_empty());
-        root.map_or(&wanted.path, |root| root.path.rsplit(|byte| *byte == b'/').next().unwrap_or(&root.path))
+        root.map_or(&wanted.path, |root| file_name(&root.path))
     }
 
     /// Visits every wanted entry once.
@@ -60,8 +92,8 @@ impl<'s> Selection<'s> {
         visit: &mut dyn FnMut(Wanted) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let mut found = vec![false; self.paths.len()];
-        for root in &self.snapshot.body.roots {
-            let prefix = prefix(self.snapshot, &root.path);
+        for (number, root) in self.snapshot.body.roots.iter().enumerate() {
+            let prefix = prefix(self.snapshot, number, Nodes(blobs))?;
             let mut reader = ManifestReader::open(&root.node, Nodes(blobs))?;
             if self.is_all() {
                 visit_below(&mut reader, &prefix, b"", visit)?;
@@ -82,7 +114,7 @@ impl<'s> Selection<'s> {
         match found.iter().position(|found| !found) {
             None => Ok(()),
             Some(missing) => Err(EngineError::NoPath {
-                path: display::path(&self.paths[missing]),
+                path: display::asked(&self.paths[missing]),
                 snapshot: self.snapshot.id.short(),
             }),
         }

@@ -30,7 +30,7 @@ fn differences(
 ) -> Result<Vec<(Change, String)>, EngineError> {
     let (shelf, cx) = (NodeShelf::new(), Context::quiet());
     let reading = |root| Reading::new(shared(memory, root, &shelf));
-    let mut walk = Walk { a: reading(old), b: reading(new), prefix: b"", dir, cx: &cx };
+    let mut walk = Walk { a: reading(old), b: reading(new), prefix: b"", inner: &[], dir, cx: &cx };
     let mut found = Vec::new();
     let flow = walk.run(&mut |difference| {
         found.push((difference.change, String::from_utf8_lossy(difference.path).into_owned()));
@@ -51,7 +51,7 @@ fn versions(memory: &Memory, roots: &[BlobId], rule: &Rule) -> Result<Vec<Versio
         ControlFlow::Continue(())
     })?;
     assert!(flow.is_continue());
-    Ok(found)
+    search.damage.first.take().map_or(Ok(found), Err)
 }
 
 /// A tree with many leaves.
