@@ -154,8 +154,7 @@ fn a_leftover_stays_until_a_whole_file_takes_its_place() {
     std::fs::write(begun.back("below/file"), b"").expect("written");
     // Nothing can be made of it: the packs are away.
     let packs = files(&begun.lab.path("one"));
-    let packs: Vec<_> =
-        packs.iter().filter(|file| file.metadata().is_ok_and(|m| m.len() > 30_000)).collect();
+    let packs: Vec<_> = packs.iter().filter(|file| file.metadata().is_ok_and(|m| m.len() > 30_000)).collect();
     for pack in &packs {
         std::fs::rename(pack, pack.with_extension("away")).expect("renamed");
     }
@@ -224,6 +223,36 @@ fn after_a_stop_of_the_machine_the_same_command_restores_what_was_lost() {
     std::fs::remove_file(begun.back("small-4")).expect("removed");
     begun.marked(&[], Boot::This).restore(&[]).exits(0);
     begun.is_whole();
+}
+
+#[test]
+fn what_given_up_restores_of_other_snapshots_left_goes_with_leave_and_is_named_without() {
+    let begun = Begun::new(|_| {});
+    let other = "ab".repeat(32);
+    let mark = begun.back(&format!(".lifeboat-restore-{}", &other[..32]));
+    let left = Begun { lab: Lab::new(), id: other.clone() }.unfinished("large");
+    let left = begun.back("").join(left.file_name().expect("a name"));
+    let strange = begun.back(".tmp-00112233445566778899aabbccddeeff");
+    let this = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux");
+    let begin = |boot: &str| {
+        std::fs::write(&mark, format!("lifeboat restore 1\nsnapshot {other}\nasked ab\nboot {boot}\n"))
+            .expect("written");
+        std::fs::write(&left, b"half").expect("written");
+        std::fs::write(&strange, b"mine").expect("written");
+    };
+    let restored = |more: &[&str]| begun.restore(more).exits(0).json()["restore"].clone();
+    // Where the machine stopped meanwhile it says that nothing is proved, and is named.
+    begin("another");
+    let done = restored(&["--overwrite"]);
+    assert!(done["cleared"] == 0 && done["not_ended"].to_string().contains(&other[..32]), "{done:#}");
+    begin(this.trim());
+    begun.marked(&[], Boot::This);
+    let done = restored(&[]);
+    assert!(done["cleared"] == 0 && done["not_ended"].to_string().contains(&other[..32]), "{done:#}");
+    assert!(mark.exists() && left.exists());
+    let done = restored(&["--overwrite"]);
+    assert!(done["cleared"] == 2 && done["not_ended"] == serde_json::json!([]), "{done:#}");
+    assert!(!mark.exists() && !left.exists() && strange.exists());
 }
 
 #[test]

@@ -5,10 +5,14 @@
 //! may have kept them and lost the bytes.
 
 use crate::base::boot::boot_id;
+use crate::base::display;
+use crate::base::metadata::FileKind;
 use crate::codec::hash;
 use crate::engine::error::EngineError;
-use crate::source::files::{Destination, Existing, Marks};
+use crate::repository::reader::BlobReader;
+use crate::source::files::{Destination, Existing, Marks, SafePath};
 
+use super::outcome::RestoreOutcome;
 use super::request::{Mode, RestoreRequest};
 use super::select::Selection;
 
@@ -71,7 +75,7 @@ pub(super) fn begin(
     let mut known = records_or_unknown(own.as_deref(), is_foreign);
     let goes_on = known.iter().any(|record| record.asked == asked);
     let is_of_this_boot = |record: &Record| !boot.is_empty() && record.boot == boot;
-    let of_others = others.iter().flat_map(|text| records_or_unknown(Some(text), false));
+    let of_others = others.iter().flat_map(|(_, text)| records_or_unknown(Some(text), false));
     let survived = known.iter().cloned().chain(of_others).all(|record| is_of_this_boot(&record));
     let by = if survived && request.mode != Mode::WriteAndCheck { Evidence::Stat } else { Evidence::Content };
     let compares = (goes_on || request.existing != Existing::Refuse).then_some(by);
@@ -89,7 +93,7 @@ pub(super) fn begin(
     }
     let boot = if survived { boot } else { "before".to_owned() };
     known.push(Record { asked, boot });
-    destination.mark(text(&known).as_bytes())?;
+    destination.mark(text(selection, &known).as_bytes())?;
     Ok(beginning)
 }
 
@@ -118,7 +122,53 @@ pub(super) fn end(
     if left.is_empty() {
         return Ok(destination.unmark()?);
     }
-    Ok(destination.mark(text(&left).as_bytes())?)
+    Ok(destination.mark(text(selection, &left).as_bytes())?)
+}
+
+/// A restore that may overwrite and ended well removes what given up restores of other snapshots
+/// left: their marks, and unfinished files of paths that this one has, too. Not when the machine
+/// stopped in the middle of one: its mark says that sizes and times prove nothing. What stays is
+/// named.
+///
+/// # Errors
+/// When the destination can't be listed, or the manifest not be read.
+pub(super) fn clear_given_up(
+    destination: &Destination,
+    (selection, blobs): (&Selection<'_>, &BlobReader<'_>),
+    existing: Existing,
+    outcome: &mut RestoreOutcome,
+) -> Result<(), EngineError> {
+    let boot = boot_id();
+    let may_clear = existing != Existing::Refuse && outcome.failed.count == 0;
+    let mut given_up: Vec<[u8; 32]> = Vec::new();
+    for (name, text) in destination.marks()?.others {
+        let found = records(&text);
+        let is_of_this_boot = !found.is_empty() && found.iter().all(|record| record.boot == boot);
+        if may_clear && is_of_this_boot && destination.unmark_other(&name) {
+            outcome.cleared += 1;
+            given_up.extend(snapshot_of(&text));
+        } else {
+            outcome.not_ended.push(display::path(&name));
+        }
+    }
+    if given_up.is_empty() {
+        return Ok(());
+    }
+    selection.visit(blobs, &mut |wanted| {
+        if wanted.entry.meta.kind == FileKind::File {
+            let path = SafePath::new(selection.landing_of_file(&wanted))?;
+            let removed = given_up.iter().filter(|id| destination.remove_unfinished_of(id, &path)).count();
+            outcome.cleared += removed as u64;
+        }
+        Ok(())
+    })
+}
+
+/// The snapshot of a mark.
+fn snapshot_of(text: &[u8]) -> Option<[u8; 32]> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.lines().nth(1)?.strip_prefix("snapshot ")?;
+    hex::decode(digits).ok()?.try_into().ok()
 }
 
 /// Tells one selection of paths from another, however they were spelled.
@@ -138,7 +188,7 @@ fn records_or_unknown(text: Option<&[u8]>, is_foreign: bool) -> Vec<Record> {
 
 fn records(text: &[u8]) -> Vec<Record> {
     let text = String::from_utf8_lossy(text);
-    let mut lines = text.lines();
+    let mut lines = text.lines().filter(|line| !line.starts_with("snapshot "));
     if lines.next() != Some(HEAD) {
         return Vec::new();
     }
@@ -151,12 +201,15 @@ fn records(text: &[u8]) -> Vec<Record> {
 }
 
 /// The mark; the oldest of very many are told as one of which nothing is known.
-fn text(records: &[Record]) -> String {
+fn text(selection: &Selection<'_>, records: &[Record]) -> String {
+    format!("{HEAD}\nsnapshot {}\n{}", hex::encode(selection.snapshot_id()), lines(records))
+}
+
+fn lines(records: &[Record]) -> String {
     let unknown = Record::unknown();
     let newest = &records[records.len().saturating_sub(RECORDS_MAX)..];
     let cut = (newest.len() < records.len()).then_some(&unknown);
-    let lines = cut.into_iter().chain(newest).map(|r| format!("asked {}\nboot {}\n", r.asked, r.boot));
-    std::iter::once(format!("{HEAD}\n")).chain(lines).collect()
+    cut.into_iter().chain(newest).map(|r| format!("asked {}\nboot {}\n", r.asked, r.boot)).collect()
 }
 
 #[cfg(test)]
@@ -180,7 +233,7 @@ mod tests {
     fn very_many_records_fit_and_none_is_forgotten_silently() {
         let many: Vec<Record> =
             (0..100).map(|n| Record { asked: format!("{n:064}"), boot: format!("{n:036}") }).collect();
-        let text = text(&many);
+        let text = format!("{HEAD}\nsnapshot ab\n{}", lines(&many));
         assert!(text.len() < 16 * 1024);
         let found = records(text.as_bytes());
         assert_eq!(

@@ -72,6 +72,7 @@ pub fn restore(
     let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
     record::end(&destination, &selection, beginning, outcome.failed.count == 0)?;
+    record::clear_given_up(&destination, (&selection, &blobs), request.existing, &mut outcome)?;
     finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("restore");
     outcome.bytes_fetched = blobs.bytes_read();

@@ -48,8 +48,9 @@ pub struct Marks {
     pub own: Option<Vec<u8>>,
     /// Whether restores of the same snapshot were begun by somebody else, or can't be read of.
     pub is_foreign: bool,
-    /// Restores of others; empty where they can't be read or are somebody else's.
-    pub others: Vec<Vec<u8>>,
+    /// Restores of other snapshots, by the names of their marks; empty where they can't be read
+    /// or are somebody else's.
+    pub others: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What is known when a restore goes on with an interrupted one.
@@ -190,7 +191,8 @@ impl Destination {
         let is_there = !own.is_empty();
         let own = own.first().and_then(|name| self.read_mark(name));
         let is_foreign = is_there && own.is_none();
-        let others = others.iter().map(|name| self.read_mark(name).unwrap_or_default()).collect();
+        let read = |name: Vec<u8>| (self.read_mark(&name).unwrap_or_default(), name);
+        let others = others.into_iter().map(read).map(|(text, name)| (name, text)).collect();
         Ok(Marks { own, is_foreign, others })
     }
 
@@ -230,6 +232,23 @@ impl Destination {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(FilesError::write("remove", name.as_bytes(), errno)),
         }
+    }
+
+    /// Removes the mark of another snapshot's restore, which was given up. Whether it did.
+    pub fn unmark_other(&self, name: &[u8]) -> bool {
+        name.starts_with(MARK_PREFIX.as_bytes())
+            && open_own(&self.root, name, OFlags::RDONLY).is_some()
+            && rustix::fs::unlinkat(&self.root, name, AtFlags::empty()).is_ok()
+    }
+
+    /// Removes the unfinished file that a given up restore of this snapshot left of a path.
+    /// Whether there was one.
+    pub fn remove_unfinished_of(&self, snapshot: &[u8; 32], path: &SafePath) -> bool {
+        let (dir, _) = path.split().unwrap_or_default();
+        let name = super::writer::unfinished_name(snapshot, path);
+        let Ok(dir) = self.folder(dir) else { return false };
+        open_own(&dir, name.as_bytes(), OFlags::RDONLY).is_some()
+            && rustix::fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty()).is_ok()
     }
 
     /// Takes the mark back when nothing else is there.

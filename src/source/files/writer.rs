@@ -135,8 +135,7 @@ impl Destination {
     /// The name of a file until it is finished, when its own is taken: always the same for one
     /// path of one snapshot.
     pub fn unfinished_name(&self, path: &SafePath) -> String {
-        let digest = hash::plain(&[&self.snapshot, path.as_bytes()]);
-        format!("{}{}", durable::TEMP_PREFIX, hex::encode(&digest[..16]))
+        unfinished_name(&self.snapshot, path)
     }
 
     /// How many files may be kept open for writing, by what the system grants this process.
@@ -279,6 +278,12 @@ impl Place {
             None => self.path.as_bytes().to_vec(),
         }
     }
+}
+
+/// The name of an unfinished file of a snapshot.
+pub(super) fn unfinished_name(snapshot: &[u8; 32], path: &SafePath) -> String {
+    let digest = hash::plain(&[snapshot, path.as_bytes()]);
+    format!("{}{}", durable::TEMP_PREFIX, hex::encode(&digest[..16]))
 }
 
 /// Another name in the folder of a path.
