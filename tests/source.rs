@@ -648,6 +648,23 @@ fn what_is_being_restored_is_private_and_half_a_file_is_taken_away() {
 }
 
 #[test]
+fn another_file_under_an_unfinished_name_never_gets_the_final_one() {
+    let folder = Folder::new();
+    std::fs::write(folder.join("old"), b"old").expect("written");
+    let destination = Destination::open(folder.path(), OVER).expect("opened");
+    let path = SafePath::new(b"old").expect("plain");
+    let writer = destination.create_file(&path, 3, Shape::Dense).expect("made");
+    writer.write_at(0, b"new").expect("written");
+    let temp = folder.join(&destination.unfinished_name(&path));
+    std::fs::remove_file(&temp).expect("removed");
+    std::fs::write(&temp, b"not").expect("written");
+    let metadata = plain_metadata(FileKind::File);
+    assert!(writer.finish(&metadata).is_err());
+    assert_eq!(std::fs::read(folder.join("old")).expect("there"), b"old");
+    assert_eq!(std::fs::read(&temp).expect("there"), b"not");
+}
+
+#[test]
 fn others_are_removed_with_all_below_and_links_are_not_followed() {
     let (folder, victim) = (Folder::new(), Folder::new());
     std::fs::write(victim.join("canary"), b"outside").expect("written");

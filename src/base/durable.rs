@@ -225,6 +225,20 @@ pub fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     }
 }
 
+/// Takes the lock of an open file or folder at once, for as long as it stays open; whether nobody
+/// else has it. File systems that know no such locks say yes to all.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn try_lock_open(open: BorrowedFd<'_>) -> io::Result<bool> {
+    match rustix::fs::flock(open, FlockOperation::NonBlockingLockExclusive) {
+        // Over NFS a folder can't be locked: locks there need leave to write.
+        Ok(()) | Err(Errno::BADF | Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Waits until nobody has the lock alone, then shares it.
 ///
 /// # Errors

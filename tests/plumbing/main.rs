@@ -30,6 +30,7 @@ mod inject;
 mod kill;
 mod lab;
 mod losses;
+mod marks;
 mod odd;
 mod power;
 mod restore;

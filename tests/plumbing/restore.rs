@@ -313,9 +313,8 @@ fn after_the_machine_stopped_sizes_and_times_prove_nothing() {
     let file = std::fs::File::options().write(true).open(&lost).expect("opened");
     file.set_modified(time).expect("set");
     drop(file);
-    let said = restore(&lab, "back", &[]);
-    assert_ne!(said.code, Some(0), "zeros are taken for the recorded bytes: {said:#?}");
-    outcome(restore(&lab, "back", &["--overwrite"]));
+    // They are no beginning of the recorded bytes, but the stop explains them.
+    outcome(restore(&lab, "back", &[]));
     same(&lab.path("source"), &back);
 }
 

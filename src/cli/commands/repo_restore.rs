@@ -96,6 +96,12 @@ pub(in crate::cli) fn print_restore(out: Output, to: &RestoreToArgs, outcome: &R
     if outcome.removed > 0 {
         out.line(&format!("removed {} entries that the snapshot does not have", outcome.removed));
     }
+    if outcome.cleared > 0 {
+        out.line(&format!("removed {} files that given up restores had left", outcome.cleared));
+    }
+    for mark in &outcome.not_ended {
+        out.line(&format!("another restore into this folder has not ended: {}", escape(mark)));
+    }
     if let Some(checked) = outcome.checked {
         out.line(&format!("read back {checked} files: {} differ", outcome.differing.count));
     }

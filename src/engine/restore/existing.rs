@@ -1,18 +1,21 @@
 //! Compares a file that is to be restored with what stands at its place.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::check::content_matches;
+use super::entries::landing;
 use super::record::{Beginning, Evidence};
+use super::select::Selection;
 use crate::base::metadata::FileKind;
 use crate::engine::error::EngineError;
 use crate::repository::format::group;
 use crate::repository::format::keys::BlobKind;
 use crate::repository::manifest::{Content, Entry};
 use crate::repository::reader::BlobReader;
-use crate::source::files::{Destination, Existing, SafePath, Standing, next_data};
+use crate::source::files::{Destination, Existing, FilesError, Inode, SafePath, Standing, Stat, next_data};
 
 /// What becomes of what stands at a file's place.
 pub(super) enum Verdict {
@@ -42,17 +45,104 @@ impl Comparison<'_> {
     pub(super) fn look(&self, path: &SafePath, entry: &Entry) -> Result<Verdict, EngineError> {
         let Some(evidence) = self.beginning.compares else { return Ok(Verdict::Restore) };
         let Some(mut standing) = self.destination.standing(path)? else { return Ok(Verdict::Restore) };
-        if self.is_same(evidence, entry, &mut standing)? && self.keeps(path, entry, &standing)? {
-            return Ok(Verdict::Keep);
+        let judged = self.judge(evidence, (path, entry), &mut standing)?;
+        let left = |standing: &Standing| self.destination.replace_left(path, &standing.stat);
+        match judged {
+            Judged::Same => {
+                if standing.stat.nlink == 1 || self.has_all_names(entry, &standing) {
+                    self.destination.complete(path, &standing, &entry.meta)?;
+                }
+                Ok(Verdict::Keep)
+            }
+            Judged::Other if self.existing != Existing::Refuse => Ok(Verdict::RestoreFrom(standing.file)),
+            Judged::Begun => {
+                left(&standing);
+                Ok(Verdict::Restore)
+            }
+            Judged::Lost => {
+                left(&standing);
+                Ok(Verdict::RestoreFrom(standing.file))
+            }
+            Judged::Other => Err(self.destination.occupied(path, standing.stat.kind).into()),
+        }
+    }
+
+    /// Refuses to go on as long as nothing was touched, when something stands in the way that the
+    /// interrupted restore can't have left.
+    ///
+    /// # Errors
+    /// Class `Refused` when there is; whatever the file system and the repository say.
+    pub(super) fn refuse_strangers(
+        &self,
+        selection: &Selection<'_>,
+        file_name: &[u8],
+    ) -> Result<(), EngineError> {
+        let mut linked: Vec<(SafePath, Entry)> = Vec::new();
+        selection.visit(self.blobs, &mut |wanted| {
+            let path = landing(&wanted, file_name)?;
+            let found = match self.destination.stat(&path) {
+                // A folder of our own that lets nobody in has its metadata: all in it was made.
+                Err(error) if is_locked_out(&error) => None,
+                found => found?,
+            };
+            match found {
+                Some(stat) if wanted.entry.meta.hard_link_group != 0 => {
+                    self.destination.note_name(wanted.entry.meta.hard_link_group, &stat);
+                    linked.push((path, wanted.entry));
+                    Ok(())
+                }
+                Some(stat) => self.refuse_stranger(&path, &wanted.entry, &stat),
+                None => Ok(()),
+            }
+        })?;
+        // Whose names they are is known when all of them came by.
+        let mut first: HashMap<u64, Inode> = HashMap::new();
+        for (path, entry) in &linked {
+            let Some(stat) = self.destination.stat(path)? else { continue };
+            match first.get(&entry.meta.hard_link_group) {
+                Some(first) if *first == stat.inode() => {}
+                Some(_) => return Err(self.destination.occupied(path, stat.kind).into()),
+                None => {
+                    first.insert(entry.meta.hard_link_group, stat.inode());
+                    self.refuse_stranger(path, entry, &stat)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_stranger(&self, path: &SafePath, entry: &Entry, stat: &Stat) -> Result<(), EngineError> {
+        let is_ours = match entry.meta.kind {
+            FileKind::Directory => stat.kind == FileKind::Directory,
+            FileKind::File => match (self.beginning.compares, self.destination.standing(path)?) {
+                (Some(evidence), Some(mut standing)) => {
+                    !matches!(self.judge(evidence, (path, entry), &mut standing)?, Judged::Other)
+                }
+                _ => false,
+            },
+            FileKind::Socket => false,
+            _ => self.destination.is_node(path, &entry.meta)?,
+        };
+        if is_ours { Ok(()) } else { Err(self.destination.occupied(path, stat.kind).into()) }
+    }
+
+    /// What a regular file is; nothing is touched.
+    fn judge(
+        &self,
+        evidence: Evidence,
+        (path, entry): (&SafePath, &Entry),
+        standing: &mut Standing,
+    ) -> Result<Judged, EngineError> {
+        if self.is_same(evidence, entry, standing)? && self.may_keep(path, entry, standing) {
+            return Ok(Judged::Same);
         }
         if self.existing != Existing::Refuse {
-            return Ok(Verdict::RestoreFrom(standing.file));
+            return Ok(Judged::Other);
         }
-        if self.is_leftover(entry, &mut standing)? {
-            self.destination.remove_leftover(path, &standing)?;
-            return Ok(Verdict::Restore);
+        if self.is_leftover(entry, standing)? {
+            return Ok(Judged::Begun);
         }
-        Err(self.destination.occupied(path, standing.stat.kind).into())
+        Ok(if self.is_lost(entry, standing)? { Judged::Lost } else { Judged::Other })
     }
 
     /// Whether a link or node stands there as recorded.
@@ -85,15 +175,39 @@ impl Comparison<'_> {
         Ok(same && holes_are_empty(entry, file).unwrap_or(false))
     }
 
-    /// Completes a file with the right bytes, unless it has names that the snapshot does not give
-    /// it: what is done to it would be done to them.
-    fn keeps(&self, path: &SafePath, entry: &Entry, standing: &Standing) -> Result<bool, EngineError> {
-        if standing.stat.nlink == 1 {
-            self.destination.complete(path, standing, &entry.meta)?;
+    /// Whether a file with the right bytes may be completed, or needs not be. It may not when it
+    /// has names that the snapshot does not give it: what is done to it would be done to them.
+    fn may_keep(&self, path: &SafePath, entry: &Entry, standing: &Standing) -> bool {
+        let may_have_names = entry.meta.hard_link_group != 0;
+        standing.stat.nlink == 1
+            || self.has_all_names(entry, standing)
+            || may_have_names && self.destination.is_complete(path, standing, &entry.meta)
+    }
+
+    fn has_all_names(&self, entry: &Entry, standing: &Standing) -> bool {
+        let group = entry.meta.hard_link_group;
+        group != 0 && self.destination.has_all_names(group, &standing.stat)
+    }
+
+    /// Whether a stop of the machine explains a file of our own with other bytes: it has its
+    /// recorded size and time, which the file system kept while it lost bytes; or a small one
+    /// holds nothing but recorded bytes and zeros.
+    fn is_lost(&self, entry: &Entry, standing: &mut Standing) -> Result<bool, EngineError> {
+        let Standing { file, stat } = standing;
+        let is_ours = stat.nlink == 1 && stat.uid == rustix::process::geteuid().as_raw();
+        if self.beginning.survived || !is_ours || stat.size != entry.meta.size {
+            return Ok(false);
+        }
+        if stat.mtime == entry.meta.mtime {
             return Ok(true);
         }
-        let may_have_names = entry.meta.hard_link_group != 0;
-        Ok(may_have_names && self.destination.is_complete(path, standing, &entry.meta))
+        let Content::Group { blob, offset, len } = entry.content else { return Ok(false) };
+        let plain = self.blobs.get(BlobKind::Group, &blob)?;
+        let mut now = Vec::new();
+        io::Seek::rewind(file).and_then(|()| io::Read::read_to_end(file, &mut now)).unwrap_or(0);
+        let whole = group::part(&plain, offset, len).unwrap_or_default();
+        let is_recorded_or_zero = |(now, whole): (&u8, &u8)| *now == 0 || now == whole;
+        Ok(now.len() == whole.len() && now.iter().zip(whole).all(is_recorded_or_zero))
     }
 
     /// Whether a small file holds nothing but a beginning of what belongs there: an interrupted
@@ -115,6 +229,23 @@ impl Comparison<'_> {
         let whole = group::part(&plain, offset, len);
         Ok(!begun.is_empty() && whole.is_some_and(|whole| whole.starts_with(&begun)))
     }
+}
+
+/// What a regular file that stands there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    /// The recorded one.
+    Same,
+    /// A beginning of it, which an interrupted restore left.
+    Begun,
+    /// It was the recorded one before the machine stopped.
+    Lost,
+    /// Anything else.
+    Other,
+}
+
+fn is_locked_out(error: &FilesError) -> bool {
+    matches!(error, FilesError::Write { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether what the manifest calls holes reads as zeros.

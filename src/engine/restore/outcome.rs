@@ -57,6 +57,10 @@ pub struct RestoreOutcome {
     pub metadata_report: Vec<MetadataLoss>,
     /// Entries that were unread when the snapshot was taken: restored as an older version, or empty.
     pub unread_at_backup: Items,
+    /// Marks and unfinished files of given up restores of other snapshots that were removed.
+    pub cleared: u64,
+    /// Marks of restores of other snapshots that have not ended and stay.
+    pub not_ended: Vec<String>,
     /// Files read back and compared, when that was asked for.
     pub checked: Option<u64>,
     /// Files that differed when they were read back.
@@ -101,6 +105,8 @@ impl RestoreOutcome {
             metadata_issues: Items::default(),
             metadata_report: Vec::new(),
             unread_at_backup: Items::default(),
+            cleared: 0,
+            not_ended: Vec::new(),
             checked: None,
             differing: Items::default(),
         }

@@ -2,6 +2,7 @@
 
 use super::check;
 use super::entries::{Restoring, landing};
+use super::existing::Comparison;
 use super::fetch::Threads;
 use super::folders::finish_folders;
 use super::outcome::RestoreOutcome;
@@ -54,7 +55,12 @@ pub fn restore(
     let file_name =
         snapshot.body.roots.first().map(|root| file_name(&root.path).to_vec()).unwrap_or_default();
     let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
-    let beginning = record::begin(&destination, request, || {
+    let beginning = record::begin(&destination, &selection, request, |beginning| {
+        if beginning.goes_on {
+            let existing = request.existing;
+            let comparison = Comparison { destination: &destination, blobs: &blobs, existing, beginning };
+            return comparison.refuse_strangers(&selection, &file_name);
+        }
         refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
     })?;
     outcome.resumed = beginning.goes_on;
@@ -67,6 +73,8 @@ pub fn restore(
     })?;
     let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
+    record::end(&destination, &selection, beginning, outcome.failed.count == 0)?;
+    record::clear_given_up(&destination, (&selection, &blobs), request.existing, &mut outcome)?;
     finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("restore");
     outcome.bytes_fetched = blobs.bytes_read();
@@ -102,13 +110,12 @@ fn contents(
     restoring.finish()
 }
 
-/// All is there, durably: the mark goes, and the destination itself gets its metadata.
+/// All is there, durably, and the mark is gone: the destination itself gets its metadata.
 fn finish(
     destination: &Destination,
     top: Option<&Metadata>,
     outcome: &mut RestoreOutcome,
 ) -> Result<(), EngineError> {
-    destination.unmark()?;
     if let Some(meta) = top
         && let Err(error) = destination.apply_directory(&SafePath::root(), meta)
     {

@@ -79,6 +79,16 @@ impl<'s> Selection<'s> {
         self.paths.is_empty()
     }
 
+    /// What was asked for, however it was spelled: sorted, none for everything.
+    pub(super) fn paths(&self) -> &[Vec<u8>] {
+        &self.paths
+    }
+
+    /// Of which snapshot.
+    pub(super) fn snapshot_id(&self) -> &[u8; 32] {
+        self.snapshot.id.as_bytes()
+    }
+
     /// Where a regular file lands: a snapshot of a single file in the destination under its own name.
     pub(super) fn landing_of_file<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
         let root = self.snapshot.body.roots.first().filter(|_| wanted.path.is_empty());

@@ -100,6 +100,15 @@ pub enum FilesError {
         /// What stands there.
         found: FileKind,
     },
+    /// Another restore writes into this folder.
+    #[error("another restore is running here")]
+    Busy,
+    /// Something has a name that a restore needs for itself.
+    #[error("{path} is a name that restores need for themselves, and a folder has it")]
+    Reserved {
+        /// Below the destination.
+        path: String,
+    },
     /// A call on an entry of the destination failed.
     #[error("cannot {action} {path}")]
     Write {
@@ -148,7 +157,7 @@ impl Classified for FilesError {
         match self {
             Self::Pattern { .. } | Self::PatternFile { .. } | Self::TooManyPatterns { .. } => Class::Usage,
             Self::UnsafePath { .. } => Class::Damage,
-            Self::Occupied { .. } => Class::Refused,
+            Self::Occupied { .. } | Self::Busy | Self::Reserved { .. } => Class::Refused,
             Self::Replaced { .. } | Self::Limit { .. } | Self::NotInView { .. } => Class::Partial,
             Self::Freeze { .. } => Class::Failed,
             Self::OpenRoot { source, .. }
@@ -173,6 +182,8 @@ impl Classified for FilesError {
             Self::OpenDestination { .. } => "E0422",
             Self::Occupied { .. } => "E0423",
             Self::Write { .. } => "E0424",
+            Self::Busy => "E0425",
+            Self::Reserved { .. } => "E0426",
         }
     }
 
@@ -195,6 +206,8 @@ impl Classified for FilesError {
             Self::UnsafePath { .. } => "do not trust this repository: restore from another copy",
             Self::OpenDestination { .. } => "name a folder that this user may write to",
             Self::Occupied { .. } => "restore into an empty folder, or allow it with --overwrite",
+            Self::Busy => "wait until it has ended, or restore into another folder",
+            Self::Reserved { .. } => "rename or remove that folder, or restore into another one",
             Self::Write { source, .. } if Class::of_io(source) == Class::NoSpace => {
                 "free some space, or restore somewhere else"
             }

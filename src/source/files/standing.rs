@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom};
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::apply::{Flags, Target, unlock};
@@ -33,9 +33,30 @@ impl Destination {
         if named.kind != FileKind::File {
             return Ok(None);
         }
-        let Ok(file) = self.read_regular(path) else { return Ok(None) };
+        let Ok(file) = self.read_regular(path).or_else(|_| self.read_own(path, &named)) else {
+            return Ok(None);
+        };
         let stat = Stat::of_open(&file).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
         Ok(Some(Standing { file, stat }))
+    }
+
+    /// Opens a file of our own that forbids even us to read it, as it is when its mode was
+    /// recorded so. It has its mode back before anybody can see it with another one for long.
+    fn read_own(&self, path: &SafePath, named: &Stat) -> std::io::Result<File> {
+        let us = rustix::process::geteuid();
+        if us.is_root() || named.uid != us.as_raw() || named.nlink != 1 || named.mode & 0o400 != 0 {
+            return Err(Errno::ACCESS.into());
+        }
+        let (dir, name) = path.split().unwrap_or_default();
+        let fd = rustix::fs::openat(self.folder(dir)?, name, NAMED, Mode::empty())?;
+        if !Stat::of_open(&fd)?.is_same_entry(named) {
+            return Err(Errno::ACCESS.into());
+        }
+        let target = Target::named(fd.as_fd(), path.as_bytes(), &self.issues);
+        target.set_mode_bits(0o400);
+        let opened = self.read_regular(path);
+        target.set_mode_bits(named.mode);
+        opened
     }
 
     /// Whether a regular file has all of its recorded metadata.
@@ -69,13 +90,35 @@ impl Destination {
     }
 
     /// Keeps a symbolic link, pipe or device that says what is recorded, and completes its
-    /// metadata. Whether it did.
+    /// metadata. Whether it did. One with several names is kept when all of them belong to its
+    /// group of hard links.
     ///
     /// # Errors
     /// When the file system says no.
     pub fn keep_node(&self, path: &SafePath, metadata: &Metadata) -> Result<bool, FilesError> {
+        if !self.is_node(path, metadata)? {
+            return Ok(false);
+        }
         let Some(stat) = self.stat(path)? else { return Ok(false) };
-        if (stat.kind, stat.rdev, stat.nlink) != (metadata.kind, metadata.rdev, 1) {
+        let error = |errno| FilesError::write("look at", path.as_bytes(), errno);
+        let (dir, name) = path.split().unwrap_or_default();
+        let dir = self.folder(dir).map_err(error)?;
+        let fd = rustix::fs::openat(&dir, name, NAMED | OFlags::NOFOLLOW, Mode::empty()).map_err(error)?;
+        let target = Target::named(fd.as_fd(), path.as_bytes(), &self.issues);
+        if !target.is_as_recorded(&stat, metadata, self.options.owner) {
+            self.apply_named(path, dir.as_fd(), metadata)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether a symbolic link, pipe or device that may be kept stands there; nothing is touched.
+    ///
+    /// # Errors
+    /// When the file system says no.
+    pub fn is_node(&self, path: &SafePath, metadata: &Metadata) -> Result<bool, FilesError> {
+        let Some(stat) = self.stat(path)? else { return Ok(false) };
+        let is_alone = stat.nlink == 1 || self.has_all_names(metadata.hard_link_group, &stat);
+        if (stat.kind, stat.rdev) != (metadata.kind, metadata.rdev) || !is_alone {
             return Ok(false);
         }
         let error = |errno| FilesError::write("look at", path.as_bytes(), errno);
@@ -87,27 +130,7 @@ impl Destination {
                 return Ok(false);
             }
         }
-        let fd = rustix::fs::openat(&dir, name, NAMED | OFlags::NOFOLLOW, Mode::empty()).map_err(error)?;
-        let target = Target::named(fd.as_fd(), path.as_bytes(), &self.issues);
-        if !target.is_as_recorded(&stat, metadata, self.options.owner) {
-            self.apply_named(path, dir.as_fd(), metadata)?;
-        }
         Ok(true)
-    }
-
-    /// Removes a file that an interrupted restore left, if nobody touched it since the look.
-    ///
-    /// # Errors
-    /// Class `Refused` when it is another one by now.
-    pub fn remove_leftover(&self, path: &SafePath, standing: &Standing) -> Result<(), FilesError> {
-        let error = |source: std::io::Error| FilesError::write("remove", path.as_bytes(), source);
-        let (dir, name) = path.split().unwrap_or_default();
-        let dir = self.folder(dir).map_err(|errno| error(errno.into()))?;
-        let now = Stat::of(&dir, name).map_err(error)?;
-        if !now.is_same_entry(&standing.stat) || !now.is_same_content(&standing.stat) {
-            return Err(self.occupied(path, now.kind));
-        }
-        rustix::fs::unlinkat(&dir, name, AtFlags::empty()).map_err(|errno| error(errno.into()))
     }
 }
 

@@ -5,19 +5,23 @@
 //! restore has not ended. Neither is trusted: what is gone on with must be a plain file of ours
 //! alone, and whoever goes on compares its bytes.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::apply::Target;
 use super::beneath;
 use super::error::FilesError;
 use super::safe_path::SafePath;
-use super::stat::Stat;
+use super::stat::{Inode, Stat};
 use super::write::Destination;
 use super::writer::{FileWriter, Shape};
 use crate::base::durable;
@@ -26,7 +30,7 @@ use crate::base::metadata::FileKind;
 /// What marks begin with.
 const MARK_PREFIX: &str = ".lifeboat-restore-";
 /// A mark is never longer.
-const MARK_BYTES_MAX: u64 = 4096;
+const MARK_BYTES_MAX: u64 = 16 * 1024;
 
 /// What happens to the unfinished file of an earlier restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +44,97 @@ pub enum Leftover {
 /// What restores into a folder that have not ended said when they began.
 #[derive(Clone, Debug, Default)]
 pub struct Marks {
-    /// A restore of the same snapshot.
+    /// Restores of the same snapshot.
     pub own: Option<Vec<u8>>,
-    /// Restores of others.
-    pub others: Vec<Vec<u8>>,
+    /// Whether restores of the same snapshot were begun by somebody else, or can't be read of.
+    pub is_foreign: bool,
+    /// Restores of other snapshots, by the names of their marks; empty where they can't be read
+    /// or are somebody else's.
+    pub others: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What is known when a restore goes on with an interrupted one.
+#[derive(Debug, Default)]
+pub(super) struct GoingOn {
+    is: AtomicBool,
+    /// What the interrupted one left and may be replaced, as it was when it was looked at.
+    left: Mutex<HashMap<Vec<u8>, Stat>>,
+    /// How many names of one group of hard links lead to an inode.
+    names: Mutex<HashMap<(u64, Inode), u32>>,
+    /// The mode of the destination, when it was opened up.
+    top_mode: Mutex<Option<u32>>,
 }
 
 impl Destination {
+    /// Sees to it that no other restore writes into this folder while it is open.
+    ///
+    /// # Errors
+    /// [`FilesError::Busy`] when one does.
+    pub fn be_alone(&self) -> Result<(), FilesError> {
+        match durable::try_lock_open(self.root.as_fd()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(FilesError::Busy),
+            Err(source) => Err(FilesError::write("lock", b"", source)),
+        }
+    }
+
+    /// This restore goes on with an interrupted one: folders of our own are opened up again.
+    pub fn go_on(&self) {
+        self.going_on.is.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_going_on(&self) -> bool {
+        self.going_on.is.load(Ordering::Relaxed)
+    }
+
+    /// A destination of our own may forbid us to write in it, as it does when it is restored a
+    /// second time. [`Destination::sync_top`] gives it its mode back where nothing else sets it.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn open_up(&self) -> Result<(), FilesError> {
+        let us = rustix::process::geteuid();
+        let stat = Stat::of_open(&self.root).map_err(|source| FilesError::write("look at", b"", source))?;
+        if !us.is_root() && stat.uid == us.as_raw() && stat.mode & 0o700 != 0o700 {
+            Target::open(self.root.as_fd(), b"", &self.issues).set_mode_bits(0o700);
+            *lock(&self.going_on.top_mode) = Some(stat.mode);
+        }
+        Ok(())
+    }
+
+    /// Gives the destination the mode that it had before it was opened up.
+    pub(super) fn close_up(&self) {
+        if let Some(mode) = self.forget_top_mode() {
+            Target::open(self.root.as_fd(), b"", &self.issues).set_mode_bits(mode);
+        }
+    }
+
+    pub(super) fn forget_top_mode(&self) -> Option<u32> {
+        lock(&self.going_on.top_mode).take()
+    }
+
+    /// What the interrupted restore left here may be replaced, by a whole file and as long as
+    /// nobody touches it.
+    pub fn replace_left(&self, path: &SafePath, stat: &Stat) {
+        lock(&self.going_on.left).insert(path.as_bytes().to_vec(), *stat);
+    }
+
+    /// Whether what stands there is what was said to be left by the interrupted restore.
+    pub(super) fn may_replace(&self, path: &SafePath, now: &Stat) -> bool {
+        let is_left = |left: &Stat| left.is_same_entry(now) && left.is_same_content(now);
+        self.is_going_on() && lock(&self.going_on.left).get(path.as_bytes()).is_some_and(is_left)
+    }
+
+    /// A name of a group of hard links leads to this inode.
+    pub fn note_name(&self, group: u64, stat: &Stat) {
+        *lock(&self.going_on.names).entry((group, stat.inode())).or_default() += 1;
+    }
+
+    /// Whether all names of an inode belong to this group of hard links.
+    pub fn has_all_names(&self, group: u64, stat: &Stat) -> bool {
+        lock(&self.going_on.names).get(&(group, stat.inode())) == Some(&stat.nlink)
+    }
+
     /// Begins a file that is written in parts, beside its name; [`FileWriter::finish`] gives it
     /// its name. Dropped before that, it stays for [`Leftover::GoOn`].
     ///
@@ -72,7 +160,7 @@ impl Destination {
         let left = left.filter(|file| file.metadata().is_ok_and(|found| found.len() <= size));
         let file = match left {
             Some(file) => file,
-            None => File::from(super::writer::make_anew(&parent, temp.as_bytes()).map_err(error)?),
+            None => File::from(self.make_temp(path, &parent, &temp)?),
         };
         self.in_parts(file, path, temp, size, shape)
     }
@@ -100,20 +188,34 @@ impl Destination {
             .map_err(|errno| FilesError::write("list", b"", errno))?;
         let own = self.mark_name().into_bytes();
         let (own, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| *name == own);
+        let is_there = !own.is_empty();
         let own = own.first().and_then(|name| self.read_mark(name));
-        Ok(Marks { own, others: others.iter().filter_map(|name| self.read_mark(name)).collect() })
+        let is_foreign = is_there && own.is_none();
+        let read = |name: Vec<u8>| (self.read_mark(&name).unwrap_or_default(), name);
+        let others = others.into_iter().map(read).map(|(text, name)| (name, text)).collect();
+        Ok(Marks { own, is_foreign, others })
     }
 
-    /// Says durably that a restore of this snapshot has begun.
+    /// Says durably what restores of this snapshot have not ended: afterwards the mark is the old
+    /// or the new one.
     ///
     /// # Errors
-    /// When it can't be written.
+    /// When it can't be written; class `Refused` when a folder has its name.
     pub fn mark(&self, text: &[u8]) -> Result<(), FilesError> {
         let name = self.mark_name();
+        // Always the same, so that what an interruption leaves of it goes with the next one.
+        let temp = format!("{}{}", durable::TEMP_PREFIX, &name[1..]);
+        for name in [&name, &temp] {
+            if Stat::of(&self.root, name.as_bytes()).is_ok_and(|found| found.kind == FileKind::Directory) {
+                return Err(FilesError::Reserved { path: name.clone() });
+            }
+        }
         let write = || -> io::Result<()> {
-            let mut file = File::from(super::writer::make_anew(&self.root, name.as_bytes())?);
+            let mut file = File::from(super::writer::make_anew(&self.root, temp.as_bytes())?);
             file.write_all(text)?;
             durable::sync_file(&file)?;
+            let names = durable::Names { from: temp.as_bytes(), to: name.as_bytes() };
+            durable::rename_in(self.root.as_fd(), names)?;
             durable::sync_file(&File::from(self.root.try_clone()?))
         };
         write().map_err(|source| FilesError::write("write", name.as_bytes(), source))
@@ -130,6 +232,23 @@ impl Destination {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(FilesError::write("remove", name.as_bytes(), errno)),
         }
+    }
+
+    /// Removes the mark of another snapshot's restore, which was given up. Whether it did.
+    pub fn unmark_other(&self, name: &[u8]) -> bool {
+        name.starts_with(MARK_PREFIX.as_bytes())
+            && open_own(&self.root, name, OFlags::RDONLY).is_some()
+            && rustix::fs::unlinkat(&self.root, name, AtFlags::empty()).is_ok()
+    }
+
+    /// Removes the unfinished file that a given up restore of this snapshot left of a path.
+    /// Whether there was one.
+    pub fn remove_unfinished_of(&self, snapshot: &[u8; 32], path: &SafePath) -> bool {
+        let (dir, _) = path.split().unwrap_or_default();
+        let name = super::writer::unfinished_name(snapshot, path);
+        let Ok(dir) = self.folder(dir) else { return false };
+        open_own(&dir, name.as_bytes(), OFlags::RDONLY).is_some()
+            && rustix::fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty()).is_ok()
     }
 
     /// Takes the mark back when nothing else is there.
@@ -170,6 +289,10 @@ impl FileWriter<'_> {
         rustix::fs::fallocate(&self.file, punch, offset, len)
             .map_err(|errno| self.error("make a hole in", errno.into()))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An unfinished file of ours, private again and open for more.

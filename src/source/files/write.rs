@@ -24,6 +24,7 @@ use super::error::{FilesError, shown};
 use super::issues::{Aspect, IssueLog, Issues, Reason};
 use super::safe_path::SafePath;
 use super::stat::Stat;
+use super::unfinished::GoingOn;
 use crate::base::durable::{self, Names};
 use crate::base::metadata::{FileKind, Metadata};
 
@@ -76,6 +77,8 @@ pub struct Destination {
     pub(super) issues: IssueLog,
     /// What is restored into it: names of unfinished files are derived from it.
     pub(super) snapshot: [u8; 32],
+    /// What is known when a restore goes on with an interrupted one.
+    pub(super) going_on: GoingOn,
 }
 
 pub(super) const NAMED: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -100,7 +103,13 @@ impl Destination {
         let root =
             rustix::fs::openat(CWD, dir, LISTED, Mode::empty()).map_err(|errno| error(errno.into()))?;
         let is_root = rustix::process::geteuid().is_root();
-        Ok(Self { root, options, issues: IssueLog::new(is_root), snapshot: [0; 32] })
+        Ok(Self {
+            root,
+            options,
+            issues: IssueLog::new(is_root),
+            snapshot: [0; 32],
+            going_on: GoingOn::default(),
+        })
     }
 
     /// The same folder, to restore this snapshot into.
@@ -139,7 +148,7 @@ impl Destination {
         }
         let stat = Stat::of(&parent, name).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
         if stat.kind == FileKind::Directory {
-            if self.options.existing != Existing::Refuse {
+            if self.options.existing != Existing::Refuse || self.is_going_on() {
                 self.issues.note(path.as_bytes(), Aspect::Flags, unlock(&parent, name, &stat));
                 self.let_ourselves_in(path, &parent, &stat)?;
             }
@@ -241,6 +250,9 @@ impl Destination {
             }
         };
         target.apply(metadata, self.options.owner, Flags::All);
+        if bytes.is_empty() {
+            self.forget_top_mode();
+        }
         Ok(())
     }
 
@@ -258,6 +270,7 @@ impl Destination {
     /// # Errors
     /// Whatever the file system says.
     pub fn sync_top(&self) -> Result<(), FilesError> {
+        self.close_up();
         let sync = || durable::sync_file(&File::from(self.root.try_clone()?));
         sync().map_err(|source| FilesError::write("make durable", b"", source))
     }
@@ -362,7 +375,7 @@ impl Destination {
     pub(super) fn clear(&self, path: &SafePath, parent: &OwnedFd, stat: &Stat) -> Result<(), FilesError> {
         let occupied = || self.occupied(path, stat.kind);
         let (_, name) = path.split().ok_or_else(occupied)?;
-        if self.options.existing == Existing::Refuse {
+        if self.options.existing == Existing::Refuse && !self.may_replace(path, stat) {
             return Err(occupied());
         }
         let error = |errno: Errno| FilesError::write("remove", path.as_bytes(), errno);

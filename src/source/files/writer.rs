@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::apply::{Flags, Target};
 use super::beneath;
-use super::error::FilesError;
+use super::error::{FilesError, shown};
 use super::safe_path::SafePath;
 use super::stat::{Inode, Stat};
 use super::write::{Destination, Existing};
@@ -86,7 +86,7 @@ impl Destination {
                     Stat::of(&parent, name).map_err(|e| FilesError::write("look at", path.as_bytes(), e))?;
                 self.clear(path, &parent, &stat)?;
                 let temp = self.unfinished_name(path);
-                (make_anew(&parent, temp.as_bytes()).map_err(error)?, Some(temp))
+                (self.make_temp(path, &parent, &temp)?, Some(temp))
             }
             made => (made.map_err(error)?, None),
         };
@@ -95,6 +95,19 @@ impl Destination {
             FileWriter { destination: self, file: File::from(fd), reached: AtomicU64::new(0), place };
         writer.make_room(shape)?;
         Ok(writer)
+    }
+
+    /// A private file under a name of our own, beside a path.
+    pub(super) fn make_temp(
+        &self,
+        path: &SafePath,
+        parent: &OwnedFd,
+        temp: &str,
+    ) -> Result<OwnedFd, FilesError> {
+        make_anew(parent, temp.as_bytes()).map_err(|errno| match errno {
+            Errno::ISDIR => FilesError::Reserved { path: shown(&beside(path, temp)) },
+            errno => FilesError::write("create", path.as_bytes(), errno),
+        })
     }
 
     /// A file that has a name of its own until it is whole.
@@ -122,8 +135,7 @@ impl Destination {
     /// The name of a file until it is finished, when its own is taken: always the same for one
     /// path of one snapshot.
     pub fn unfinished_name(&self, path: &SafePath) -> String {
-        let digest = hash::plain(&[&self.snapshot, path.as_bytes()]);
-        format!("{}{}", durable::TEMP_PREFIX, hex::encode(&digest[..16]))
+        unfinished_name(&self.snapshot, path)
     }
 
     /// How many files may be kept open for writing, by what the system grants this process.
@@ -203,7 +215,16 @@ impl FileWriter<'_> {
         if let (Some(temp), Some((dir, name))) = (&place.temp, place.path.split()) {
             let dir = self.destination.folder(dir).map_err(|e| self.error("open the folder of", e.into()))?;
             let names = Names { from: temp.as_bytes(), to: name };
-            if self.destination.options.existing == Existing::Refuse {
+            let is_ours = Stat::of(&dir, names.from)
+                .and_then(|named| Ok(named.inode() == Stat::of_open(&self.file)?.inode()))
+                .map_err(|e| self.error("look at", e))?;
+            if !is_ours {
+                let found = "something else has the name of the unfinished file now";
+                return Err(self.error("name", io::Error::other(found)));
+            }
+            let may_replace = self.destination.options.existing != Existing::Refuse
+                || Stat::of(&dir, name).is_ok_and(|there| self.destination.may_replace(&place.path, &there));
+            if !may_replace {
                 match durable::rename_in_new(dir.as_fd(), names).map_err(|e| self.error("name", e))? {
                     Created::New => {}
                     Created::Existing => return Err(self.destination.occupied(&place.path, FileKind::File)),
@@ -252,11 +273,24 @@ impl FileWriter<'_> {
 impl Place {
     /// Where the unfinished file is now.
     fn current_path(&self) -> Vec<u8> {
-        match (&self.temp, self.path.split()) {
-            (Some(temp), Some((b"", _))) => temp.clone().into_bytes(),
-            (Some(temp), Some((dir, _))) => [dir, b"/", temp.as_bytes()].concat(),
-            _ => self.path.as_bytes().to_vec(),
+        match &self.temp {
+            Some(temp) => beside(&self.path, temp),
+            None => self.path.as_bytes().to_vec(),
         }
+    }
+}
+
+/// The name of an unfinished file of a snapshot.
+pub(super) fn unfinished_name(snapshot: &[u8; 32], path: &SafePath) -> String {
+    let digest = hash::plain(&[snapshot, path.as_bytes()]);
+    format!("{}{}", durable::TEMP_PREFIX, hex::encode(&digest[..16]))
+}
+
+/// Another name in the folder of a path.
+fn beside(path: &SafePath, name: &str) -> Vec<u8> {
+    match path.split() {
+        None | Some((b"", _)) => name.as_bytes().to_vec(),
+        Some((dir, _)) => [dir, b"/", name.as_bytes()].concat(),
     }
 }
 
