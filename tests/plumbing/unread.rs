@@ -64,7 +64,7 @@ fn what_became_unreadable_is_named_and_its_older_version_is_kept() {
     assert_eq!(unread, expected, "{outcome:#}");
     let listed = lab.repo("snapshots", &["one"], &["--json"]).exits(0).json();
     assert_eq!(listed["snapshots"][1]["unread"], 5);
-    lab.restore("one", "latest", "back").exits(0);
+    lab.restore("one", "latest", "back").exits(3);
     for name in ["small-1", "small-2", "large", "sparse", "closed/deep/in it", "small-3", "below/file"] {
         let (back, was) = (lab.path("back").join(name), lab.path("was").join(name));
         assert!(std::fs::read(back).ok() == std::fs::read(was).ok(), "{name} is not what it was");
@@ -98,7 +98,7 @@ fn a_disk_error_in_the_middle_costs_what_lies_there_and_is_named() {
         assert!(outcome["unread"]["named"][0]["reason"].to_string().contains("error"), "{outcome:#}");
         // Everything else is there, and of the hurt one what the snapshot before had.
         let to = format!("back-{}", hurt.len() * 10 + call.len());
-        lab.restore("one", "latest", &to).exits(0);
+        lab.restore("one", "latest", &to).exits(3);
         for file in ["small-4", "below/file", "small-3", "large"] {
             let back = std::fs::read(lab.path(&to).join(file)).expect("restored");
             let is_hurt = Path::new(hurt).ends_with(file);
@@ -154,4 +154,54 @@ fn a_pipe_or_a_device_as_the_source_itself_is_recorded_and_does_not_hang() {
     lab.repo("restore", &["one"], &arguments).exits(0);
     use std::os::unix::fs::FileTypeExt;
     assert!(std::fs::symlink_metadata(to.join("pipe")).expect("there").file_type().is_fifo());
+}
+
+/// A repository with one snapshot of `source`, taken by nobody while these could not be read.
+fn backed_up_without(lab: &Lab, closed: &[&str]) {
+    let source = lab.path("source");
+    lab.init(&["one"]);
+    give_to_nobody(lab.folder.path());
+    let was: Vec<u32> = closed.iter().map(|name| mode(&source.join(name))).collect();
+    closed.iter().for_each(|name| set_mode(&source.join(name), 0o000));
+    below(lab, &NOBODY, "backup", &[source.to_str().expect("plain")]).exits(3);
+    closed.iter().zip(was).for_each(|(name, mode)| set_mode(&source.join(name), mode));
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).expect("there").permissions().mode() & 0o7777
+}
+
+fn restored(lab: &Lab, to: &Path, more: &[&str]) -> Value {
+    let mut arguments = vec!["latest", "--json", "--to", to.to_str().expect("plain")];
+    arguments.extend(more);
+    lab.repo("restore", &["one"], &arguments).exits(3).json()["restore"].clone()
+}
+
+#[test]
+fn a_file_that_was_never_read_is_not_made_up_and_what_stands_there_stays() {
+    needs_root();
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    backed_up_without(&lab, &["small-1", "large"]);
+    // Nothing there: nothing is made, and reading back does not call it right.
+    let fresh = lab.path("fresh");
+    let outcome = restored(&lab, &fresh, &["--verify"]);
+    assert!(!fresh.join("small-1").exists() && !fresh.join("large").exists(), "bytes were made up");
+    assert_eq!((&outcome["not_stored"], &outcome["unread_at_backup"]["count"]), (&2.into(), &2.into()));
+    assert_eq!((&outcome["files"], &outcome["checked"]), (&20.into(), &20.into()), "{outcome:#}");
+    // The live files stay, whatever may be done to others.
+    let was = std::fs::read(source.join("large")).expect("read");
+    std::fs::write(source.join("other"), b"not in the snapshot").expect("written");
+    for more in [&["--overwrite"][..], &["--overwrite", "--delete"], &["--overwrite", "--verify"]] {
+        let outcome = restored(&lab, &source, more);
+        assert_eq!(outcome["unread_at_backup"]["count"], 2, "{outcome:#}");
+        assert!(std::fs::read(source.join("large")).expect("read") == was, "{more:?} hurt a live file");
+        assert!(std::fs::read(source.join("small-1")).expect("read") == noise(1, 3000), "{more:?}");
+    }
+    assert!(!source.join("other").exists(), "the folder itself was read whole");
+    let said = lab.repo("dump", &["one"], &["latest", "large"]).exits(3);
+    assert!(said.out.is_empty() && said.err.contains("E0646") && said.err.contains("large"), "{said:#?}");
+    assert!(said.err.contains("find"), "{said:#?}");
 }

@@ -72,7 +72,7 @@ impl Planner<'_> {
             // Its bytes are lost in the repository: its name and metadata are what is left.
             entry.content = Content::None;
             entry.extents = None;
-            entry.meta.size = 0;
+            entry.hash16 = [0; 16];
         }
         self.batch.entries.push(Planned::Ready(Box::new(entry)));
         if self.batch.entries.len() >= BATCH_ENTRIES {

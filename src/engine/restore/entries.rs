@@ -89,6 +89,11 @@ impl<'a, 'o> Restoring<'a, 'o> {
         }
         let path = landing(&wanted, &self.file_name)?;
         self.keep_name(&wanted, &path)?;
+        if wanted.entry.is_missing() {
+            // Nothing is known of its bytes: what stands there may be all that is left of them.
+            self.cx.progress.advance(1, wanted.entry.meta.size);
+            return Ok(());
+        }
         self.entry(path, wanted.entry, planner)
     }
 

@@ -156,6 +156,9 @@ fn refuse_obstacles(
         return Ok(());
     }
     selection.visit(blobs, &mut |wanted| {
+        if wanted.entry.is_missing() {
+            return Ok(());
+        }
         let path = landing(&wanted, file_name)?;
         match destination.stat(&path)? {
             Some(found) if (found.kind, wanted.entry.meta.kind) != FOLDERS => {
