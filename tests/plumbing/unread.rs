@@ -205,3 +205,75 @@ fn a_file_that_was_never_read_is_not_made_up_and_what_stands_there_stays() {
     assert!(said.out.is_empty() && said.err.contains("E0646") && said.err.contains("large"), "{said:#?}");
     assert!(said.err.contains("find"), "{said:#?}");
 }
+
+fn unread_in_listing(lab: &Lab) -> Vec<String> {
+    let listed = lab.repo("ls", &["one"], &["latest", "--json"]).exits(0).out;
+    let rows = listed.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    rows.filter(|row| row["state"] == "unread")
+        .map(|row| row["path"].as_str().expect("a path").to_owned())
+        .collect()
+}
+
+#[test]
+fn what_could_not_be_listed_is_never_emptied_by_a_restore() {
+    needs_root();
+    for closed_by in [0o000, 0o300, 0o400] {
+        let lab = Lab::new();
+        let source = lab.path("source");
+        plain_source(&source);
+        for name in ["closed/deep/precious", "below/older", "empty/of it"] {
+            std::fs::create_dir_all(source.join(name).parent().expect("one")).expect("made");
+            std::fs::write(source.join(name), b"precious").expect("written");
+        }
+        std::fs::remove_file(source.join("empty/of it")).expect("removed");
+        lab.init(&["one"]);
+        give_to_nobody(lab.folder.path());
+        set_mode(&source.join("closed"), closed_by);
+        let path = source.to_str().expect("plain");
+        below(&lab, &NOBODY, "backup", &[path]).exits(3);
+        assert_eq!(unread_in_listing(&lab), ["closed"], "{closed_by:o}");
+        // A second one that takes the folder over from the first says the same.
+        below(&lab, &NOBODY, "backup", &[path]).exits(3);
+        assert_eq!(unread_in_listing(&lab), ["closed"], "{closed_by:o}");
+        set_mode(&source.join("closed"), 0o700);
+        std::fs::write(source.join("below/other"), b"not in the snapshot").expect("written");
+        std::fs::write(source.join("empty/new"), b"new").expect("written");
+        let outcome = restored(&lab, &source, &["--overwrite", "--delete"]);
+        set_mode(&source.join("closed"), 0o700);
+        assert_eq!(std::fs::read(source.join("closed/deep/precious")).ok(), Some(b"precious".to_vec()));
+        let named: Vec<&str> = outcome["unread_at_backup"]["named"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|item| item["path"].as_str().expect("a path"))
+            .collect();
+        // An empty folder of a partial snapshot may be one that could not be read.
+        assert_eq!(named, ["closed", "empty"], "{outcome:#}");
+        assert!(source.join("empty/new").exists());
+        assert_eq!((&outcome["removed"], source.join("below/other").exists()), (&1.into(), false));
+    }
+}
+
+#[test]
+fn a_listing_that_fails_or_breaks_off_marks_its_folder() {
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    for number in 0..9000 {
+        std::fs::create_dir_all(source.join("wide")).expect("made");
+        std::fs::write(source.join(format!("wide/{number:0100}")), b"").expect("written");
+    }
+    lab.init(&["one"]);
+    for (folder, when) in [("below", 1), ("wide", 2), ("below", 1)] {
+        let hurt = source.join(folder).to_str().expect("plain").to_owned();
+        let inject = format!("inject=getdents64:error=EIO:when={when}");
+        let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", &hurt, "-e", &inject];
+        below(&lab, &strace, "backup", &[source.to_str().expect("plain")]).exits(3);
+        let unread = unread_in_listing(&lab);
+        assert!(unread.contains(&folder.to_owned()), "{folder}: {unread:?}");
+        assert!(!unread.iter().any(|path| path != folder && !path.starts_with("below/")), "{unread:?}");
+    }
+    std::fs::write(source.join("below/other"), b"live").expect("written");
+    restored(&lab, &source, &["--overwrite", "--delete"]);
+    assert!(source.join("below/other").exists() && source.join("below/file").exists());
+}
