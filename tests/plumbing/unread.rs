@@ -201,6 +201,12 @@ fn a_file_that_was_never_read_is_not_made_up_and_what_stands_there_stays() {
         assert!(std::fs::read(source.join("small-1")).expect("read") == noise(1, 3000), "{more:?}");
     }
     assert!(!source.join("other").exists(), "the folder itself was read whole");
+    let listed = lab.repo("ls", &["one"], &["latest", "--long"]).exits(0).out;
+    let marked: Vec<&str> = listed.lines().filter(|line| line.ends_with("  (unread)")).collect();
+    assert!(marked.len() == 2 && marked[0].contains(" large "), "{marked:?}");
+    let found = lab.repo("find", &["one"], &["small-1", "small-2"]).exits(0).out;
+    assert_eq!(found.matches("small-1  (unread)\n").count(), 1, "{found}");
+    assert!(found.contains("small-2\n"), "{found}");
     let said = lab.repo("dump", &["one"], &["latest", "large"]).exits(3);
     assert!(said.out.is_empty() && said.err.contains("E0646") && said.err.contains("large"), "{said:#?}");
     assert!(said.err.contains("find"), "{said:#?}");
@@ -276,4 +282,35 @@ fn a_listing_that_fails_or_breaks_off_marks_its_folder() {
     std::fs::write(source.join("below/other"), b"live").expect("written");
     restored(&lab, &source, &["--overwrite", "--delete"]);
     assert!(source.join("below/other").exists() && source.join("below/file").exists());
+}
+
+#[test]
+fn snapshots_of_a_policy_say_that_they_are_partial() {
+    needs_root();
+    let lab = Lab::new();
+    let source = lab.path("source");
+    plain_source(&source);
+    let config = lab.path("config");
+    std::fs::create_dir_all(config.join("policies")).expect("made");
+    let disk = lab.path("disk");
+    let text = format!(
+        "source = [{source:?}]\nrpo = \"2h\"\n\n[targets.disk]\nurl = \"file://{}\"\n",
+        disk.display()
+    );
+    std::fs::write(config.join("policies/web.toml"), text).expect("written");
+    let bare = |arguments: &[&str], wrapper: &[&str]| {
+        let command = lab.bare();
+        let mut wrapped = Command::new(wrapper[0]);
+        wrapped.args(&wrapper[1..]).arg(command.get_program()).args(["--quiet", "--config"]).arg(&config);
+        run(wrapped.args(arguments).env("LIFEBOAT_STATE_DIR", lab.path("state")))
+    };
+    give_to_nobody(lab.folder.path());
+    set_mode(&source.join("small-1"), 0o000);
+    bare(&["run", "web"], &NOBODY).exits(3);
+    let listed = bare(&["snapshots"], &NOBODY).exits(0).out;
+    assert!(listed.lines().next().expect("one").ends_with("  partial: 1 unread"), "{listed}");
+    set_mode(&source.join("small-1"), 0o600);
+    bare(&["run", "web"], &NOBODY).exits(0);
+    let listed = bare(&["snapshots"], &NOBODY).exits(0).out;
+    assert_eq!(listed.matches("partial").count(), 1, "{listed}");
 }
