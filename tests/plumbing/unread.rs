@@ -298,6 +298,9 @@ fn snapshots_of_a_policy_say_that_they_are_partial() {
         disk.display()
     );
     std::fs::write(config.join("policies/web.toml"), text).expect("written");
+    std::fs::create_dir_all(config.join("drills")).expect("made");
+    let text = "policy = \"web\"\nwhen = \"weekly sun 03:30\"\nscope.files = \"all\"\n";
+    std::fs::write(config.join("drills/whole.toml"), text).expect("written");
     let bare = |arguments: &[&str], wrapper: &[&str]| {
         let command = lab.bare();
         let mut wrapped = Command::new(wrapper[0]);
@@ -309,6 +312,9 @@ fn snapshots_of_a_policy_say_that_they_are_partial() {
     bare(&["run", "web"], &NOBODY).exits(3);
     let listed = bare(&["snapshots"], &NOBODY).exits(0).out;
     assert!(listed.lines().next().expect("one").ends_with("  partial: 1 unread"), "{listed}");
+    // What is not there can't come back: no drill of all of it passes.
+    let drill = bare(&["drill", "run", "whole", "--json"], &NOBODY).exits(16);
+    assert!(drill.out.contains("1 missing"), "{drill:#?}");
     set_mode(&source.join("small-1"), 0o600);
     bare(&["run", "web"], &NOBODY).exits(0);
     let listed = bare(&["snapshots"], &NOBODY).exits(0).out;
