@@ -797,6 +797,7 @@ fn levels_keep_their_own_times_and_never_go_back() {
         files: 3,
         bytes: 17,
         manifest_root: "cd".repeat(32),
+        unread: Some(2),
     };
     let key = CopyKey { snapshot: &snapshot.id, target: "disk" };
     assert!(catalog.raise_copy(key, Level::Acked, at(1)).is_err(), "there is no such copy");

@@ -205,6 +205,7 @@ fn record_copies(
         files: outcome.stats.files,
         bytes: outcome.stats.source_bytes,
         manifest_root: outcome.manifest_root.to_hex(),
+        unread: Some(outcome.unread.count),
     })?;
     for target in outcome.targets.iter().filter(|target| target.complete) {
         let copy = CopyKey { snapshot: &id, target: &target.target };

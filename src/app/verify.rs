@@ -181,6 +181,7 @@ pub(super) fn import(
             files: body.stats.files,
             bytes: body.roots.iter().map(|root| root.bytes).sum(),
             manifest_root: body.roots.first().map(|root| root.node.to_hex()).unwrap_or_default(),
+            unread: Some(body.unread.count),
         })?;
         catalogue.import_copy(CopyKey { snapshot: &id, target }, at)?;
     }

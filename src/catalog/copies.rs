@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// Root of its manifest, hexadecimal.
     pub manifest_root: String,
+    /// Items that could not be read; `None` when it was recorded before this was.
+    pub unread: Option<u64>,
 }
 
 /// A snapshot on a target.
@@ -82,7 +84,7 @@ pub struct CopyKey<'a> {
 macro_rules! select_snapshot {
     ($rest:literal) => {
         concat!(
-            "SELECT id, policy, repo, kind, captured_at, parent, files, bytes, manifest_root FROM snapshots ",
+            "SELECT id, policy, repo, kind, captured_at, parent, files, bytes, manifest_root, unread FROM snapshots ",
             $rest
         )
     };
@@ -108,7 +110,8 @@ macro_rules! raise {
 }
 
 impl Catalog {
-    /// Records a snapshot, new or found on a target. A known one keeps its row: snapshots never change.
+    /// Records a snapshot, new or found on a target. A known one keeps its row, and gets
+    /// what an older version of this program did not record: snapshots never change.
     ///
     /// # Errors
     /// Of the database.
@@ -117,8 +120,9 @@ impl Catalog {
         self.database.with(|session| {
             session.execute(
                 "record a snapshot",
-                "INSERT INTO snapshots (id, policy, repo, kind, captured_at, parent, files, bytes, manifest_root)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO snapshots (id, policy, repo, kind, captured_at, parent, files, bytes, manifest_root,
+                 unread) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                 ON CONFLICT (id) DO UPDATE SET unread = excluded.unread WHERE snapshots.unread IS NULL",
                 args![
                     &snapshot.id,
                     &snapshot.policy,
@@ -129,6 +133,7 @@ impl Catalog {
                     snapshot.files,
                     snapshot.bytes,
                     &snapshot.manifest_root,
+                    snapshot.unread,
                 ],
             )?;
             Ok(())
@@ -259,6 +264,7 @@ fn read_snapshot(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         files: row.count(6)?,
         bytes: row.count(7)?,
         manifest_root: row.text(8)?,
+        unread: row.opt_int(9)?.and_then(|count| u64::try_from(count).ok()),
     })
 }
 

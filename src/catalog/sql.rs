@@ -78,6 +78,12 @@ impl From<Timestamp> for Arg {
     }
 }
 
+impl From<Option<u64>> for Arg {
+    fn from(value: Option<u64>) -> Self {
+        Self::Int(value.map(|value| i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+}
+
 impl From<Option<Timestamp>> for Arg {
     fn from(at: Option<Timestamp>) -> Self {
         Self::Int(at.map(Timestamp::unix_ms))

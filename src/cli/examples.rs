@@ -62,7 +62,8 @@ Example: lifeboat dump web etc/nginx/nginx.conf
 Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
 
 Exit codes: 0 the whole file was written, or who reads it closed the pipe; 1 no such snapshot or path, or the output failed; 2 usage or
-configuration, or no regular file; 10 no repository at the target; 12 wrong key; 13 damage found; 130 cancelled.";
+configuration, or no regular file; 3 it was not read when the snapshot was taken; 10 no repository at the target; 12 wrong key;
+13 damage found; 130 cancelled.";
 pub(super) const MOUNT: &str = "\
 Example: lifeboat mount web /mnt/snapshots
          lifeboat mount web /mnt/yesterday --at 2026-11-23T23:59:59Z --from cloud
@@ -78,7 +79,8 @@ Example: lifeboat restore web --to /srv/restored
          lifeboat restore web --at 2026-11-24T08:00:00Z --path etc/nginx --to /tmp/nginx --verify
 
 Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
-restored; 10 no repository at the target; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
+restored, or were unread when the snapshot was taken; 10 no repository at the target; 12 wrong key; 13 damage found;
+14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const VERIFY: &str = "\
 Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
@@ -164,7 +166,7 @@ Example: lifeboat repo dump --repo /mnt/nas/www --password-file passphrase lates
 Every byte was compared with its recorded hash before it was written; damage ends the output early, with exit code 13.
 
 Exit codes: 0 the whole file was written, or who reads it closed the pipe; 1 no such snapshot or path, or the output failed; 2 usage, or
-no regular file; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+no regular file; 3 it was not read when the snapshot was taken; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const REPO_MOUNT: &str = "\
 Example: lifeboat repo mount --repo /mnt/nas/www --password-file passphrase /mnt/snapshots
          lifeboat repo mount --repo /mnt/nas/www --password-file passphrase --snapshot latest /mnt/newest
@@ -181,7 +183,7 @@ Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase la
 Interrupted? The same command goes on where it stopped.
 
 Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
-restored; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
+restored, or were unread when the snapshot was taken; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
 pub(super) const REPO_VERIFY: &str = "\
 Example: lifeboat repo verify --repo /mnt/nas/www --password-file passphrase --deep
 

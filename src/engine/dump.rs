@@ -31,8 +31,8 @@ pub type Sink<'s> = dyn FnMut(&[u8]) -> ControlFlow<()> + 's;
 /// Gives the bytes of the regular file at `path` to `sink`; says how many there were.
 ///
 /// # Errors
-/// `NoPath`, `NotAFile`; `Unrestorable` when the file was not read at backup time or its manifest
-/// contradicts itself; whatever the repository says. What was given until then is right.
+/// `NoPath`, `NotAFile`; `NeverRead` when the file was not read at backup time and nothing older
+/// stands for it; `Unrestorable` when its manifest contradicts itself; whatever the repository says. What was given until then is right.
 pub fn dump(
     blobs: &BlobReader<'_>,
     snapshot: &Snapshot,
@@ -51,8 +51,9 @@ pub fn dump(
         return Err(EngineError::NotAFile { path: display::asked(wanted), kind: entry.meta.kind });
     }
     if entry.state == State::Unread {
-        if entry.content == Content::None && entry.meta.size > 0 {
-            return Err(contradiction("it was not read when the snapshot was taken"));
+        if entry.is_missing() {
+            let (path, snapshot) = (display::path(wanted), snapshot.id.short());
+            return Err(EngineError::NeverRead { path, snapshot });
         }
         cx.progress.warn(format!(
             "{} was not read when the snapshot was taken: these are the bytes of an earlier one",

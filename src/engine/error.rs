@@ -65,6 +65,14 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// Nothing is stored of a file: it could not be read, and no older snapshot had it.
+    #[error("{path} was not read when snapshot {snapshot} was taken; nothing of it is stored there")]
+    NeverRead {
+        /// Which, escaped.
+        path: String,
+        /// In which snapshot.
+        snapshot: String,
+    },
     /// Restored files differ from the snapshot.
     #[error("{count} restored items differ from the snapshot, first {first}")]
     RestoredDiffers {
@@ -155,6 +163,7 @@ impl Classified for EngineError {
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
+            Self::NeverRead { .. } => Class::Partial,
             Self::Cancelled => Class::Cancelled,
         }
     }
@@ -169,6 +178,7 @@ impl Classified for EngineError {
             Self::RestoredDiffers { .. } => "E0604",
             Self::TooFewFiles { .. } => "E0607",
             Self::Unrestorable { .. } => "E0608",
+            Self::NeverRead { .. } => "E0646",
             Self::Stream { .. } => "E0645",
             Self::NotAFile { .. } => "E0440",
             Self::NoPattern { .. } => "E0441",
@@ -207,6 +217,10 @@ impl Classified for EngineError {
             }
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
+            Self::NeverRead { path, .. } => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                format!("`find '{name}'` names older snapshots that may have it")
+            }
             Self::RestoredDiffers { .. } => {
                 "the medium restored to may be failing; restore to another one".to_owned()
             }

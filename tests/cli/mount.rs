@@ -213,6 +213,31 @@ fn many_read_a_large_file_at_once_within_bounded_memory() {
 }
 
 #[test]
+fn a_file_that_was_never_read_is_an_io_error_and_no_zeros() {
+    let bench = Bench::new();
+    let (repo, tree, dir) = (bench.path("repo"), bench.path("tree"), bench.path("mnt"));
+    std::fs::create_dir(&tree).expect("made");
+    bench.repo("init", &[&repo], &[]).exits(0);
+    std::fs::write(tree.join("lost"), noise(3000, 2)).expect("written");
+    std::fs::write(tree.join("good"), noise(3000, 3)).expect("written");
+    let bad_spot = tree.join("lost");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-P", text(&bad_spot), "-e", "inject=read:error=EIO"]);
+    let plain = bench.command();
+    command.arg(plain.get_program()).args(plain.get_args());
+    for (key, value) in plain.get_envs() {
+        value.map(|value| command.env(key, value));
+    }
+    command.args(["repo", "backup", "--repo"]).arg(&repo).arg("--password-file").arg(bench.path("pw"));
+    assert_eq!(command.arg(&tree).status().expect("strace runs").code(), Some(3));
+    let mount = Mount::repo(&bench, text(&repo), &dir, &["--snapshot", "latest"]);
+    let failed = std::fs::read(dir.join("lost")).expect_err("nothing of it is stored");
+    assert_eq!(failed.raw_os_error(), Some(5), "{failed}");
+    assert!(std::fs::read(dir.join("good")).expect("whole") == noise(3000, 3));
+    assert_eq!(mount.ends(), 0);
+}
+
+#[test]
 fn what_is_damaged_is_an_io_error_and_named_and_the_rest_is_read() {
     let bench = Bench::new();
     let (repo, tree, dir) = (bench.path("repo"), bench.path("tree"), bench.path("mnt"));

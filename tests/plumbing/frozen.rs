@@ -184,6 +184,12 @@ fn what_the_view_does_not_hold_is_said_and_never_an_empty_folder_unsaid() {
         .filter_map(|i| i["path"].as_str())
         .collect();
     assert_eq!(unread, [format!("{root}/mnt/point"), format!("{root}/sub/nested")], "{outcome:#}");
+    let listed = lab.repo("ls", &["one"], &["latest", "--json"]).exits(0).out;
+    for path in ["mnt/point", "sub/nested"] {
+        let is_unread =
+            |line: &str| line.contains(&format!("\"path\":\"{path}\"")) && line.contains("\"unread\"");
+        assert!(listed.lines().any(is_unread), "{path} looks like an empty folder: {listed}");
+    }
     // Said to be left out, it is no fault.
     let declared = lab.backup(&["one"], &["--snapshot", "btrfs", "--one-file-system", root], 0);
     assert_eq!(declared["left_out"]["mounts"], 2, "{declared:#}");

@@ -221,11 +221,13 @@ impl Restorer for Rehearsal<'_> {
             Err(error) => return Err(DrillError::restore(fault_of(&error), "restoring", error)),
         };
         self.bytes += outcome.bytes_fetched;
-        let problems = outcome.failed.named.iter().take(PROBLEMS_MAX);
+        let unread = outcome.unread_at_backup.named.iter().filter(|_| outcome.not_stored > 0);
+        let problems = outcome.failed.named.iter().chain(unread).take(PROBLEMS_MAX);
         Ok(Restored {
             files: outcome.files,
             bytes: outcome.bytes,
-            failed: outcome.failed.count,
+            // What the snapshot does not hold did not come back either.
+            failed: outcome.failed.count + outcome.not_stored,
             problems: problems.map(|i| Problem { path: i.path.clone(), problem: i.reason.clone() }).collect(),
         })
     }

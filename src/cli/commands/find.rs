@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::look::{file_time, of_policy, shown, talking};
+use super::look::{file_time, of_policy, shown, talking, unread_mark};
 use super::repo::plumbing;
 use crate::app::look::{all_readable, reading};
 use crate::app::secrets::read_password;
@@ -88,7 +88,8 @@ fn line(version: &Version, found: &[Snapshot]) -> String {
     let span = if count == 1 { format!("{first:<18}") } else { format!("{first}..{last}") };
     let times = if count == 1 { String::new() } else { format!("({count})") };
     let (size, time) = (version.facts.size, shown(version.facts.mtime));
-    format!("{size:>12}  {time}  {span} {times:<6} {}\n", display::path(&version.path))
+    let path = display::path(&version.path);
+    format!("{size:>12}  {time}  {span} {times:<6} {path}{}\n", unread_mark(version.facts.state))
 }
 
 fn view(version: &Version, found: &[Snapshot]) -> serde_json::Value {

@@ -13,6 +13,7 @@ use crate::cli::args::{CopyArgs, OneRepo};
 use crate::cli::bars::printer;
 use crate::cli::output::{Output, Style};
 use crate::cli::run::Session;
+use crate::repository::manifest::State;
 
 /// A session whose standard output is left to the data: notes and warnings are talk, also when
 /// the data is JSON.
@@ -63,4 +64,9 @@ pub(super) fn shown(time: FileTime) -> String {
         .to_utc()
         .format("%Y-%m-%d %H:%M:%S")
         .to_string()
+}
+
+/// What is said behind an entry that was not read when its snapshot was taken.
+pub(super) fn unread_mark(state: State) -> &'static str {
+    if state == State::Unread { "  (unread)" } else { "" }
 }

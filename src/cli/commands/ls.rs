@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use super::look::{of_place, of_policy, shown, talking};
+use super::look::{of_place, of_policy, shown, talking, unread_mark};
 use crate::app::look::{Opened, reading};
 use crate::base::display;
 use crate::base::error::Failure;
@@ -16,7 +17,7 @@ use crate::cli::run::Session;
 use crate::engine::cut;
 use crate::engine::ls::{self, Format, Listing};
 use crate::engine::manifest_source::Nodes;
-use crate::repository::manifest::{EntryView, extents_of};
+use crate::repository::manifest::{EntryView, State, extents_of};
 use crate::repository::reader::BlobReader;
 
 /// Lists a policy's snapshot.
@@ -33,23 +34,31 @@ pub(super) fn run_repo(session: &Session, args: &RepoLsArgs) -> Result<u8, Failu
 
 fn list(session: &Session, opened: &Opened, args: &ListArgs) -> Result<u8, Failure> {
     let mut out = session.output.stream();
+    let unread = AtomicU64::new(0);
     reading(&opened.repository, |blobs| {
         let json = |path: &[u8], entry: &EntryView<'_>, out: &mut Vec<u8>| json_line(blobs, path, entry, out);
         let format: &Format<'_> = match (session.output.is_json(), args.long) {
             (true, _) => &json,
             (false, true) => &long_line,
-            (false, false) => &line,
+            (false, false) => &|path, entry, out| {
+                unread.fetch_add(u64::from(entry.state() == State::Unread), Ordering::Relaxed);
+                line(path, out);
+            },
         };
         let wanted = args.path.as_deref().map(|path| path.as_os_str().as_bytes());
         let listing = Listing { blobs, snapshot: &opened.snapshot, wanted };
         Ok(ls::list(&listing, &session.cx, format, &mut |lines| out.put(lines))?)
     })?;
     out.finish()?;
+    let unread = unread.into_inner();
+    if unread > 0 && !session.output.quiet {
+        session.output.talk(&format!("{unread} of them were unread when it was taken: `--long` marks them"));
+    }
     Ok(0)
 }
 
-/// A path a line, as `--path` takes them.
-fn line(path: &[u8], _: &EntryView<'_>, out: &mut Vec<u8>) {
+/// A path a line, as `--path` takes them: nothing else has a place there.
+fn line(path: &[u8], out: &mut Vec<u8>) {
     display::path_into(path, out);
     out.push(b'\n');
 }
@@ -66,6 +75,7 @@ fn long_line(path: &[u8], entry: &EntryView<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b" -> ");
         display::path_into(entry.link_target(), out);
     }
+    out.extend_from_slice(unread_mark(entry.state()).as_bytes());
     out.push(b'\n');
 }
 

@@ -209,8 +209,12 @@ pub(in crate::cli) fn list_snapshots(session: &Session, args: &SnapshotsArgs) ->
                     format!("{} {}{bad}", copy.target, copy.level().as_str().replace('_', "-"))
                 })
                 .collect();
+            let partial = match snapshot.unread {
+                Some(unread @ 1..) => format!("  partial: {unread} unread"),
+                _ => String::new(),
+            };
             out.line(&format!(
-                "{}  {}  {:<12} {:<12} {:>10}  {}",
+                "{}  {}  {:<12} {:<12} {:>10}  {}{partial}",
                 &snapshot.id[..8.min(snapshot.id.len())],
                 snapshot.captured_at.readable(),
                 snapshot.policy,

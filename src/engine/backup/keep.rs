@@ -8,11 +8,47 @@ use super::collect::Planned;
 use super::planner::{BATCH_ENTRIES, Past, Planner};
 use crate::engine::error::EngineError;
 use crate::engine::manifest_source::Nodes;
-use crate::repository::manifest::{BlobRef, Content, Entry, State, Visit, visit_list};
+use crate::repository::manifest::{BlobRef, Content, Entry, EntryView, Key, State, Visit, visit_list};
 use crate::repository::reader::BlobReader;
 use crate::source::files::{Scope, Unreadable};
 
 impl Planner<'_> {
+    /// Marks the entry of the folder that is not whole. One that can't be entered was marked when
+    /// its turn came; what the disk says only while it is listed comes after the entry, which can
+    /// be marked as long as it has not been handed on.
+    pub(super) fn mark_folder(&mut self, unreadable: &Unreadable, pasts: &mut [Past<'_, '_>]) {
+        let path = match unreadable.scope {
+            Scope::Entry => unreadable.dir.path(),
+            Scope::Contents | Scope::Rest => unreadable.dir.path_of(&unreadable.name),
+        };
+        if self.marked.as_ref() == Some(&path) {
+            return;
+        }
+        for planned in self.batch.entries.iter_mut().rev() {
+            match planned {
+                Planned::Ready(entry) if entry.path() == path => {
+                    entry.state = State::Unread;
+                    break;
+                }
+                Planned::Kept { leaf, row } if is_at(&leaf.row(*row), &path) => {
+                    let ctime = leaf.row(*row).ctime();
+                    let mut readers = pasts.iter_mut().filter_map(|past| past.reader.as_mut());
+                    let found = readers.find_map(|reader| {
+                        let entry = reader.lookup(&path).ok().flatten();
+                        entry.filter(|entry| entry.meta.ctime == ctime)
+                    });
+                    if let Some(mut entry) = found {
+                        entry.state = State::Unread;
+                        *planned = Planned::Ready(Box::new(entry));
+                    }
+                    break;
+                }
+                _ => {}
+            }
+        }
+        self.marked = Some(path);
+    }
+
     /// Takes over what an earlier tree has of something that can't be looked at: all below a
     /// folder, or one entry. The most trusted tree that has any of it counts.
     pub(super) fn keep_unread(
@@ -72,7 +108,7 @@ impl Planner<'_> {
             // Its bytes are lost in the repository: its name and metadata are what is left.
             entry.content = Content::None;
             entry.extents = None;
-            entry.meta.size = 0;
+            entry.hash16 = [0; 16];
         }
         self.batch.entries.push(Planned::Ready(Box::new(entry)));
         if self.batch.entries.len() >= BATCH_ENTRIES {
@@ -96,4 +132,9 @@ impl Planner<'_> {
         }
         Ok(whole)
     }
+}
+
+/// Whether an entry has this path.
+fn is_at(view: &EntryView<'_>, path: &[u8]) -> bool {
+    path.ends_with(view.name()) && Key { dir: &view.dir(), name: view.name() }.path() == path
 }

@@ -91,6 +91,8 @@ pub(super) struct Planner<'a> {
     used: Used,
     last_covered: (BlobId, bool),
     walked: Noticed,
+    /// The last folder that was marked as not whole.
+    pub(super) marked: Option<Vec<u8>>,
     files: u64,
     /// Large files so far.
     large: u64,
@@ -137,6 +139,7 @@ impl<'a> Planner<'a> {
             used: Used::default(),
             last_covered: (BlobId::default(), false),
             walked: Noticed::default(),
+            marked: None,
             files: 0,
             large: 0,
             done: 0,
@@ -161,6 +164,7 @@ impl<'a> Planner<'a> {
 
     fn walk_root(&mut self, number: usize) -> Result<(), EngineError> {
         let shown = display::path(&self.pass.roots[number]);
+        self.marked = None;
         let mut walk = self.pass.sources.walk(number)?;
         let blobs = BlobReader::new(
             self.pass.repository,
@@ -188,6 +192,7 @@ impl<'a> Planner<'a> {
                 }
                 Item::Unreadable(unreadable) => {
                     self.unreadable(&unreadable, &shown);
+                    self.mark_folder(&unreadable, &mut pasts);
                     self.keep_unread(&unreadable, &mut pasts, &blobs)?;
                 }
             }
@@ -257,7 +262,10 @@ impl<'a> Planner<'a> {
         let is_file = found.stat.kind == FileKind::File;
         self.files += u64::from(is_file);
         let key = Key { dir, name: &found.name };
-        let known = self.compare(key, &found.stat, pasts, blobs);
+        let known = match found.is_closed {
+            true => Compared::Changed(None),
+            false => self.compare(key, &found.stat, pasts, blobs),
+        };
         match known {
             Compared::Unchanged(planned) => {
                 self.done += 1;
@@ -396,6 +404,9 @@ impl<'a> Planner<'a> {
 
     fn special(&mut self, found: &Found, dir: &[u8], shown: &str) {
         let mut entry = skeleton(found, dir, None);
+        if found.is_closed {
+            entry.state = State::Unread;
+        }
         match complete(found, None, self.shop.owners) {
             Ok(completed) => {
                 entry.meta = completed.metadata;

@@ -14,9 +14,7 @@ use crate::engine::stretches::{Stretch, stretches};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::group;
 use crate::repository::format::keys::BlobKind;
-use crate::repository::manifest::{
-    BlobSource, ChunkMap, ChunkRef, ContentView, EntryView, Found, NodeKind, State,
-};
+use crate::repository::manifest::{BlobSource, ChunkMap, ChunkRef, ContentView, EntryView, Found, NodeKind};
 use crate::repository::reader::BlobReader;
 
 /// Opened blobs are kept up to this. The process takes about twice as much for them: threads that
@@ -83,7 +81,7 @@ impl File {
     /// Of an entry and its extents.
     pub(super) fn new(view: &EntryView<'_>, extents: Option<Vec<Extent>>) -> Self {
         let data = match view.content() {
-            ContentView::None if view.state() == State::Unread && view.size() > 0 => Data::Missing,
+            _ if view.is_missing() => Data::Missing,
             ContentView::None => Data::None,
             ContentView::Group { blob, offset, len } => Data::Group { blob, offset, len },
             ContentView::Chunks(chunks) => {

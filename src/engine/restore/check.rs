@@ -79,7 +79,8 @@ pub fn content_matches(
 ) -> Result<io::Result<bool>, EngineError> {
     let ids: &IdKeys = blobs.ids();
     match &entry.content {
-        Content::None => Ok(Ok(true)),
+        // What was never read can't be found to be right.
+        Content::None => Ok(Ok(!entry.is_missing())),
         Content::Group { .. } => {
             let mut bytes = Vec::new();
             let read = file.take(entry.meta.size.saturating_add(1)).read_to_end(&mut bytes);

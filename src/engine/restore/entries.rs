@@ -1,6 +1,7 @@
 //! Entry by entry: folders, links and nodes are made at once, files are planned, further names
 //! wait until everything else is there.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::outcome::RestoreOutcome;
@@ -11,7 +12,7 @@ use crate::base::error::{Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
-use crate::repository::manifest::Entry;
+use crate::repository::manifest::{Entry, State};
 use crate::source::files::{Destination, Existing, FilesError, Link, Made, SafePath};
 
 /// Inode flags after which nothing can be made in a folder or linked to a file any more.
@@ -33,6 +34,16 @@ struct Further {
     meta: Metadata,
 }
 
+/// A folder of which others than what is recorded are to be removed.
+#[derive(Default)]
+struct Folder {
+    path: Vec<u8>,
+    names: BTreeSet<Vec<u8>>,
+    /// Whether anything in it was read: a folder that could not even be entered may be recorded as
+    /// an empty one, or with what an older snapshot had.
+    was_read: bool,
+}
+
 /// What is known on the way through the entries.
 pub(super) struct Restoring<'a, 'o> {
     destination: &'a Destination,
@@ -43,10 +54,14 @@ pub(super) struct Restoring<'a, 'o> {
     /// The first name of each inode with several.
     first_names: HashMap<u64, SafePath>,
     links: Vec<Further>,
-    /// The folder whose entries come now and their names, when others are removed.
-    in_folder: Option<(Vec<u8>, BTreeSet<Vec<u8>>)>,
+    /// The folder whose entries come now, when others are removed.
+    in_folder: Option<Folder>,
     /// Folders of which no entry came by, when others are removed.
     empty_folders: BTreeSet<Vec<u8>>,
+    /// Folders to come that are recorded as not whole, when others are removed.
+    unread_folders: BTreeSet<Vec<u8>>,
+    /// Whether anything of the snapshot was unread.
+    is_partial: bool,
     outcome: &'o mut RestoreOutcome,
 }
 
@@ -64,6 +79,7 @@ impl<'a, 'o> Restoring<'a, 'o> {
         cx: &'a Context,
         others: Others,
         file_name: Vec<u8>,
+        is_partial: bool,
         outcome: &'o mut RestoreOutcome,
     ) -> Self {
         Self {
@@ -75,6 +91,8 @@ impl<'a, 'o> Restoring<'a, 'o> {
             links: Vec::new(),
             in_folder: None,
             empty_folders: BTreeSet::new(),
+            unread_folders: BTreeSet::new(),
+            is_partial,
             outcome,
         }
     }
@@ -89,6 +107,11 @@ impl<'a, 'o> Restoring<'a, 'o> {
         }
         let path = landing(&wanted, &self.file_name)?;
         self.keep_name(&wanted, &path)?;
+        if wanted.entry.is_missing() {
+            // Nothing is known of its bytes: what stands there may be all that is left of them.
+            self.cx.progress.advance(1, wanted.entry.meta.size);
+            return Ok(());
+        }
         self.entry(path, wanted.entry, planner)
     }
 
@@ -164,28 +187,50 @@ impl<'a, 'o> Restoring<'a, 'o> {
             Some(at) => (&wanted.path[..at], &wanted.path[at + 1..]),
             None => (&b""[..], &wanted.path[..]),
         };
-        if self.in_folder.as_ref().is_none_or(|(current, _)| current != dir) {
+        if self.in_folder.as_ref().is_none_or(|folder| folder.path != dir) {
             self.remove_others()?;
-            self.in_folder = Some((dir.to_vec(), BTreeSet::new()));
+            self.in_folder = Some(Folder { path: dir.to_vec(), ..Folder::default() });
         }
         self.empty_folders.remove(dir);
-        if let Some((_, names)) = &mut self.in_folder {
-            names.insert(name.to_vec());
+        let is_unread = wanted.entry.state == State::Unread;
+        if let Some(folder) = &mut self.in_folder {
+            folder.names.insert(name.to_vec());
+            // The root lies in itself.
+            folder.was_read |= !is_unread && !wanted.path.is_empty();
             if wanted.entry.meta.kind == FileKind::File {
-                names.insert(self.destination.unfinished_name(path).into_bytes());
+                folder.names.insert(self.destination.unfinished_name(path).into_bytes());
             }
         }
         if wanted.entry.meta.kind == FileKind::Directory {
             self.empty_folders.insert(wanted.path.clone());
+            if is_unread {
+                self.unread_folders.insert(wanted.path.clone());
+            }
         }
         Ok(())
     }
 
     fn remove_others(&mut self) -> Result<(), EngineError> {
-        if let Some((dir, names)) = self.in_folder.take() {
-            let dir = SafePath::new(&dir)?;
-            self.outcome.removed += self.destination.remove_others(&dir, |name| names.contains(name))?;
+        self.in_folder.take().map_or(Ok(()), |folder| self.remove_others_of(&folder))
+    }
+
+    /// Only of a folder that is whole: what the snapshot does not have of another one may be what
+    /// could not be read, and live data.
+    fn remove_others_of(&mut self, folder: &Folder) -> Result<(), EngineError> {
+        let dir = SafePath::new(&folder.path)?;
+        let is_known = self.unread_folders.remove(&folder.path);
+        if is_known || (self.is_partial && !folder.was_read) {
+            let others = Cell::new(0);
+            self.destination.remove_others(&dir, |name| {
+                others.set(others.get() + u64::from(!folder.names.contains(name)));
+                true
+            })?;
+            if !is_known && others.get() > 0 {
+                self.outcome.left_alone(&folder.path, others.get());
+            }
+            return Ok(());
         }
+        self.outcome.removed += self.destination.remove_others(&dir, |name| folder.names.contains(name))?;
         Ok(())
     }
 
@@ -204,8 +249,8 @@ impl<'a, 'o> Restoring<'a, 'o> {
     /// After the contents of all files: what is left to remove, and further names.
     pub(super) fn finish(mut self) -> Result<(), EngineError> {
         self.remove_others()?;
-        for folder in std::mem::take(&mut self.empty_folders) {
-            self.outcome.removed += self.destination.remove_others(&SafePath::new(&folder)?, |_| false)?;
+        for path in std::mem::take(&mut self.empty_folders) {
+            self.remove_others_of(&Folder { path, ..Folder::default() })?;
         }
         let links = std::mem::take(&mut self.links);
         for further in &links {

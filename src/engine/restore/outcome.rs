@@ -10,7 +10,7 @@ use crate::base::id::ObjectHash;
 use crate::base::metadata::FileKind;
 use crate::engine::backup::outcome::Items;
 use crate::engine::error::EngineError;
-use crate::repository::manifest::State;
+use crate::repository::manifest::{Entry, State};
 use crate::repository::snapshots::Snapshot;
 use crate::source::files::{Aspect, Issues};
 
@@ -55,12 +55,16 @@ pub struct RestoreOutcome {
     pub metadata_issues: Items,
     /// The same by sort: what it was, why, how often, and what to do about it.
     pub metadata_report: Vec<MetadataLoss>,
-    /// Entries that were unread when the snapshot was taken: restored as an older version, or empty.
+    /// Entries that were unread when the snapshot was taken. A file comes back in the version that an
+    /// older snapshot had; where there is none it is not made, and what stands there stays. Of a folder
+    /// what is known comes back, and nothing in it is removed.
     pub unread_at_backup: Items,
     /// Marks and unfinished files of given up restores of other snapshots that were removed.
     pub cleared: u64,
     /// Marks of restores of other snapshots that have not ended and stay.
     pub not_ended: Vec<String>,
+    /// Those of them that were not made, because nothing is stored of what they hold.
+    pub not_stored: u64,
     /// Files read back and compared, when that was asked for.
     pub checked: Option<u64>,
     /// Files that differed when they were read back.
@@ -107,6 +111,7 @@ impl RestoreOutcome {
             unread_at_backup: Items::default(),
             cleared: 0,
             not_ended: Vec::new(),
+            not_stored: 0,
             checked: None,
             differing: Items::default(),
         }
@@ -114,6 +119,13 @@ impl RestoreOutcome {
 
     /// Counts an entry that is asked for.
     pub(super) fn count(&mut self, wanted: &Wanted) {
+        if wanted.entry.state == State::Unread {
+            self.unread_at_backup.push(display::path(&wanted.path), unread(&wanted.entry).to_owned());
+        }
+        if wanted.entry.is_missing() {
+            self.not_stored += 1;
+            return;
+        }
         match wanted.entry.meta.kind {
             FileKind::File => {
                 self.files += 1;
@@ -123,10 +135,14 @@ impl RestoreOutcome {
             FileKind::Socket => self.sockets_not_made += 1,
             _ => self.others += 1,
         }
-        if wanted.entry.state == State::Unread {
-            let reason = "could not be read when the snapshot was taken".to_owned();
-            self.unread_at_backup.push(display::path(&wanted.path), reason);
-        }
+    }
+
+    /// A folder that is not known to be whole, and in which something else stands.
+    pub(super) fn left_alone(&mut self, path: &[u8], others: u64) {
+        let reason = format!(
+            "what it held is not known to have been read when the snapshot was taken: nothing was removed, {others} others stay"
+        );
+        self.unread_at_backup.push(display::path(path), reason);
     }
 
     /// An entry that could not be restored: named, and the worst class kept.
@@ -162,15 +178,29 @@ impl RestoreOutcome {
     }
 
     /// The exit code: 0, or that of the worst thing that happened. What is there with other
-    /// metadata than it had is not all that was asked for.
+    /// metadata than it had is not all that was asked for, and neither is what was not read at the
+    /// time: in an older version, or not at all.
     pub fn exit_code(&self) -> u8 {
         if self.differing.count > 0 {
             return Class::Damage.exit_code();
         }
         match self.worst {
             Some(class) => class.exit_code(),
-            None if self.metadata_issues.count > 0 => Class::Partial.exit_code(),
+            None if self.metadata_issues.count + self.unread_at_backup.count > 0 => {
+                Class::Partial.exit_code()
+            }
             None => 0,
         }
+    }
+}
+
+/// What it means that an entry was unread.
+fn unread(entry: &Entry) -> &'static str {
+    match entry.meta.kind {
+        FileKind::Directory => "not all it held could be read when the snapshot was taken",
+        _ if entry.is_missing() => {
+            "could not be read when the snapshot was taken, and no older version is stored: not made"
+        }
+        _ => "could not be read when the snapshot was taken: as an older snapshot had it",
     }
 }

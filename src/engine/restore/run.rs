@@ -65,7 +65,8 @@ pub fn restore(
     })?;
     outcome.resumed = beginning.goes_on;
     cx.progress.phase("restore", items, bytes);
-    let restoring = Restoring::new(&destination, cx, request.others, file_name, &mut outcome);
+    let is_partial = snapshot.body.unread.count > 0;
+    let restoring = Restoring::new(&destination, cx, request.others, file_name, is_partial, &mut outcome);
     let how = (request.existing, beginning);
     contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how).inspect_err(|_| {
         // Where nothing was restored there is nothing to go on with.
@@ -161,6 +162,9 @@ fn refuse_obstacles(
         return Ok(());
     }
     selection.visit(blobs, &mut |wanted| {
+        if wanted.entry.is_missing() {
+            return Ok(());
+        }
         let path = landing(&wanted, file_name)?;
         match destination.stat(&path)? {
             Some(found) if (found.kind, wanted.entry.meta.kind) != FOLDERS => {

@@ -2,7 +2,7 @@
 
 use super::key::Key;
 use crate::base::id::BlobId;
-use crate::base::metadata::{Extent, Metadata};
+use crate::base::metadata::{Extent, FileKind, Metadata};
 
 /// Whether the entry is what was there when the snapshot was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,5 +103,16 @@ impl Entry {
     /// Its path relative to the root.
     pub fn path(&self) -> Vec<u8> {
         self.key().path()
+    }
+
+    /// Whether nothing is stored of what it holds: it was not read, and nothing older stands for
+    /// it. Its length is then only what the file system said, and no bytes may be made up for it.
+    pub fn is_missing(&self) -> bool {
+        self.state == State::Unread
+            && match self.meta.kind {
+                FileKind::File => self.content == Content::None && self.extents.is_none(),
+                FileKind::Symlink => self.meta.link_target.is_empty(),
+                _ => false,
+            }
     }
 }

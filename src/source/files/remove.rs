@@ -36,7 +36,7 @@ impl Destination {
         // The mark goes when the restore has ended.
         let mark = dir.as_bytes().is_empty().then(|| self.mark_name());
         let is_mark = |name: &[u8]| mark.as_ref().is_some_and(|mark| mark.as_bytes() == name);
-        let names = list(&fd, |name| !keep(name) && !is_mark(name)).map_err(error)?;
+        let names = list(&fd, |name| !is_mark(name) && !keep(name)).map_err(error)?;
         let mut removed = 0;
         for name in names {
             let path = dir.join(&name)?;

@@ -80,7 +80,7 @@ impl Walk {
 
     fn over_one(dir: Arc<Dir>, stat: Stat) -> Result<Self, FilesError> {
         let rules = Rules::new(WalkOptions::default())?;
-        Ok(Self::begin(&rules, Found { dir, name: Box::default(), stat }))
+        Ok(Self::begin(&rules, Found { dir, name: Box::default(), stat, is_closed: false }))
     }
 }
 

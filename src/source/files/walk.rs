@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use super::beneath;
@@ -84,6 +84,9 @@ pub struct Found {
     pub name: Box<[u8]>,
     /// What the file system said.
     pub stat: Stat,
+    /// Whether it is a directory of which is known already that it can't be looked into. What it
+    /// holds is told of as [`Scope::Contents`] when its turn comes.
+    pub is_closed: bool,
 }
 
 impl Found {
@@ -99,7 +102,7 @@ impl Found {
     pub fn refresh(&self) -> Result<Self, FilesError> {
         let look = || Stat::of(self.dir.open()?, self.dir.real_name(&self.name));
         let stat = look().map_err(|source| FilesError::read("look at", &self.path(), source))?;
-        Ok(Self { dir: Arc::clone(&self.dir), name: self.name.clone(), stat })
+        Ok(Self { dir: Arc::clone(&self.dir), name: self.name.clone(), stat, is_closed: self.is_closed })
     }
 }
 
@@ -164,6 +167,16 @@ struct Subdir {
     name: Box<[u8]>,
     inode: Inode,
     is_kept: bool,
+    closed: Option<Closed>,
+}
+
+/// Why a sub-directory is not entered.
+#[derive(Clone, Copy, Debug)]
+enum Closed {
+    /// Something else begins there, which is not in the view that is walked.
+    NotInView,
+    /// It may not be listed, or what is in it may not be looked at.
+    Denied,
 }
 
 impl Walk {
@@ -188,7 +201,8 @@ impl Walk {
 
     /// A root that cannot be listed is an error at once, not an empty backup.
     fn over_root(dir: Arc<Dir>, stat: Stat, rules: &Rules) -> io::Result<Self> {
-        let mut walk = Self::begin(rules, Found { dir: Arc::clone(&dir), name: Box::default(), stat });
+        let root = Found { dir: Arc::clone(&dir), name: Box::default(), stat, is_closed: false };
+        let mut walk = Self::begin(rules, root);
         if stat.kind == FileKind::Directory {
             let is_kept = !walk.filter.has_includes();
             let incomplete = walk.list(&dir, is_kept)?;
@@ -267,22 +281,22 @@ impl Walk {
             let error = FilesError::limit(&dir.path_of(&name), "paths are at most 1 MiB long");
             return Some(Item::Unreadable(Unreadable { dir, name, scope: Scope::Entry, error }));
         }
+        let mut is_closed = false;
         if stat.kind == FileKind::Directory && self.stops.get(&path) != Some(&Stop::OtherRoot) {
             let is_hollow = self.is_hollow(&path, &stat);
             if self.options.one_file_system && (is_hollow || stat.dev != self.root_dev) {
                 self.counts.mounts += 1;
-            } else if is_hollow {
-                let error = FilesError::NotInView { path: shown(&dir.path_of(&name)) };
-                let (dir, name) = (Arc::clone(&dir), name.clone());
-                let missing = Unreadable { dir, name, scope: Scope::Contents, error };
-                self.first.push_back(Item::Unreadable(missing));
-            } else if let Some(frame) = self.stack.last_mut() {
-                let subdir =
-                    Subdir { name: name.clone(), inode: stat.inode(), is_kept: verdict == Verdict::Keep };
-                frame.subdirs.push_back(subdir);
+            } else {
+                let is_denied = !is_hollow && is_denied(&dir, &name, &stat);
+                let denied = is_denied.then_some(Closed::Denied);
+                let closed = if is_hollow { Some(Closed::NotInView) } else { denied };
+                is_closed = closed.is_some() || dir.depth() + 1 >= PATH_DEPTH_MAX;
+                let is_kept = verdict == Verdict::Keep;
+                let subdir = Subdir { name: name.clone(), inode: stat.inode(), is_kept, closed };
+                self.stack.last_mut()?.subdirs.push_back(subdir);
             }
         }
-        Some(Item::Found(Found { dir, name, stat }))
+        Some(Item::Found(Found { dir, name, stat, is_closed }))
     }
 
     /// Whether a directory is an empty place in a view where something else begins: a subvolume
@@ -328,7 +342,7 @@ impl Walk {
 
     /// Goes down into a sub-directory of the one on top of the stack.
     fn enter(&mut self, parent: &Arc<Dir>, subdir: Subdir) -> Option<Item> {
-        let Subdir { name, inode, is_kept } = subdir;
+        let Subdir { name, inode, is_kept, closed } = subdir;
         let problem = |scope, error| {
             Item::Unreadable(Unreadable { dir: Arc::clone(parent), name: name.clone(), scope, error })
         };
@@ -337,6 +351,14 @@ impl Walk {
                 Scope::Contents,
                 FilesError::limit(&parent.path_of(&name), "trees are at most 4096 deep"),
             ));
+        }
+        if let Some(closed) = closed {
+            let path = parent.path_of(&name);
+            let error = match closed {
+                Closed::NotInView => FilesError::NotInView { path: shown(&path) },
+                Closed::Denied => FilesError::read("list", &path, Errno::ACCESS),
+            };
+            return Some(problem(Scope::Contents, error));
         }
         let entered = parent.enter(&name, inode).and_then(|dir| self.list(&dir, is_kept));
         match entered {
@@ -434,6 +456,22 @@ impl Iterator for Walk {
             }
         }
     }
+}
+
+/// Whether a directory may not be listed or searched by whoever runs this. Asked before its entry
+/// is told of: a manifest has the entry long before what is in it. Nothing is asked where the mode
+/// answers it.
+fn is_denied(dir: &Arc<Dir>, name: &[u8], stat: &Stat) -> bool {
+    let me = rustix::process::geteuid();
+    let owns = stat.uid == me.as_raw() && stat.mode & 0o500 == 0o500;
+    if owns || (me.is_root() && stat.mode & 0o005 == 0o005) {
+        return false;
+    }
+    let asked = || -> io::Result<()> {
+        let fd = dir.open()?;
+        Ok(rustix::fs::accessat(&*fd, name, Access::READ_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
+    };
+    asked().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 const ROOT: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);

@@ -466,6 +466,16 @@ impl<'a> EntryView<'a> {
         State::from_u64(self.leaf.state.get(self.row)).expect("checked when the leaf was decoded")
     }
 
+    /// As [`super::super::Entry::is_missing`].
+    pub fn is_missing(&self) -> bool {
+        self.state() == State::Unread
+            && match self.kind() {
+                FileKind::File => matches!(self.content(), ContentView::None) && self.extents_id().is_none(),
+                FileKind::Symlink => self.link_target().is_empty(),
+                _ => false,
+            }
+    }
+
     /// All of it, as it goes into another leaf.
     pub(in super::super) fn record(&self, dir: &'a [u8]) -> Record<'a> {
         Record {
