@@ -31,6 +31,7 @@ mod kill;
 mod lab;
 mod losses;
 mod marks;
+mod mirror;
 mod odd;
 mod power;
 mod restore;

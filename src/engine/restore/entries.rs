@@ -2,12 +2,12 @@
 //! wait until everything else is there.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::outcome::RestoreOutcome;
 use super::plan::{Done, Planner};
 use super::request::Others;
-use super::select::Wanted;
+use super::select::{Selection, Wanted};
 use crate::base::error::{Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
@@ -56,6 +56,9 @@ pub(super) struct Restoring<'a, 'o> {
     links: Vec<Further>,
     /// The folder whose entries come now, when others are removed.
     in_folder: Option<Folder>,
+    /// The folders that only lead to roots: each root brings a name of its own, and all of them
+    /// have come by at the end alone.
+    ways: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     /// Folders of which no entry came by, when others are removed.
     empty_folders: BTreeSet<Vec<u8>>,
     /// Folders to come that are recorded as not whole, when others are removed.
@@ -77,11 +80,12 @@ impl<'a, 'o> Restoring<'a, 'o> {
     pub(super) fn new(
         destination: &'a Destination,
         cx: &'a Context,
-        others: Others,
+        (others, selection): (Others, &Selection<'_>),
         file_name: Vec<u8>,
         is_partial: bool,
         outcome: &'o mut RestoreOutcome,
     ) -> Self {
+        let ways = if others == Others::Remove { selection.ways() } else { BTreeMap::new() };
         Self {
             destination,
             cx,
@@ -90,6 +94,7 @@ impl<'a, 'o> Restoring<'a, 'o> {
             first_names: HashMap::new(),
             links: Vec::new(),
             in_folder: None,
+            ways,
             empty_folders: BTreeSet::new(),
             unread_folders: BTreeSet::new(),
             is_partial,
@@ -183,29 +188,37 @@ impl<'a, 'o> Restoring<'a, 'o> {
         if self.others == Others::Keep {
             return Ok(());
         }
-        let (dir, name) = match wanted.path.iter().rposition(|byte| *byte == b'/') {
-            Some(at) => (&wanted.path[..at], &wanted.path[at + 1..]),
-            None => (&b""[..], &wanted.path[..]),
+        let is_unread = wanted.entry.state == State::Unread;
+        if wanted.entry.meta.kind == FileKind::Directory {
+            if !wanted.is_way {
+                self.empty_folders.insert(wanted.path.clone());
+            }
+            if is_unread {
+                self.unread_folders.insert(wanted.path.clone());
+            }
+        }
+        // The destination itself lies in no folder of it.
+        let place = path.as_bytes();
+        let (dir, name) = match place.iter().rposition(|byte| *byte == b'/') {
+            Some(at) => (&place[..at], &place[at + 1..]),
+            None if place.is_empty() => return Ok(()),
+            None => (&b""[..], place),
         };
+        self.empty_folders.remove(dir);
+        let is_file = wanted.entry.meta.kind == FileKind::File;
+        let unfinished = is_file.then(|| self.destination.unfinished_name(path).into_bytes());
+        let names = [name.to_vec()].into_iter().chain(unfinished);
+        if let Some(way) = self.ways.get_mut(dir) {
+            way.extend(names);
+            return Ok(());
+        }
         if self.in_folder.as_ref().is_none_or(|folder| folder.path != dir) {
             self.remove_others()?;
             self.in_folder = Some(Folder { path: dir.to_vec(), ..Folder::default() });
         }
-        self.empty_folders.remove(dir);
-        let is_unread = wanted.entry.state == State::Unread;
         if let Some(folder) = &mut self.in_folder {
-            folder.names.insert(name.to_vec());
-            // The root lies in itself.
-            folder.was_read |= !is_unread && !wanted.path.is_empty();
-            if wanted.entry.meta.kind == FileKind::File {
-                folder.names.insert(self.destination.unfinished_name(path).into_bytes());
-            }
-        }
-        if wanted.entry.meta.kind == FileKind::Directory {
-            self.empty_folders.insert(wanted.path.clone());
-            if is_unread {
-                self.unread_folders.insert(wanted.path.clone());
-            }
+            folder.names.extend(names);
+            folder.was_read |= !is_unread;
         }
         Ok(())
     }
@@ -218,6 +231,11 @@ impl<'a, 'o> Restoring<'a, 'o> {
     /// could not be read, and live data.
     fn remove_others_of(&mut self, folder: &Folder) -> Result<(), EngineError> {
         let dir = SafePath::new(&folder.path)?;
+        let found = self.destination.stat(&dir);
+        if !found.is_ok_and(|found| found.is_some_and(|stat| stat.kind == FileKind::Directory)) {
+            // One that could not be restored has been named.
+            return Ok(());
+        }
         let is_known = self.unread_folders.remove(&folder.path);
         if is_known || (self.is_partial && !folder.was_read) {
             let others = Cell::new(0);
@@ -249,6 +267,10 @@ impl<'a, 'o> Restoring<'a, 'o> {
     /// After the contents of all files: what is left to remove, and further names.
     pub(super) fn finish(mut self) -> Result<(), EngineError> {
         self.remove_others()?;
+        for (path, names) in std::mem::take(&mut self.ways) {
+            self.empty_folders.remove(&path);
+            self.remove_others_of(&Folder { path, names, was_read: true })?;
+        }
         for path in std::mem::take(&mut self.empty_folders) {
             self.remove_others_of(&Folder { path, ..Folder::default() })?;
         }

@@ -66,7 +66,8 @@ pub fn restore(
     outcome.resumed = beginning.goes_on;
     cx.progress.phase("restore", items, bytes);
     let is_partial = snapshot.body.unread.count > 0;
-    let restoring = Restoring::new(&destination, cx, request.others, file_name, is_partial, &mut outcome);
+    let restoring =
+        Restoring::new(&destination, cx, (request.others, &selection), file_name, is_partial, &mut outcome);
     let how = (request.existing, beginning);
     contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how).inspect_err(|_| {
         // Where nothing was restored there is nothing to go on with.

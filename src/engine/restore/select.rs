@@ -1,5 +1,7 @@
 //! The entries of a snapshot that are wanted, in the order of the manifest, with the folders above.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::base::display;
 use crate::engine::error::EngineError;
 use crate::engine::ls::{below, full_path, trimmed};
@@ -93,6 +95,27 @@ impl<'s> Selection<'s> {
     pub(super) fn landing_of_file<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
         let root = self.snapshot.body.roots.first().filter(|_| wanted.path.is_empty());
         root.map_or(&wanted.path, |root| file_name(&root.path))
+    }
+
+    /// The folders above the roots, the destination included, each with the names that lead on:
+    /// unlike those of any other folder, their entries do not come by one after another. A root
+    /// that is a folder, alone, has none.
+    pub(super) fn ways(&self) -> BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> {
+        let mut ways: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> = BTreeMap::new();
+        if self.snapshot.body.roots.len() < 2 {
+            return ways;
+        }
+        for root in &self.snapshot.body.roots {
+            let start = root.path.iter().position(|byte| *byte != b'/').unwrap_or(root.path.len());
+            let mut rest = root.path[start..].to_vec();
+            while !rest.is_empty() {
+                let end = rest.iter().rposition(|byte| *byte == b'/');
+                let name = rest.split_off(end.map_or(0, |slash| slash + 1));
+                rest.pop();
+                ways.entry(rest.clone()).or_default().insert(name);
+            }
+        }
+        ways
     }
 
     /// Visits every wanted entry once.
