@@ -23,7 +23,7 @@ use crate::engine::context::Context;
 use crate::engine::sync;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
 use crate::policy::load::{Machine, Observed, find, load};
-use crate::policy::model::{Configuration, Policy, Target as Planned};
+use crate::policy::model::{Configuration, Place, Policy, Target as Planned};
 use crate::policy::problem::Problems;
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::names::REPO_FMT;
@@ -92,6 +92,16 @@ impl Site {
         let state = StateFolder::new(state_dir(flag, place.environment.clone()));
         state.create()?;
         Ok(Self { configuration, state, cx, traffic: Traffic::default() })
+    }
+
+    /// Folders of our own on this machine: the state folder, and the targets of all policies.
+    pub fn own_folders(&self) -> Vec<PathBuf> {
+        let targets = self.configuration.policies.iter().flat_map(|policy| &policy.targets);
+        let folders = targets.filter_map(|target| match &target.place {
+            Place::Folder(folder) => Some(folder.clone()),
+            Place::Bucket { .. } => None,
+        });
+        self.state.cache().parent().map(Path::to_owned).into_iter().chain(folders).collect()
     }
 
     /// A policy by name.

@@ -59,6 +59,16 @@ pub enum EngineError {
         /// What.
         path: PathBuf,
     },
+    /// What was to be restored would be written into, or over, a folder of our own.
+    #[error("{path} {how} {own}, a repository or the state folder; nothing was written")]
+    OnOurOwn {
+        /// The folder to restore into.
+        path: PathBuf,
+        /// `is`, `lies in`, `contains`.
+        how: &'static str,
+        /// The repository or state folder.
+        own: PathBuf,
+    },
     /// One entry cannot be restored: what its blobs need is lost.
     #[error("it cannot be restored: {reason}")]
     Unrestorable {
@@ -161,7 +171,7 @@ impl Classified for EngineError {
             Self::NotAFile { .. } | Self::NoPattern { .. } | Self::MountPoint { .. } => Class::Usage,
             Self::NotMounted { source, .. } => Class::of_io(source),
             Self::NoPath { .. } => Class::NotFound,
-            Self::InTheWay { .. } => Class::Refused,
+            Self::InTheWay { .. } | Self::OnOurOwn { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
             Self::NeverRead { .. } => Class::Partial,
             Self::Cancelled => Class::Cancelled,
@@ -179,6 +189,7 @@ impl Classified for EngineError {
             Self::TooFewFiles { .. } => "E0607",
             Self::Unrestorable { .. } => "E0608",
             Self::NeverRead { .. } => "E0646",
+            Self::OnOurOwn { .. } => "E0609",
             Self::Stream { .. } => "E0645",
             Self::NotAFile { .. } => "E0440",
             Self::NoPattern { .. } => "E0441",
@@ -216,6 +227,10 @@ impl Classified for EngineError {
                 "mounting needs /dev/fuse and root's rights, or `fusermount3` (Debian package fuse3)".to_owned()
             }
             Self::InTheWay { .. } => "choose an empty folder, or add --overwrite".to_owned(),
+            Self::OnOurOwn { how: "contains", .. } => {
+                "leave out --delete, or restore into another folder".to_owned()
+            }
+            Self::OnOurOwn { .. } => "restore into another folder".to_owned(),
             Self::Unrestorable { .. } => "restore it from another target or an older snapshot".to_owned(),
             Self::NeverRead { path, .. } => {
                 let name = path.rsplit('/').next().unwrap_or(path);

@@ -81,3 +81,67 @@ fn a_single_root_that_is_no_folder_stays() {
         }
     }
 }
+
+#[test]
+fn a_repository_and_the_state_folder_are_never_restored_into_nor_removed() {
+    let lab = backed_up(&["first"]);
+    let link = lab.path("link");
+    std::os::unix::fs::symlink(lab.path("one"), &link).expect("made");
+    std::fs::create_dir_all(lab.path("state")).expect("made");
+    let listed = || crate::lab::files(&lab.path("one"));
+    let before = listed();
+    let to = ["one", "one/new/below", "link", "link/new", "state", "state/new"];
+    for (place, more) in
+        to.iter().flat_map(|to| [(*to, &[][..]), (*to, &MIRROR[..]), (*to, &["--dry-run"][..])])
+    {
+        let said = restore(&lab, &lab.path(place), more).exits(14);
+        assert!(said.err.contains("E0609"), "{place}: {said:#?}");
+    }
+    let said = restore(&lab, lab.folder.path(), &MIRROR).exits(14);
+    assert!(said.err.contains("E0609") && said.err.contains("contains"), "{said:#?}");
+    assert_eq!(listed(), before);
+    assert!(!lab.path("state/new").exists());
+    // Over a tree that only contains one, without a word of removing: nothing of it is touched.
+    // The snapshot has a file of the repository's name.
+    restore(&lab, lab.folder.path(), &["--overwrite"]).exits(3);
+    assert_eq!(listed(), before);
+    lab.verify("one", &[], 0);
+}
+
+#[test]
+fn further_names_of_a_file_that_could_not_be_restored_stay_and_are_named() {
+    let lab = Lab::new();
+    let source = lab.path("source");
+    std::fs::create_dir_all(source.join("below")).expect("made");
+    for (seed, (first, second)) in [("a-large", "below/large"), ("a-small", "below/small")].iter().enumerate()
+    {
+        let len = if seed == 0 { 3_000_000 } else { 3_000 };
+        std::fs::write(source.join(first), noise(seed as u64, len)).expect("written");
+        std::fs::hard_link(source.join(first), source.join(second)).expect("made");
+    }
+    std::fs::write(source.join("other"), b"other").expect("written");
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    let back = lab.path("back");
+    restore(&lab, &back, &[]).exits(0);
+    for first in ["a-large", "a-small"] {
+        std::fs::remove_file(back.join(first)).expect("removed");
+        std::fs::create_dir(back.join(first)).expect("made");
+        std::fs::write(back.join(first).join("in the way"), b"mine").expect("written");
+    }
+    // With --verify, what was not restored is no damage.
+    let done = restore(&lab, &back, &["--overwrite", "--verify"]).exits(3).json()["restore"].clone();
+    for (first, second) in [("a-large", "below/large"), ("a-small", "below/small")] {
+        let is_right = std::fs::read(back.join(second)).expect("there")
+            == std::fs::read(source.join(first)).expect("there");
+        assert!(is_right, "{second} stays as it was");
+        let named = done["failed"].to_string();
+        assert!(named.contains(first) && named.contains(second), "{done:#}");
+    }
+    assert_eq!((&done["failed"]["count"], &done["differing"]["count"]), (&4.into(), &0.into()), "{done:#}");
+    assert_eq!(
+        (&done["files"], &done["bytes"], &done["checked"]),
+        (&1.into(), &5.into(), &1.into()),
+        "{done:#}"
+    );
+}

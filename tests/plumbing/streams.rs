@@ -276,16 +276,13 @@ fn roots_without_a_byte_make_no_snapshot() {
     lab.init(&["one"]);
     let disk = lab.path("disk");
     std::fs::File::create(&disk).expect("made").set_len(1 << 20).expect("made long");
-    pipe_at(&lab.path("pipe"));
     std::fs::create_dir(lab.path("tree")).expect("made");
     std::fs::write(lab.path("tree/file"), b"bytes").expect("written");
     let device = {
         let device = Loop::over(&disk);
         device.device.clone()
     };
-    for root in [device, lab.path("pipe"), "/dev/null".into()] {
-        lab.repo("backup", &["one"], &[root.to_str().expect("plain")]).exits(1);
-    }
+    lab.repo("backup", &["one"], &[device.to_str().expect("plain")]).exits(1);
     let tree = lab.path("tree");
     lab.repo("backup", &["one"], &["--include", "nothing", tree.to_str().expect("plain")]).exits(1);
     assert_eq!(snapshots(&lab), 0);

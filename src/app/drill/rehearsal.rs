@@ -194,6 +194,8 @@ impl Restorer for Rehearsal<'_> {
             owner: if is_root { Owner::Restore } else { Owner::Keep },
             others: Others::Keep,
             mode: Mode::Write,
+            // The sandbox is made for it, and may lie beside them.
+            ours: Vec::new(),
         };
         let (events, heard) = bounded(1024);
         let stop = Cancel::new();

@@ -22,6 +22,7 @@ use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
+use crate::engine::restore::request::RestoreRequest;
 use crate::engine::verify::Depth;
 use crate::policy::problem::Severity;
 
@@ -235,7 +236,8 @@ pub(in crate::cli) fn restore(session: &Session, args: &RestoreArgs) -> Result<u
     let site = site(session)?;
     let at = args.at.as_deref().map(parse_time).transpose()?;
     let what = what(&site, &args.what, at);
-    let outcome = restore_policy(&site, &what, args.from.as_deref(), &request(&args.to))?;
+    let request = RestoreRequest { ours: site.own_folders(), ..request(&args.to) };
+    let outcome = restore_policy(&site, &what, args.from.as_deref(), &request)?;
     Ok(print_restore(session.output, &args.to, &outcome))
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
 
-use super::repo::plumbing;
+use super::repo::{place_options, plumbing};
 use crate::app::secrets::read_password;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
@@ -17,6 +17,7 @@ use crate::engine::restore::restore;
 use crate::repository::snapshots;
 use crate::source::files::{Existing, Owner};
 use crate::storage::contract::Read;
+use crate::storage::place::Place;
 
 /// Restores out of a bare repository.
 pub(super) fn run(session: &Session, at: &OneRepo, wanted: &str, to: &RestoreToArgs) -> Result<u8, Failure> {
@@ -29,7 +30,12 @@ pub(super) fn run(session: &Session, at: &OneRepo, wanted: &str, to: &RestoreToA
         snapshot.body.host,
         snapshot.body.captured_at.readable()
     ));
-    let outcome = restore(&repository, &snapshot, &request(to), Read::Quick, &session.cx)?;
+    let mut request = request(to);
+    request.ours.push(session.state_folder());
+    if let Place::Local(path) = Place::parse(&at.repo, &place_options(&at.access))? {
+        request.ours.push(path);
+    }
+    let outcome = restore(&repository, &snapshot, &request, Read::Quick, &session.cx)?;
     Ok(print_restore(session.output, to, &outcome))
 }
 
@@ -50,6 +56,7 @@ pub(in crate::cli) fn request(to: &RestoreToArgs) -> RestoreRequest {
             (false, true) => Mode::WriteAndCheck,
             (false, false) => Mode::Write,
         },
+        ours: Vec::new(),
     }
 }
 

@@ -289,12 +289,6 @@ fn check_root(root: &Path) -> Result<(), EngineError> {
         return Err(EngineError::NoSource { path, what: "does not exist or cannot be reached" });
     };
     let kind = facts.file_type();
-    if !(kind.is_dir() || kind.is_file() || kind.is_block_device()) {
-        return Err(EngineError::NoSource {
-            path,
-            what: "is neither a folder nor a file nor a block device",
-        });
-    }
     let bytes = || std::fs::File::open(root).and_then(|mut device| device.seek(SeekFrom::End(0)));
     if kind.is_block_device() && bytes().is_ok_and(|bytes| bytes == 0) {
         return Err(EngineError::NoSource { path, what: "is a device without a single byte" });

@@ -7,6 +7,7 @@ use super::layout::{Layout, Part};
 use super::outcome::RestoreOutcome;
 use super::select::{Selection, Wanted, chunks};
 use crate::base::display;
+use crate::base::error::{Chain, Class, Classified};
 use crate::base::metadata::FileKind;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
@@ -32,9 +33,25 @@ pub(super) fn check(
         if wanted.entry.meta.kind != FileKind::File || wanted.entry.state == State::Unread {
             return Ok(());
         }
-        checked += 1;
-        if let Err(reason) = compare(&wanted, selection.landing_of_file(&wanted), blobs, destination)? {
-            outcome.differing.push(display::path(selection.landing_of_file(&wanted)), reason);
+        let landing = selection.landing_of(&wanted);
+        // What was not restored has been named.
+        if outcome.lost.contains(landing) {
+            return Ok(());
+        }
+        let path = SafePath::new(landing)?;
+        match destination.read_back(&path) {
+            Ok(file) => {
+                checked += 1;
+                if let Err(reason) = compare(&wanted, file, blobs)? {
+                    outcome.differing.push(display::path(landing), reason);
+                }
+            }
+            // It may well be right; nobody knows.
+            Err(error) if error.class() == Class::Denied => outcome.fail(landing, &error.into()),
+            Err(error) => {
+                checked += 1;
+                outcome.differing.push(display::path(landing), Chain(&error).to_string());
+            }
         }
         cx.progress.advance(1, wanted.entry.meta.size);
         Ok(())
@@ -47,15 +64,9 @@ pub(super) fn check(
 /// The inner result is the file's, the outer one the work's.
 fn compare(
     wanted: &Wanted,
-    landing: &[u8],
+    mut file: File,
     blobs: &BlobReader<'_>,
-    destination: &Destination,
 ) -> Result<Result<(), String>, EngineError> {
-    let path = SafePath::new(landing)?;
-    let mut file = match destination.read_back(&path) {
-        Ok(file) => file,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
     let len = file.metadata().map_or(0, |meta| meta.len());
     if len != wanted.entry.meta.size {
         return Ok(Err(format!("it has {len} bytes instead of {}", wanted.entry.meta.size)));

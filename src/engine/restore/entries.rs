@@ -3,11 +3,13 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 
 use super::outcome::RestoreOutcome;
 use super::plan::{Done, Planner};
 use super::request::Others;
 use super::select::{Selection, Wanted};
+use crate::base::display;
 use crate::base::error::{Class, Classified};
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
@@ -277,13 +279,24 @@ impl<'a, 'o> Restoring<'a, 'o> {
         let links = std::mem::take(&mut self.links);
         for further in &links {
             let link = Link { path: &further.path, first: &further.first };
-            let made = self.destination.create_link(link);
+            let made = if self.outcome.lost.contains(further.first.as_bytes()) {
+                // What stands at the first name is not its file.
+                let source = io::Error::other("that could not be restored");
+                let path = display::path(further.first.as_bytes());
+                Err(FilesError::Write { action: "link to", path, source })
+            } else {
+                self.destination.create_link(link)
+            };
             self.settle(&further.path, made)?;
             self.cx.progress.advance(0, further.meta.size);
         }
         // Nothing can be linked to an immutable file: its flags wait for the last of its names.
+        let is_there = |lost: &BTreeSet<Vec<u8>>, first: &SafePath| !lost.contains(first.as_bytes());
         for further in &links {
-            if further.meta.kind == FileKind::File && further.meta.flags & LOCKING_FLAGS != 0 {
+            if is_there(&self.outcome.lost, &further.first)
+                && further.meta.kind == FileKind::File
+                && further.meta.flags & LOCKING_FLAGS != 0
+            {
                 let locked = self.destination.lock_flags(&further.first, &further.meta);
                 if let Err(error) = locked {
                     self.outcome.fail(further.path.as_bytes(), &error.into());

@@ -20,7 +20,11 @@ pub(super) fn finish_folders(
     let mut top = None;
     let mut last: Vec<(SafePath, Metadata)> = Vec::new();
     selection.visit(blobs, &mut |wanted| {
+        let is_lost = outcome.lost.contains(selection.landing_of(&wanted));
         let meta = wanted.entry.meta;
+        if is_lost && !wanted.is_way {
+            outcome.uncount(&meta);
+        }
         if meta.kind != FileKind::Directory {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Restore: any snapshot, or paths of it, from any one target.
 //!
-//! `select` streams what is wanted out of the manifest, `entries` makes folders and links and
+//! `ours` keeps it off our own folders, `select` streams what is wanted out of the manifest, `entries` makes folders and links and
 //! gives files to `plan`, which collects them until there are enough to read each pack once and in
 //! order. `queue` holds what is to be fetched, `fetch` has the threads that bring it, `write` opens
 //! blobs and writes them where they belong (`slot`, `layout`). `record` marks a restore that has not
@@ -15,6 +15,7 @@ mod fetch;
 mod folders;
 mod layout;
 mod local;
+mod ours;
 pub mod outcome;
 mod plan;
 mod queue;

@@ -1,5 +1,7 @@
 //! What a restore did.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::select::Wanted;
@@ -7,7 +9,7 @@ use crate::base::clock::Timestamp;
 use crate::base::display;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
-use crate::base::metadata::FileKind;
+use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::backup::outcome::Items;
 use crate::engine::error::EngineError;
 use crate::repository::manifest::{Entry, State};
@@ -48,6 +50,9 @@ pub struct RestoreOutcome {
     pub bytes_reused: u64,
     /// Entries that could not be restored.
     pub failed: Items,
+    /// Where they would have landed, each of them.
+    #[serde(skip)]
+    pub(super) lost: BTreeSet<Vec<u8>>,
     /// The class of the worst of these failures.
     #[serde(skip)]
     pub worst: Option<Class>,
@@ -105,6 +110,7 @@ impl RestoreOutcome {
             bytes_fetched: 0,
             bytes_reused: 0,
             failed: Items::default(),
+            lost: BTreeSet::new(),
             worst: None,
             metadata_issues: Items::default(),
             metadata_report: Vec::new(),
@@ -145,9 +151,23 @@ impl RestoreOutcome {
         self.unread_at_backup.push(display::path(path), reason);
     }
 
+    /// Takes back what was counted, of an entry that could not be restored after all.
+    pub(super) fn uncount(&mut self, meta: &Metadata) {
+        match meta.kind {
+            FileKind::File => {
+                self.files = self.files.saturating_sub(1);
+                self.bytes = self.bytes.saturating_sub(meta.size);
+            }
+            FileKind::Directory => self.folders = self.folders.saturating_sub(1),
+            FileKind::Socket => {}
+            _ => self.others = self.others.saturating_sub(1),
+        }
+    }
+
     /// An entry that could not be restored: named, and the worst class kept.
     pub(super) fn fail(&mut self, path: &[u8], error: &EngineError) {
         self.failed.push(display::path(path), Chain(error).to_string());
+        self.lost.insert(path.to_vec());
         let class = error.class();
         if self.worst != Some(Class::Damage) {
             self.worst = Some(if class == Class::Damage { class } else { Class::Partial });

@@ -156,7 +156,7 @@ pub(super) fn clear_given_up(
     }
     selection.visit(blobs, &mut |wanted| {
         if wanted.entry.meta.kind == FileKind::File {
-            let path = SafePath::new(selection.landing_of_file(&wanted))?;
+            let path = SafePath::new(selection.landing_of(&wanted))?;
             let removed = given_up.iter().filter(|id| destination.remove_unfinished_of(id, &path)).count();
             outcome.cleared += removed as u64;
         }

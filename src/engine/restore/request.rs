@@ -30,6 +30,8 @@ pub struct RestoreRequest {
     pub others: Others,
     /// Whether anything is written.
     pub mode: Mode,
+    /// Folders of our own that it must not reach: repositories of this machine, the state folder.
+    pub ours: Vec<PathBuf>,
 }
 
 /// What happens to entries of the destination that the snapshot doesn't have.

@@ -5,6 +5,7 @@ use super::entries::{Restoring, landing};
 use super::existing::Comparison;
 use super::fetch::Threads;
 use super::folders::finish_folders;
+use super::ours;
 use super::outcome::RestoreOutcome;
 use super::plan::Planner;
 use super::record::{self, Beginning};
@@ -41,6 +42,7 @@ pub fn restore(
         repository.targets().first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
     let loaded = load::load(repository, std::slice::from_ref(target))?;
     let blobs = BlobReader::new(repository, &loaded.index, vec![target], read);
+    ours::refuse(request)?;
     let selection = Selection::new(snapshot, &request.paths).with_shown_paths(&blobs)?;
     let mut outcome = RestoreOutcome::new(snapshot, &target.name);
     if request.mode == Mode::Plan {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::display;
+use crate::base::metadata::FileKind;
 use crate::engine::error::EngineError;
 use crate::engine::ls::{below, full_path, trimmed};
 use crate::engine::manifest_source::Nodes;
@@ -91,9 +92,10 @@ impl<'s> Selection<'s> {
         self.snapshot.id.as_bytes()
     }
 
-    /// Where a regular file lands: a snapshot of a single file in the destination under its own name.
-    pub(super) fn landing_of_file<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
-        let root = self.snapshot.body.roots.first().filter(|_| wanted.path.is_empty());
+    /// Where an entry lands: a snapshot of a single file in the destination under its own name.
+    pub(super) fn landing_of<'w>(&'w self, wanted: &'w Wanted) -> &'w [u8] {
+        let is_lone = wanted.path.is_empty() && wanted.entry.meta.kind != FileKind::Directory;
+        let root = self.snapshot.body.roots.first().filter(|_| is_lone);
         root.map_or(&wanted.path, |root| file_name(&root.path))
     }
 
