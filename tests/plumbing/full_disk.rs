@@ -112,3 +112,29 @@ fn a_full_destination_fails_and_names_what_is_not_there() {
     assert!(said.err.contains("large"), "{said:#?}");
     assert!(said.err.to_lowercase().contains("space"), "{said:#?}");
 }
+
+#[test]
+fn changed_files_are_replaced_one_by_one_where_there_is_no_room_for_all() {
+    let lab = Lab::new();
+    let disk = Small::mount(lab.path("disk"), 48);
+    let source = lab.path("source");
+    std::fs::create_dir_all(&source).expect("made");
+    grow(&source);
+    lab.init(&["one"]);
+    lab.backup_source(&["one"]);
+    let back = disk.0.join("back");
+    let restore = || {
+        let mut command = lab.command("restore", &["one"], &["latest", "--overwrite", "--to"]);
+        run(command.arg(&back)).exits(0);
+    };
+    restore();
+    for number in 0..4 {
+        std::fs::write(back.join(format!("big-{number}")), noise(number + 80, 8_000_000)).expect("written");
+    }
+    restore();
+    for number in 0..4 {
+        let is_right = std::fs::read(back.join(format!("big-{number}"))).expect("there")
+            == noise(number + 40, 8_000_000);
+        assert!(is_right, "{number}");
+    }
+}

@@ -25,6 +25,8 @@ use crate::source::files::{Existing, SafePath, Shape};
 const FILES_MAX: usize = 16 * 1024;
 /// Pieces in one window: at most some 15 MB of them.
 const PIECES_MAX: usize = 128 * 1024;
+/// Less room than for two of a file and this much is short.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// Files without bytes that one worker takes at once.
 const BARE_TOGETHER: usize = 64;
 
@@ -113,14 +115,21 @@ impl<'t, 'a> Planner<'t, 'a> {
         Ok(done)
     }
 
-    /// What is here of a file already, if anything is: then it is begun.
+    /// What is here of a file already, if anything is: then it is begun, and takes its room beside
+    /// the old one. Where room is short the earlier ones end first, and give theirs back.
     fn local(
-        &self,
+        &mut self,
         slot: &Slot<'a>,
         old: Option<std::fs::File>,
         extents: Option<&[Extent]>,
     ) -> Result<Option<Local>, EngineError> {
-        let writer = &self.threads.writer;
+        let threads = self.threads;
+        let writer = &threads.writer;
+        let needed = slot.meta.size.saturating_mul(2).saturating_add(ROOM_BYTES);
+        if old.is_some() && writer.destination.free_bytes().is_some_and(|free| free < needed) {
+            self.flush()?;
+            self.windows.all_written(&threads.queue).ok_or(EngineError::Cancelled)?;
+        }
         let compares = self.comparison.beginning.compares.is_some();
         if old.is_none() && !(compares && writer.destination.has_unfinished(&slot.path)) {
             return Ok(None);

@@ -195,6 +195,12 @@ impl Windows {
         Self { free, back }
     }
 
+    /// Waits until all that was planned is written; `None` when the queue is stopped.
+    pub(super) fn all_written(&self, queue: &Queue<'_>) -> Option<()> {
+        let all: Option<Vec<_>> = (0..WINDOWS_MAX).map(|_| self.take(queue)).collect();
+        all.map(drop)
+    }
+
     /// Waits for a free one; `None` when the queue is stopped.
     pub(super) fn take(&self, queue: &Queue<'_>) -> Option<Arc<Token>> {
         loop {

@@ -118,6 +118,12 @@ impl Destination {
         self
     }
 
+    /// Bytes that can still be written here; `None` where the file system does not say.
+    pub fn free_bytes(&self) -> Option<u64> {
+        let stat = rustix::fs::fstatvfs(&self.root).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// What stands at a path now; none when nothing does.
     ///
     /// # Errors
