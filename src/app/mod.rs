@@ -16,6 +16,6 @@ pub mod restore;
 pub mod run;
 pub mod secrets;
 pub mod site;
-mod sources;
+pub mod sources;
 pub mod status;
 pub mod verify;
