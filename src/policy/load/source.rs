@@ -32,7 +32,14 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
         ("btrfs", SnapshotOfSource::Btrfs),
         ("hook", SnapshotOfSource::Hook),
     ];
-    let snapshot = section.or("snapshot", "none", |value| values::one_of(value, &kinds, &[]));
+    let snapshot = section.or("snapshot", "none", |value| match value.as_str() {
+        Some(other @ ("lvm" | "zfs")) => {
+            let fix =
+                "write \"hook\" and name a program that makes it: docs/snapshot-hooks.md has one for each";
+            Err(Complaint::value(format!("`{other}` is not built in"), fix))
+        }
+        _ => values::one_of(value, &kinds, &[]),
+    });
     let snapshot_hook = section.optional("snapshot_hook", values::path);
     let snapshot_hook_timeout = section.or("snapshot_hook_timeout", "10m", values::duration);
     let fits = hook_fits(&section, snapshot.as_ref().map(|found| found.value));
