@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::codec::key_text::KeyTextError;
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,23 @@ pub enum AppError {
     EmptyPassword {
         /// Which.
         path: PathBuf,
+    },
+    /// Others may read the key file.
+    #[error("others may read the key file {path} (mode {mode:03o}), and whoever has it reads the backups")]
+    ExposedKey {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Not a key file, or not a whole one.
+    #[error("{path} is no whole key file")]
+    NoKeyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyTextError,
     },
     /// An argument makes no sense.
     #[error("{what}")]
@@ -78,7 +96,8 @@ impl Classified for AppError {
     fn class(&self) -> Class {
         match self {
             Self::Unreadable { .. } | Self::EmptyPassword { .. } | Self::Usage { .. } => Class::Usage,
-            Self::Unknown { .. } | Self::Configuration { .. } => Class::Usage,
+            Self::Unknown { .. } | Self::Configuration { .. } | Self::ExposedKey { .. } => Class::Usage,
+            Self::NoKeyFile { .. } => Class::WrongKey,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
@@ -98,12 +117,21 @@ impl Classified for AppError {
             Self::Nothing { .. } => "E0806",
             Self::Configuration { .. } => "E0807",
             Self::Busy { .. } => "E0808",
+            Self::ExposedKey { .. } => "E0810",
+            Self::NoKeyFile { .. } => "E0811",
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { .. } => "check the path and its permissions".to_owned(),
+            Self::ExposedKey { path, .. } => {
+                format!("chmod 600 {}; if others can have read it, replace the key", path.display())
+            }
+            Self::NoKeyFile { .. } => {
+                "put the copy back that was kept of it; a file with a passphrase is named by --password-file"
+                    .to_owned()
+            }
             Self::EmptyPassword { .. } => "put the passphrase into it, on one line".to_owned(),
             Self::Usage { hint, .. } | Self::Nothing { hint, .. } => hint.clone(),
             Self::Unknown { known, .. } if known.is_empty() => return None,

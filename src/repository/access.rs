@@ -12,12 +12,11 @@ use super::format::keys::{EpochKeys, RootKeys, writer_seed};
 use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
 use super::format::pack::PackIdentity;
 use super::format::repo_fmt::RepoFmt;
-use super::format::slot;
+use super::format::slot::{self, SlotSecret};
 use super::index::IndexedPack;
 use crate::base::entropy;
 use crate::base::error::Classified;
 use crate::base::id::{RepoId, WriterId};
-use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
@@ -38,7 +37,7 @@ pub struct Target {
 pub struct CreateOptions {
     /// Size at which packs are closed.
     pub pack_bytes: usize,
-    /// Cost of the passphrase slot.
+    /// Cost of the slot, when a passphrase opens it.
     pub kdf: KdfParams,
 }
 
@@ -75,13 +74,13 @@ impl Repository {
     /// `Exists` when the target holds one; whatever the target says.
     pub fn create(
         target: Target,
-        passphrase: &Secret<Vec<u8>>,
+        secret: &SlotSecret,
         options: CreateOptions,
     ) -> Result<Self, RepositoryError> {
         let root = RootKeys::generate();
         let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
         let format_bytes = format.encode();
-        let slot = slot::create_passphrase_slot(&format_bytes, &format, &root, passphrase, options.kdf)?;
+        let slot = slot::create_slot(&format_bytes, &format, &root, secret, options.kdf)?;
         establish(&target, &[(key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes))], &format_bytes)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
         Ok(Self { format, root, keys, targets: vec![target], cache: None })
@@ -109,7 +108,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NoRepository`, `WrongKey`, `Different`, or whatever the first failing target says.
-    pub fn open(targets: Vec<Target>, passphrase: &Secret<Vec<u8>>) -> Result<Self, RepositoryError> {
+    pub fn open(targets: Vec<Target>, secret: &SlotSecret) -> Result<Self, RepositoryError> {
         let Some(first) = targets.first() else {
             return Err(RepositoryError::Defect { what: "opening a repository at no place" });
         };
@@ -125,13 +124,13 @@ impl Repository {
                 });
             }
         }
-        let root = open_any_slot(first, &bytes, &format, passphrase)?;
+        let root = open_any_slot(first, &bytes, &format, secret)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
         Ok(Self { format, root, keys, targets, cache: None })
     }
 
     /// The same repository at other places: a place is added or left out without asking for the
-    /// passphrase again.
+    /// secret again.
     pub fn with_targets(&self, targets: Vec<Target>) -> Self {
         Self {
             format: self.format.clone(),
@@ -187,7 +186,7 @@ impl Repository {
     /// The key that a host signs with: derived, so that it needs no state of its own.
     ///
     /// # Errors
-    /// When this passphrase's slot doesn't grant it.
+    /// When the slot that was opened doesn't grant it.
     pub fn signer(&self, host: &str) -> Result<Signer, RepositoryError> {
         let admin = self.root.admin()?;
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
@@ -272,7 +271,7 @@ fn open_any_slot(
     target: &Target,
     format_bytes: &[u8],
     format: &RepoFmt,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
 ) -> Result<RootKeys, RepositoryError> {
     let storage = target.storage.as_ref();
     let mut names: Vec<Stat> = Vec::new();
@@ -285,7 +284,7 @@ fn open_any_slot(
     let mut damaged = None;
     for stat in &names {
         let bytes = storage.get(&stat.name, Span::Whole, Read::Quick)?;
-        match slot::open_passphrase_slot(&bytes, format_bytes, format, passphrase) {
+        match slot::open_slot(&bytes, format_bytes, format, secret) {
             Ok(root) => return Ok(root),
             Err(error) if error.class() == crate::base::error::Class::WrongKey => {}
             Err(error) => damaged = Some(error),
@@ -293,6 +292,10 @@ fn open_any_slot(
     }
     match damaged {
         Some(error) => Err(error.into()),
-        None => Err(RepositoryError::WrongKey { place: storage.label().to_owned(), slots: names.len() }),
+        None => Err(RepositoryError::WrongKey {
+            secret: secret.word(),
+            place: storage.label().to_owned(),
+            slots: names.len(),
+        }),
     }
 }

@@ -31,9 +31,11 @@ pub enum RepositoryError {
         /// Where.
         place: String,
     },
-    /// No slot opens with this passphrase.
-    #[error("the passphrase opens none of the {slots} key slots at {place}")]
+    /// No slot opens with this secret.
+    #[error("the {secret} opens none of the {slots} key slots at {place}")]
     WrongKey {
+        /// What was tried: `passphrase`, `key file`.
+        secret: &'static str,
         /// Where.
         place: String,
         /// How many slots were tried.
@@ -171,7 +173,12 @@ impl Classified for RepositoryError {
                 format!("check the URL and whether the disk is mounted; `lifeboat repo init --repo {place} --password-file FILE` makes one")
             }
             Self::Exists { .. } => "nothing was changed; choose another place, or use the repository that is there".to_owned(),
-            Self::WrongKey { .. } => "check the password file: one trailing newline is ignored, nothing else".to_owned(),
+            Self::WrongKey { secret: "passphrase", .. } => {
+                "check the password file: one trailing newline is ignored, nothing else".to_owned()
+            }
+            Self::WrongKey { secret, .. } => {
+                format!("it is the {secret} of another repository, or its slot was removed; use another key, or a passphrase")
+            }
             Self::Different { .. } => {
                 "places named together must hold one repository; `lifeboat repo sync --from A --to B` fills an empty one".to_owned()
             }

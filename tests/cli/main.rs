@@ -10,6 +10,7 @@ mod s3;
 
 mod demo;
 mod hostile;
+mod keys;
 mod look;
 mod mount;
 mod refusals;

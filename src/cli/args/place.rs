@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::app::secrets::SecretSource;
+
 /// Where S3 places are and what opens them. Holds for every s3 URL of the command; a URL may carry
 /// its own as a query: `s3://bucket/prefix?endpoint=http://host:8333`.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,15 +28,59 @@ pub struct S3Args {
     pub ca_file: Option<PathBuf>,
 }
 
+/// What opens a repository: one of these.
+#[derive(Clone, Debug, Args)]
+#[group(id = "secret", required = true, multiple = false)]
+pub struct SecretArgs {
+    /// File with the passphrase (mode 0600), or a key file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Key file (mode 0600): opens at once, without the cost of a passphrase
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl SecretArgs {
+    /// Where the secret comes from.
+    pub fn source(&self) -> SecretSource {
+        source(self.password_file.as_ref(), self.key_file.as_ref())
+            .expect("the parser asks for one of the group")
+    }
+}
+
+/// As [`SecretArgs`], for commands that do something without a secret, too.
+#[derive(Clone, Debug, Args)]
+#[group(id = "secret", multiple = false)]
+pub struct OptionalSecretArgs {
+    /// File with the passphrase (mode 0600), or a key file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Key file (mode 0600): opens at once, without the cost of a passphrase
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+impl OptionalSecretArgs {
+    /// Where the secret comes from, if one was named.
+    pub fn source(&self) -> Option<SecretSource> {
+        source(self.password_file.as_ref(), self.key_file.as_ref())
+    }
+}
+
+fn source(password: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<SecretSource> {
+    let password = password.map(|path| SecretSource::PasswordFile(path.clone()));
+    password.or_else(|| key.map(|path| SecretSource::KeyFile(path.clone())))
+}
+
 /// Options of commands on one repository at one place.
 #[derive(Debug, Args)]
 pub struct OneRepo {
     /// The repository: /path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "URL")]
     pub repo: String,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: PathBuf,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: SecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,
@@ -46,23 +92,23 @@ pub struct ManyRepos {
     /// A place of the repository: /path, file:///path or s3://bucket/prefix (repeatable: every copy in one pass)
     #[arg(long = "repo", value_name = "URL", required = true)]
     pub repos: Vec<String>,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: PathBuf,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: SecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,
 }
 
-/// How `repo stats` and `repo verify` name the repository: the passphrase is optional.
+/// How `repo stats` and `repo verify` name the repository: the secret is optional.
 #[derive(Debug, Args)]
 pub struct OneRepoKeyOptional {
     /// The repository: /path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "URL")]
     pub repo: String,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: OptionalSecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,

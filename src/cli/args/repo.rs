@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
-use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
+use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
 use crate::base::effort::Effort;
@@ -19,7 +19,7 @@ pub enum RepoCommand {
     /// Make a repository at one or several places (the same one everywhere)
     #[command(after_help = examples::REPO_INIT)]
     Init {
-        /// Where and with which passphrase
+        /// Where, and what is to open it: a key file that isn't there is made
         #[command(flatten)]
         at: ManyRepos,
         /// Size of packs, 8 MiB to 512 MiB
@@ -66,7 +66,7 @@ pub enum RepoCommand {
         #[command(flatten)]
         at: OneRepoKeyOptional,
         /// Open and hash every blob, too (needs the key)
-        #[arg(long, requires = "password_file")]
+        #[arg(long, requires = "secret")]
         deep: bool,
     },
     /// Copy what the snapshots of one place need to another
@@ -78,9 +78,9 @@ pub enum RepoCommand {
         /// The place to complete; an empty one gets the repository
         #[arg(long, value_name = "URL")]
         to: String,
-        /// File with the passphrase (mode 0600)
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
+        /// What opens the repository
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
         /// How to reach S3
         #[command(flatten)]
         access: S3Args,
@@ -93,7 +93,7 @@ pub enum RepoCommand {
 /// `lifeboat repo backup`.
 #[derive(Debug, Args)]
 pub struct RepoBackupArgs {
-    /// Where and with which passphrase
+    /// Where and with which secret
     #[command(flatten)]
     pub at: ManyRepos,
     /// Name of the machine in the snapshot (default: this one's)

@@ -16,7 +16,6 @@ use crate::codec::seal;
 use crate::codec::sign::Signer;
 
 const WHAT: &str = "a key slot";
-const METHOD_PASSPHRASE: u8 = 1;
 const PARAMS_BYTES: usize = 45;
 const TAG_ROOT: u16 = 1;
 const TAG_ADMIN: u16 = 2;
@@ -31,25 +30,81 @@ pub struct KeyObject {
     pub name: ObjectHash,
 }
 
-/// Makes a slot that a passphrase opens and that grants everything.
+/// What a person has that opens a slot. Each opens the slots of its own method alone, so that no
+/// text is tried as two things.
+#[derive(Debug)]
+pub enum SlotSecret {
+    /// Method 1: a text, of which Argon2id makes a key.
+    Passphrase(Secret<Vec<u8>>),
+    /// Method 2: what a key file holds, 32 random bytes.
+    KeyFile(Key),
+}
+
+impl SlotSecret {
+    /// A passphrase.
+    pub fn passphrase(text: impl Into<Vec<u8>>) -> Self {
+        Self::Passphrase(Secret::new(text.into()))
+    }
+
+    /// A fresh secret for a key file.
+    pub fn new_key_file() -> Self {
+        Self::KeyFile(Secret::new(entropy::random()))
+    }
+
+    fn method(&self) -> u8 {
+        match self {
+            Self::Passphrase(_) => 1,
+            Self::KeyFile(_) => 2,
+        }
+    }
+
+    /// For people: `passphrase`, `key file`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Passphrase(_) => "passphrase",
+            Self::KeyFile(_) => "key file",
+        }
+    }
+
+    /// What its slots say of the derivation: random bytes need none.
+    fn costs(&self, kdf: KdfParams) -> KdfParams {
+        match self {
+            Self::Passphrase(_) => kdf,
+            Self::KeyFile(_) => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
+        }
+    }
+
+    /// The key that opens the grant.
+    fn kek(&self, format: &RepoFmt, salt: &[u8; 32], kdf: KdfParams) -> Result<Key, KdfError> {
+        let derive = |secret: &Key| hash::derive("kek", secret.expose(), &format.repo_id, salt);
+        Ok(match self {
+            Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf)?),
+            Self::KeyFile(key) if kdf == self.costs(kdf) => derive(key),
+            Self::KeyFile(_) => return Err(KdfError::OutOfBounds(kdf)),
+        })
+    }
+}
+
+/// Makes a slot that this secret opens and that grants everything. `kdf` is what it costs to try a
+/// passphrase.
 ///
 /// # Errors
 /// When the passphrase is no text or empty.
-pub fn create_passphrase_slot(
+pub fn create_slot(
     format_bytes: &[u8],
     format: &RepoFmt,
     root: &RootKeys,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
     kdf: KdfParams,
 ) -> Result<KeyObject, FormatError> {
     let salt = entropy::random::<32>();
-    let mut params = vec![METHOD_PASSPHRASE];
+    let kdf = secret.costs(kdf);
+    let mut params = vec![secret.method()];
     params.extend_from_slice(&salt);
     for number in [kdf.memory_kib, kdf.passes, kdf.lanes] {
         params.extend_from_slice(&number.to_le_bytes());
     }
-    let secret = passphrase_secret(passphrase.expose(), &salt, kdf).map_err(unfit)?;
-    let kek = hash::derive("kek", secret.expose(), &format.repo_id, &salt);
+    let kek = secret.kek(format, &salt, kdf).map_err(unfit)?;
     let mut grant = TlvWriter::new();
     grant.put(TAG_ROOT, root.root().expose());
     grant.put(TAG_ADMIN, root.admin()?.expose());
@@ -82,16 +137,16 @@ fn unfit(error: KdfError) -> FormatError {
     }
 }
 
-/// Opens a slot with a passphrase.
+/// Opens a slot.
 ///
 /// # Errors
-/// `WrongKey` when the passphrase is another one; `Malformed`, `NotSigned` when the slot is hurt
-/// or does not belong to this repository; `NotGranted` for slots that take no passphrase.
-pub fn open_passphrase_slot(
+/// `WrongKey` when the secret is another one; `Malformed`, `NotSigned` when the slot is hurt or
+/// does not belong to this repository; `NotGranted` for slots of another method.
+pub fn open_slot(
     bytes: &[u8],
     format_bytes: &[u8],
     format: &RepoFmt,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
 ) -> Result<RootKeys, FormatError> {
     let object = Object::decode(bytes, &format.repo_id, None)?;
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
@@ -106,14 +161,13 @@ pub fn open_passphrase_slot(
     let method = reader.u8()?;
     let salt: [u8; 32] = reader.array()?;
     let kdf = KdfParams { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
-    if method != METHOD_PASSPHRASE {
-        return Err(FormatError::NotGranted { what: "opening with a passphrase" });
+    if method != secret.method() {
+        return Err(FormatError::NotGranted { what: "opening with this kind of secret" });
     }
-    let secret = passphrase_secret(passphrase.expose(), &salt, kdf).map_err(|error| match error {
+    let kek = secret.kek(format, &salt, kdf).map_err(|error| match error {
         KdfError::OutOfBounds(_) => wrong("its cost is out of bounds"),
         other => unfit(other),
     })?;
-    let kek = hash::derive("kek", secret.expose(), &format.repo_id, &salt);
     let grant = seal::open(kek.expose(), &format.repo_id, "slot", params, sealed)
         .map(Zeroizing::new)
         .map_err(|_| FormatError::WrongKey)?;
