@@ -43,6 +43,30 @@ pub enum AppError {
         #[source]
         source: KeyTextError,
     },
+    /// No key slot is meant, or not one alone.
+    #[error("no key slot is called {wanted}: {why}")]
+    Slot {
+        /// As asked for.
+        wanted: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A program that was to print the secret failed.
+    #[error("the program that prints the secret failed")]
+    SecretCommand {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or what was typed holds no recovery code.
+    #[error("{what} holds no recovery code")]
+    NoRecoveryCode {
+        /// `the file /home/kit.html`, `what was typed`.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An argument makes no sense.
     #[error("{what}")]
     Usage {
@@ -97,7 +121,9 @@ impl Classified for AppError {
         match self {
             Self::Unreadable { .. } | Self::EmptyPassword { .. } | Self::Usage { .. } => Class::Usage,
             Self::Unknown { .. } | Self::Configuration { .. } | Self::ExposedKey { .. } => Class::Usage,
-            Self::NoKeyFile { .. } => Class::WrongKey,
+            Self::NoKeyFile { .. } | Self::NoRecoveryCode { .. } => Class::WrongKey,
+            Self::Slot { .. } => Class::NotFound,
+            Self::SecretCommand { .. } => Class::Failed,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
@@ -119,6 +145,9 @@ impl Classified for AppError {
             Self::Busy { .. } => "E0808",
             Self::ExposedKey { .. } => "E0810",
             Self::NoKeyFile { .. } => "E0811",
+            Self::Slot { .. } => "E0812",
+            Self::SecretCommand { .. } => "E0813",
+            Self::NoRecoveryCode { .. } => "E0814",
         }
     }
 
@@ -131,6 +160,13 @@ impl Classified for AppError {
             Self::NoKeyFile { .. } => {
                 "put the copy back that was kept of it; a file with a passphrase is named by --password-file"
                     .to_owned()
+            }
+            Self::Slot { .. } => "`lifeboat repo key list` shows them; give at least 8 digits".to_owned(),
+            Self::SecretCommand { .. } => {
+                "run it by hand: it has to print the secret and end with 0; no shell runs it, so quotes and variables mean nothing".to_owned()
+            }
+            Self::NoRecoveryCode { .. } => {
+                "give all 24 words in their order, or the line that begins with LIFEBOAT-RECOVERY-1".to_owned()
             }
             Self::EmptyPassword { .. } => "put the passphrase into it, on one line".to_owned(),
             Self::Usage { hint, .. } | Self::Nothing { hint, .. } => hint.clone(),

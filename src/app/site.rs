@@ -165,7 +165,7 @@ impl Site {
             }
             .into());
         }
-        Ok(SecretSource::PasswordFile(path).read(self.cx.progress.as_ref())?)
+        Ok(SecretSource::PasswordFile(path).read(&self.cx)?)
     }
 
     /// The site key, made when there is none: with a loud word, because nothing else can open

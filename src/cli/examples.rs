@@ -196,6 +196,33 @@ pub(super) const REPO_SYNC: &str = "\
 Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
 
 Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const REPO_KEY_LIST: &str = "\
+Example: lifeboat repo key list --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key
+
+One line for each slot: its id, what opens it, since when it is there, what trying a passphrase costs. Without a secret none is marked.
+
+Exit codes: 0 done; 1 unreachable; 3 a place was not looked at; 10 no repository; 12 wrong key; 13 a slot is damaged; 130 cancelled.";
+pub(super) const REPO_KEY_ADD: &str = "\
+Example: lifeboat repo key add --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --new-password-file passphrase
+
+Name every place: one that is away is named, and `repo sync` brings the slot there. What opens a slot already is put where it is missing.
+
+Exit codes: 0 every place has it; 1 failed; 2 usage; 3 a place lacks it; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_REPLACE: &str = "\
+Example: lifeboat repo key replace --repo /mnt/disk/www --password-file old --new-key-file www.key
+
+The new slot stands, and was opened, before the old one goes. It doesn't take back what was seen: who copied the slot of the old
+secret, and has that secret, goes on reading.
+
+Exit codes: 0 done everywhere; 1 failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_REMOVE: &str = "\
+Example: lifeboat repo key remove --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key 7f3a0c11
+
+The slot that the given secret opens stays, so that one is left; name another secret to remove it. A store that keeps versions keeps
+the slot: nothing that was readable with it becomes unreadable.
+
+Exit codes: 0 gone everywhere; 1 no such slot, or failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found;
+14 it is the slot that the given secret opens; 130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

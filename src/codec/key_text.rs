@@ -2,7 +2,8 @@
 //! is, holds no letter that is taken for another, and has a checksum that finds every typing error
 //! of up to four letters.
 //!
-//! `lifeboat-key-1...` is a key file's line. Its data are a version byte, 1, and the secret.
+//! `lifeboat-key-1...` is a key file's line, `LIFEBOAT-RECOVERY-1...` a recovery kit's. The data are
+//! a version byte, 1, and the secret.
 
 use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
@@ -17,6 +18,8 @@ const VERSION: u8 = 1;
 pub enum KeyText {
     /// A key file's line.
     KeyFile,
+    /// A recovery kit's line.
+    RecoveryCode,
 }
 
 /// Why a text is no key.
@@ -38,6 +41,7 @@ impl KeyText {
     fn prefix(self) -> &'static str {
         match self {
             Self::KeyFile => "lifeboat-key-",
+            Self::RecoveryCode => "lifeboat-recovery-",
         }
     }
 
@@ -45,6 +49,25 @@ impl KeyText {
     pub fn claims(self, text: &str) -> bool {
         let prefix = self.prefix();
         text.trim().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
+
+    /// The first such key in a longer text, such as a page.
+    ///
+    /// # Errors
+    /// `Foreign` when there is none; else as [`Self::read`] of the first that reads, or of the first.
+    pub fn find(self, text: &str) -> Result<Key, KeyTextError> {
+        let mut first = KeyTextError::Foreign;
+        for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+            if !self.claims(word) {
+                continue;
+            }
+            match self.read(word) {
+                Err(error) if first == KeyTextError::Foreign => first = error,
+                Err(_) => {}
+                read => return read,
+            }
+        }
+        Err(first)
     }
 
     /// One line, without an end.
@@ -98,6 +121,17 @@ mod tests {
         for text in [LINE.to_owned(), LINE.to_uppercase(), format!(" {LINE}\r\n")] {
             assert_eq!(KeyText::KeyFile.read(&text).map(|read| *read.expose()), Ok(*key().expose()));
         }
+    }
+
+    #[test]
+    fn a_recovery_kits_line_is_frozen_and_found_in_a_page() {
+        let line = "lifeboat-recovery-1qyqssrckr5jzkv3egpr5u42uvd48z7rls6xefxaz4xct00k9enfa5qje5w2";
+        assert_eq!(*KeyText::RecoveryCode.write(&key()), line);
+        let page = format!("<p>lifeboat-recovery-1 it is:<code>{}</code></p>", line.to_uppercase());
+        assert_eq!(KeyText::RecoveryCode.find(&page).map(|read| *read.expose()), Ok(*key().expose()));
+        let without = KeyText::RecoveryCode.find(LINE).map(|_| ());
+        assert_eq!(without, Err(KeyTextError::Foreign), "a key file is no recovery code");
+        assert_eq!(KeyText::KeyFile.read(line).map(|_| ()), Err(KeyTextError::Foreign));
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub mod key_text;
 pub mod ladder;
 pub mod seal;
 pub mod sign;
+pub mod words;

@@ -12,11 +12,12 @@ use super::format::keys::{EpochKeys, RootKeys, writer_seed};
 use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
 use super::format::pack::PackIdentity;
 use super::format::repo_fmt::RepoFmt;
-use super::format::slot::{self, SlotSecret};
+use super::format::slot::{self, KeyObject, SlotSecret};
 use super::index::IndexedPack;
 use crate::base::entropy;
 use crate::base::error::Classified;
-use crate::base::id::{RepoId, WriterId};
+use crate::base::id::{ObjectHash, RepoId, WriterId};
+use crate::base::limits::SLOTS_MAX;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
@@ -45,6 +46,8 @@ pub struct CreateOptions {
 pub struct Repository {
     format: RepoFmt,
     root: RootKeys,
+    /// The slot that was opened, or made with the repository.
+    slot: Arc<KeyObject>,
     keys: EpochKeys,
     targets: Vec<Target>,
     cache: Option<PathBuf>,
@@ -81,9 +84,10 @@ impl Repository {
         let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
         let format_bytes = format.encode();
         let slot = slot::create_slot(&format_bytes, &format, &root, secret, options.kdf)?;
-        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes))], &format_bytes)?;
+        let stored = Bytes::copy_from_slice(&slot.bytes);
+        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), stored)], &format_bytes)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, keys, targets: vec![target], cache: None })
+        Ok(Self { format, root, slot: Arc::new(slot), keys, targets: vec![target], cache: None })
     }
 
     /// Brings this repository to one more target, which holds none: the same key objects, the same
@@ -118,15 +122,12 @@ impl Repository {
             let there = read_format(other)?;
             RepoFmt::decode(&there)?;
             if there != bytes {
-                return Err(RepositoryError::Different {
-                    first: first.storage.label().to_owned(),
-                    second: other.storage.label().to_owned(),
-                });
+                return Err(different(first, other));
             }
         }
-        let root = open_any_slot(first, &bytes, &format, secret)?;
+        let (root, slot) = open_any_slot(first, &bytes, &format, secret)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, keys, targets, cache: None })
+        Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None })
     }
 
     /// The same repository at other places: a place is added or left out without asking for the
@@ -135,6 +136,7 @@ impl Repository {
         Self {
             format: self.format.clone(),
             root: self.root.share(),
+            slot: Arc::clone(&self.slot),
             keys: self.keys.clone(),
             targets,
             cache: self.cache.clone(),
@@ -151,6 +153,26 @@ impl Repository {
     /// The folder of the local cache.
     pub fn cache(&self) -> Option<&Path> {
         self.cache.as_deref()
+    }
+
+    /// That another target holds this repository.
+    ///
+    /// # Errors
+    /// `Different`, `NoRepository`; whatever the target says.
+    pub fn same_at(&self, target: &Target) -> Result<(), RepositoryError> {
+        let first =
+            self.targets.first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
+        if read_format(target)? == self.format.encode() { Ok(()) } else { Err(different(first, target)) }
+    }
+
+    /// The slot that was opened.
+    pub fn slot(&self) -> &Arc<KeyObject> {
+        &self.slot
+    }
+
+    /// What that slot granted.
+    pub(super) fn root(&self) -> &RootKeys {
+        &self.root
     }
 
     /// Its identity, the same at every place.
@@ -255,7 +277,14 @@ fn establish(
     Ok(())
 }
 
-fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
+fn different(first: &Target, second: &Target) -> RepositoryError {
+    RepositoryError::Different {
+        first: first.storage.label().to_owned(),
+        second: second.storage.label().to_owned(),
+    }
+}
+
+pub(super) fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
     let storage = target.storage.as_ref();
     match storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
         Ok(bytes) => Ok(bytes),
@@ -272,20 +301,24 @@ fn open_any_slot(
     format_bytes: &[u8],
     format: &RepoFmt,
     secret: &SlotSecret,
-) -> Result<RootKeys, RepositoryError> {
+) -> Result<(RootKeys, KeyObject), RepositoryError> {
     let storage = target.storage.as_ref();
-    let mut names: Vec<Stat> = Vec::new();
-    storage.list("keys/", &mut |stat| {
-        if matches!(parse_key_name(&stat.name), Some((KeyKind::Slot, _))) {
-            names.push(stat);
+    let mut names: Vec<(Stat, ObjectHash)> = Vec::new();
+    storage.list("keys/slot-", &mut |stat| {
+        if let Some((KeyKind::Slot, id)) = parse_key_name(&stat.name) {
+            names.push((stat, id));
         }
-        ControlFlow::Continue(())
+        if names.len() < SLOTS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     let mut damaged = None;
-    for stat in &names {
-        let bytes = storage.get(&stat.name, Span::Whole, Read::Quick)?;
+    for (stat, id) in &names {
+        let bytes = match storage.get(&stat.name, Span::Whole, Read::Quick) {
+            // Taken away since it was listed.
+            Err(StorageError::NotFound { .. }) => continue,
+            other => other?,
+        };
         match slot::open_slot(&bytes, format_bytes, format, secret) {
-            Ok(root) => return Ok(root),
+            Ok(root) => return Ok((root, KeyObject { bytes: bytes.to_vec(), name: *id })),
             Err(error) if error.class() == crate::base::error::Class::WrongKey => {}
             Err(error) => damaged = Some(error),
         }
@@ -293,7 +326,7 @@ fn open_any_slot(
     match damaged {
         Some(error) => Err(error.into()),
         None => Err(RepositoryError::WrongKey {
-            secret: secret.word(),
+            secret: secret.method().word(),
             place: storage.label().to_owned(),
             slots: names.len(),
         }),

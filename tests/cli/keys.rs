@@ -109,3 +109,150 @@ fn a_site_that_has_a_passphrase_for_its_key_goes_on_with_it() {
         repo(&bench, "snapshots", &bench.path("disk"), &[flag, at]).exits(0);
     }
 }
+
+/// The slots of a repository, as `key list --json` tells.
+fn slots(bench: &Bench, arguments: &[&str], code: i32) -> Vec<serde_json::Value> {
+    let mut command = bench.command();
+    command.args(["repo", "key", "list", "--json"]).args(arguments);
+    let listed = of(command.output().expect("the binary starts")).exits(code).json();
+    listed["keys"]["slots"].as_array().expect("a list").clone()
+}
+
+fn key(bench: &Bench, verb: &str, arguments: &[&str]) -> Ran {
+    let mut command = bench.command();
+    of(command.args(["repo", "key", verb]).args(arguments).output().expect("the binary starts"))
+}
+
+#[test]
+fn slots_are_added_replaced_and_removed_and_one_that_opens_is_always_left() {
+    let bench = Bench::new();
+    let tree = bench.tree("tree", 4);
+    let place = bench.path("repo");
+    repo(&bench, "init", &place, &["--key-file", "one"]).exits(0);
+    repo(&bench, "backup", &place, &["--key-file", "one", tree.to_str().expect("text")]).exits(0);
+    let opens = |arguments: &[&str]| repo(&bench, "snapshots", &place, arguments).code;
+    // A passphrase beside the key file; adding it again adds nothing.
+    for _ in 0..2 {
+        key(&bench, "add", &["--repo", "repo", "--key-file", "one", "--new-password-file", "pw"]).exits(0);
+        assert_eq!(slots(&bench, &["--repo", "repo"], 0).len(), 2);
+    }
+    assert_eq!((opens(&["--key-file", "one"]), opens(&["--password-file", "pw"])), (0, 0));
+    // The slot that the given secret opens stays.
+    let listed = slots(&bench, &["--repo", "repo", "--key-file", "one"], 0);
+    let own = listed.iter().find(|slot| slot["opened"] == true).expect("one is opened");
+    assert_eq!(own["kind"], "key file");
+    let own = own["id"].as_str().expect("an id");
+    let said = key(&bench, "remove", &["--repo", "repo", "--key-file", "one", own]).exits(14).err;
+    assert!(said.contains("E0308") && said.contains("next:"), "{said}");
+    for (wanted, code) in [("ffffffff0", 1), (&own[..6], 1), ("", 1)] {
+        let said =
+            key(&bench, "remove", &["--repo", "repo", "--password-file", "pw", wanted]).exits(code).err;
+        assert!(said.contains("E0812"), "{wanted}: {said}");
+    }
+    // Another secret takes it away, and it opens nothing any more.
+    key(&bench, "remove", &["--repo", "repo", "--password-file", "pw", &own[..8]]).exits(0);
+    assert_eq!((opens(&["--key-file", "one"]), opens(&["--password-file", "pw"])), (12, 0));
+    // A new secret in the place of the last one.
+    let old = ["--repo", "repo", "--password-file", "pw"];
+    key(&bench, "replace", &[&old[..], &["--new-password-file", "pw"]].concat()).exits(2);
+    assert_eq!(opens(&["--password-file", "pw"]), 0);
+    key(&bench, "passwd", &[&old[..], &["--new-key-file", "two"]].concat()).exits(0);
+    assert_eq!((opens(&["--key-file", "two"]), opens(&["--password-file", "pw"])), (0, 12));
+    assert_eq!(slots(&bench, &["--repo", "repo"], 0).len(), 1);
+    // A wrong secret changes nothing.
+    key(&bench, "add", &["--repo", "repo", "--key-file", "one", "--new-password-file", "pw"]).exits(12);
+    assert_eq!(slots(&bench, &["--repo", "repo"], 0).len(), 1);
+    repo(&bench, "restore", &place, &["--key-file", "two", "latest", "--to", "out", "--verify"]).exits(0);
+    same(&tree, &bench.path("out"));
+}
+
+#[test]
+fn a_place_that_is_away_when_a_slot_is_added_is_named_and_sync_brings_it_there() {
+    let bench = Bench::new();
+    let both = ["--repo", "disk", "--repo", "nas"];
+    let mut init = bench.command();
+    init.args(["repo", "init"]).args(both).args(["--key-file", "one"]);
+    of(init.output().expect("the binary starts")).exits(0);
+    crate::run::moved(bench.path("nas"), bench.path("unplugged"));
+    let added = key(
+        &bench,
+        "add",
+        &[&both[..], &["--key-file", "one", "--new-password-file", "pw", "--json"]].concat(),
+    );
+    let added = added.exits(3).json();
+    assert_eq!(added["added"]["away"][0]["target"], "nas");
+    let listed = key(&bench, "list", &both).exits(3).err;
+    assert!(listed.contains("away: nas"), "{listed}");
+    crate::run::moved(bench.path("unplugged"), bench.path("nas"));
+    let missing: Vec<_> = slots(&bench, &both, 0).iter().map(|slot| slot["missing"].clone()).collect();
+    assert!(missing.contains(&serde_json::json!(["nas"])), "{missing:?}");
+    assert_eq!(repo(&bench, "snapshots", &bench.path("nas"), &["--password-file", "pw"]).code, 12);
+    // The new secret opens one of the two, which is enough to complete the other, with or without a key.
+    bench.run(["repo", "sync", "--from", "disk", "--to", "nas"]).exits(0);
+    assert_eq!(repo(&bench, "snapshots", &bench.path("nas"), &["--password-file", "pw"]).code, 0);
+    assert!(slots(&bench, &both, 0).iter().all(|slot| slot["missing"] == serde_json::json!([])));
+    // Taken away at both.
+    let id = slots(&bench, &[&both[..], &["--password-file", "pw"]].concat(), 0)
+        .iter()
+        .find(|slot| slot["opened"] == false)
+        .and_then(|slot| slot["id"].as_str().map(str::to_owned))
+        .expect("the other one");
+    key(&bench, "remove", &[&both[..], &["--password-file", "pw", &id]].concat()).exits(0);
+    for place in ["disk", "nas"] {
+        assert_eq!(repo(&bench, "snapshots", &bench.path(place), &["--key-file", "one"]).code, 12, "{place}");
+    }
+}
+
+#[test]
+fn the_slot_that_stays_is_put_where_it_is_missing_before_another_goes() {
+    let bench = Bench::new();
+    let both = ["--repo", "disk", "--repo", "nas"];
+    let mut init = bench.command();
+    init.args(["repo", "init"]).args(both).args(["--key-file", "one"]);
+    of(init.output().expect("the binary starts")).exits(0);
+    let old = slots(&bench, &both, 0)[0]["id"].as_str().expect("an id").to_owned();
+    // Only one of the places has the new slot.
+    key(&bench, "add", &["--repo", "disk", "--key-file", "one", "--new-password-file", "pw"]).exits(0);
+    key(&bench, "remove", &[&both[..], &["--password-file", "pw", &old]].concat()).exits(0);
+    for place in ["disk", "nas"] {
+        assert_eq!(
+            repo(&bench, "snapshots", &bench.path(place), &["--password-file", "pw"]).code,
+            0,
+            "{place}"
+        );
+    }
+}
+
+#[test]
+fn a_damaged_slot_is_named_and_can_be_taken_away() {
+    let bench = Bench::new();
+    let place = bench.path("repo");
+    repo(&bench, "init", &place, &["--key-file", "one"]).exits(0);
+    key(&bench, "add", &["--repo", "repo", "--key-file", "one", "--new-password-file", "pw"]).exits(0);
+    let listed = slots(&bench, &["--repo", "repo"], 0);
+    let id = listed.iter().find(|slot| slot["kind"] == "passphrase").expect("there")["id"]
+        .as_str()
+        .expect("an id");
+    let path = place.join(format!("keys/slot-{id}"));
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let said = key(&bench, "list", &["--repo", "repo"]).exits(13).err;
+    assert!(said.contains("damaged: slot"), "{said}");
+    assert_eq!(repo(&bench, "snapshots", &place, &["--key-file", "one"]).code, 0);
+    key(&bench, "remove", &["--repo", "repo", "--key-file", "one", id]).exits(0);
+    assert_eq!(slots(&bench, &["--repo", "repo"], 0).len(), 1);
+}
+
+#[test]
+fn a_program_gives_the_secret_and_no_shell_reads_its_words() {
+    let bench = Bench::new();
+    let place = bench.path("repo");
+    repo(&bench, "init", &place, &["--secret-command", "cat pw"]).exits(0);
+    assert_eq!(repo(&bench, "snapshots", &place, &["--password-file", "pw"]).code, 0);
+    assert_eq!(repo(&bench, "snapshots", &place, &["--secret-command", "cat   pw"]).code, 0);
+    let said = repo(&bench, "snapshots", &place, &["--secret-command", "cat pw; touch made"]).exits(1).err;
+    assert!(said.contains("E0813") && !bench.path("made").exists(), "{said}");
+    repo(&bench, "snapshots", &place, &["--secret-command", "false"]).exits(1);
+    repo(&bench, "snapshots", &place, &["--secret-command", ""]).exits(1);
+}

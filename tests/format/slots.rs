@@ -42,7 +42,8 @@ fn signed(repo: &Repo, body: &[u8]) -> Vec<u8> {
 fn a_slot_opens_with_secrets_of_its_own_method_alone() {
     let repo = repo();
     // Secrets of the same bytes under other methods.
-    let secrets = [key_file(b'k'), SlotSecret::passphrase([b'k'; 32])];
+    let code = SlotSecret::RecoveryCode(Secret::new([b'k'; 32]));
+    let secrets = [key_file(b'k'), SlotSecret::passphrase([b'k'; 32]), code];
     let slots = secrets.each_ref().map(|secret| slot(&repo, secret));
     for (at, slot) in slots.iter().enumerate() {
         for (other, secret) in secrets.iter().enumerate() {
@@ -100,7 +101,12 @@ fn slots_of_every_method_that_were_ever_written_open() {
         .filter_map(|line| line.split_once(' '))
         .map(|(label, bytes)| (label, hex::decode(bytes).expect("hexadecimal")))
         .collect();
-    let secrets = [("passphrase", SlotSecret::passphrase("fixture\n")), ("key-file", key_file(7))];
+    let code = SlotSecret::RecoveryCode(Secret::new([7; 32]));
+    let secrets = [
+        ("passphrase", SlotSecret::passphrase("fixture\n")),
+        ("key-file", key_file(7)),
+        ("recovery-code", code),
+    ];
     assert_eq!(frozen.len(), secrets.len(), "a slot for each method");
     for (label, secret) in &secrets {
         assert_eq!(open(&repo, &frozen[label], secret), Ok([1; 32]), "{label}");
@@ -111,8 +117,13 @@ fn slots_of_every_method_that_were_ever_written_open() {
 #[test]
 fn frozen_slots_can_be_made_again() {
     let repo = repo();
-    let made = [("passphrase", SlotSecret::passphrase("fixture")), ("key-file", key_file(7))]
-        .map(|(label, secret)| format!("{label} {}", hex::encode(slot(&repo, &secret))));
+    let code = SlotSecret::RecoveryCode(Secret::new([7; 32]));
+    let made = [
+        ("passphrase", SlotSecret::passphrase("fixture")),
+        ("key-file", key_file(7)),
+        ("recovery-code", code),
+    ]
+    .map(|(label, secret)| format!("{label} {}", hex::encode(slot(&repo, &secret))));
     if std::env::var_os("LIFEBOAT_FREEZE").is_some_and(|what| what == "slots") {
         println!("{}", made.join("\n"));
     }

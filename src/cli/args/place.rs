@@ -28,48 +28,60 @@ pub struct S3Args {
     pub ca_file: Option<PathBuf>,
 }
 
-/// What opens a repository: one of these.
-#[derive(Clone, Debug, Args)]
-#[group(id = "secret", required = true, multiple = false)]
-pub struct SecretArgs {
-    /// File with the passphrase (mode 0600), or a key file
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// Key file (mode 0600): opens at once, without the cost of a passphrase
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
+/// The ways to name a secret, which clap wants to be a group of its own where one is needed.
+macro_rules! secret_args {
+    ($(#[$doc:meta])* $name:ident, required = $required:tt) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Args)]
+        #[group(id = "secret", required = $required, multiple = false)]
+        pub struct $name {
+            /// File with the passphrase (mode 0600), or a key file
+            #[arg(long, value_name = "FILE")]
+            password_file: Option<PathBuf>,
+            /// Key file (mode 0600): opens at once, without the cost of a passphrase
+            #[arg(long, value_name = "FILE")]
+            key_file: Option<PathBuf>,
+            /// Program that prints the passphrase, or a key file's line; words apart, no shell
+            #[arg(long, value_name = "PROGRAM")]
+            secret_command: Option<String>,
+            /// The recovery kit's file, or one with its 24 words or its line; `-` to type them
+            #[arg(long, value_name = "FILE")]
+            recovery_kit: Option<PathBuf>,
+        }
+
+        impl $name {
+            fn named(&self) -> Option<SecretSource> {
+                let password = self.password_file.clone().map(SecretSource::PasswordFile);
+                let key = self.key_file.clone().map(SecretSource::KeyFile);
+                let command = self.secret_command.as_deref().map(SecretSource::command);
+                let kit = self.recovery_kit.clone().map(SecretSource::RecoveryKit);
+                password.or(key).or(command).or(kit)
+            }
+        }
+    };
+}
+
+secret_args! {
+    /// What opens a repository: one of these.
+    SecretArgs, required = true
+}
+secret_args! {
+    /// As [`SecretArgs`], for commands that do something without a secret, too.
+    OptionalSecretArgs, required = false
 }
 
 impl SecretArgs {
     /// Where the secret comes from.
     pub fn source(&self) -> SecretSource {
-        source(self.password_file.as_ref(), self.key_file.as_ref())
-            .expect("the parser asks for one of the group")
+        self.named().expect("the parser asks for one of the group")
     }
-}
-
-/// As [`SecretArgs`], for commands that do something without a secret, too.
-#[derive(Clone, Debug, Args)]
-#[group(id = "secret", multiple = false)]
-pub struct OptionalSecretArgs {
-    /// File with the passphrase (mode 0600), or a key file
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// Key file (mode 0600): opens at once, without the cost of a passphrase
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
 }
 
 impl OptionalSecretArgs {
     /// Where the secret comes from, if one was named.
     pub fn source(&self) -> Option<SecretSource> {
-        source(self.password_file.as_ref(), self.key_file.as_ref())
+        self.named()
     }
-}
-
-fn source(password: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<SecretSource> {
-    let password = password.map(|path| SecretSource::PasswordFile(path.clone()));
-    password.or_else(|| key.map(|path| SecretSource::KeyFile(path.clone())))
 }
 
 /// Options of commands on one repository at one place.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::key::KeyCommand;
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
@@ -85,6 +86,9 @@ pub enum RepoCommand {
         #[command(flatten)]
         access: S3Args,
     },
+    /// What opens the repository: list, add, replace, remove
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(session: &Session, args: &FindArgs) -> Result<u8, Fail
 pub(super) fn run_repo(session: &Session, args: &RepoFindArgs) -> Result<u8, Failure> {
     let session = &talking(session);
     let rule = rule(&args.rule)?;
-    let secret = args.at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = args.at.secret.source().read(&session.cx)?;
     let repository = plumbing(session, &args.at.access).open(&args.at.repo, &secret)?;
     let (found, damage) = match &args.snapshot {
         Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], None),

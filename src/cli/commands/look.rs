@@ -37,7 +37,7 @@ pub(super) fn of_policy(session: &Session, what: &str, copy: &CopyArgs) -> Resul
 
 /// A snapshot of a bare repository.
 pub(super) fn of_place(session: &Session, at: &OneRepo, wanted: &str) -> Result<Opened, Failure> {
-    let secret = at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = at.secret.source().read(&session.cx)?;
     let opened = look::by_place(&plumbing(session, &at.access), &at.repo, &secret, wanted)?;
     if wanted == "latest" {
         session.cx.progress.note(format!(

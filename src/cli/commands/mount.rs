@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(session: &Session, args: &MountArgs) -> Result<u8, Fai
 /// Mounts the snapshots of a bare repository, or one.
 pub(super) fn run_repo(session: &Session, args: &RepoMountArgs) -> Result<u8, Failure> {
     let session = &talking(session);
-    let secret = args.at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = args.at.secret.source().read(&session.cx)?;
     let repository = plumbing(session, &args.at.access).open(&args.at.repo, &secret)?;
     let (found, shape) = match &args.snapshot {
         Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], Shape::One),

@@ -51,6 +51,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             }
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
+        RepoCommand::Key(command) => super::key::run(session, &command),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
@@ -100,7 +101,7 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
     let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
     let pack_bytes = fits.ok_or_else(|| wrong("from 8 MiB to 512 MiB".to_owned()))?;
     let source = at.secret.source();
-    let (secret, key_file) = source.read_or_make(session.cx.progress.as_ref())?;
+    let (secret, key_file) = source.read_or_make(&session.cx)?;
     let repository = plumbing(session, &at.access).init(&at.repos, &secret, pack_bytes)?;
     let out = session.output;
     if out.is_json() {
@@ -120,14 +121,14 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
         }
         out.talk(&format!(
             "Keep the {}, and a copy of it elsewhere: without it nothing in the repository can ever be read.",
-            secret.word()
+            secret.method().word()
         ));
     }
     Ok(0)
 }
 
 fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
-    let secret = args.at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = args.at.secret.source().read(&session.cx)?;
     let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
     let walk = super::repo_rules::rules(args.rules)?;
     // Includes that match nothing must not look like a backup.
@@ -214,7 +215,7 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
 }
 
 fn list_snapshots(session: &Session, at: &OneRepo) -> Result<u8, Failure> {
-    let secret = at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = at.secret.source().read(&session.cx)?;
     let repository = plumbing(session, &at.access).open(&at.repo, &secret)?;
     let target = &repository.targets()[0];
     let (found, damaged) = snapshots::load_all(&repository, target)?;
@@ -286,8 +287,12 @@ fn verify(session: &Session, at: &OneRepoKeyOptional, deep: bool) -> Result<u8, 
     Ok(print_verify(session.output, &outcome))
 }
 
-fn optional_secret(session: &Session, args: &OptionalSecretArgs) -> Result<Option<SlotSecret>, Failure> {
-    Ok(args.source().map(|source| source.read(session.cx.progress.as_ref())).transpose()?)
+/// What was named, read.
+pub(super) fn optional_secret(
+    session: &Session,
+    args: &OptionalSecretArgs,
+) -> Result<Option<SlotSecret>, Failure> {
+    Ok(args.source().map(|source| source.read(&session.cx)).transpose()?)
 }
 
 /// Prints what a verification found and gives the exit code.

@@ -20,7 +20,7 @@ use crate::storage::place::Place;
 
 /// Restores out of a bare repository.
 pub(super) fn run(session: &Session, at: &OneRepo, wanted: &str, to: &RestoreToArgs) -> Result<u8, Failure> {
-    let secret = at.secret.source().read(session.cx.progress.as_ref())?;
+    let secret = at.secret.source().read(&session.cx)?;
     let repository = plumbing(session, &at.access).open(&at.repo, &secret)?;
     let snapshot = snapshots::find(&repository, &repository.targets()[0], wanted)?;
     session.cx.progress.note(format!(

@@ -22,7 +22,7 @@ const TAG_ADMIN: u16 = 2;
 const TAG_FORMAT: u16 = 4;
 
 /// A stored key object: its bytes and the hash that ends its name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyObject {
     /// The object.
     pub bytes: Vec<u8>,
@@ -38,6 +38,47 @@ pub enum SlotSecret {
     Passphrase(Secret<Vec<u8>>),
     /// Method 2: what a key file holds, 32 random bytes.
     KeyFile(Key),
+    /// Method 3: what a recovery kit holds, 32 random bytes.
+    RecoveryCode(Key),
+}
+
+/// How a slot is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SlotMethod {
+    /// By a passphrase.
+    Passphrase = 1,
+    /// By a key file.
+    KeyFile = 2,
+    /// By the code of a recovery kit.
+    RecoveryCode = 3,
+}
+
+impl SlotMethod {
+    /// From the stored number.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        [Self::Passphrase, Self::KeyFile, Self::RecoveryCode]
+            .into_iter()
+            .find(|method| *method as u8 == number)
+    }
+
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key file",
+            Self::RecoveryCode => "recovery code",
+        }
+    }
+}
+
+/// What a slot says of itself to everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotHead {
+    /// How it is opened; `None` for methods of later versions.
+    pub method: Option<SlotMethod>,
+    /// What trying a passphrase costs; zeros where nothing is derived.
+    pub kdf: KdfParams,
 }
 
 impl SlotSecret {
@@ -51,18 +92,17 @@ impl SlotSecret {
         Self::KeyFile(Secret::new(entropy::random()))
     }
 
-    fn method(&self) -> u8 {
-        match self {
-            Self::Passphrase(_) => 1,
-            Self::KeyFile(_) => 2,
-        }
+    /// A fresh code for a recovery kit.
+    pub fn new_recovery_code() -> Self {
+        Self::RecoveryCode(Secret::new(entropy::random()))
     }
 
-    /// For people: `passphrase`, `key file`.
-    pub fn word(&self) -> &'static str {
+    /// The method of the slots that it opens.
+    pub fn method(&self) -> SlotMethod {
         match self {
-            Self::Passphrase(_) => "passphrase",
-            Self::KeyFile(_) => "key file",
+            Self::Passphrase(_) => SlotMethod::Passphrase,
+            Self::KeyFile(_) => SlotMethod::KeyFile,
+            Self::RecoveryCode(_) => SlotMethod::RecoveryCode,
         }
     }
 
@@ -70,7 +110,7 @@ impl SlotSecret {
     fn costs(&self, kdf: KdfParams) -> KdfParams {
         match self {
             Self::Passphrase(_) => kdf,
-            Self::KeyFile(_) => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
+            Self::KeyFile(_) | Self::RecoveryCode(_) => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
         }
     }
 
@@ -79,8 +119,8 @@ impl SlotSecret {
         let derive = |secret: &Key| hash::derive("kek", secret.expose(), &format.repo_id, salt);
         Ok(match self {
             Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf)?),
-            Self::KeyFile(key) if kdf == self.costs(kdf) => derive(key),
-            Self::KeyFile(_) => return Err(KdfError::OutOfBounds(kdf)),
+            Self::KeyFile(key) | Self::RecoveryCode(key) if kdf == self.costs(kdf) => derive(key),
+            Self::KeyFile(_) | Self::RecoveryCode(_) => return Err(KdfError::OutOfBounds(kdf)),
         })
     }
 }
@@ -99,7 +139,7 @@ pub fn create_slot(
 ) -> Result<KeyObject, FormatError> {
     let salt = entropy::random::<32>();
     let kdf = secret.costs(kdf);
-    let mut params = vec![secret.method()];
+    let mut params = vec![secret.method() as u8];
     params.extend_from_slice(&salt);
     for number in [kdf.memory_kib, kdf.passes, kdf.lanes] {
         params.extend_from_slice(&number.to_le_bytes());
@@ -148,20 +188,10 @@ pub fn open_slot(
     format: &RepoFmt,
     secret: &SlotSecret,
 ) -> Result<RootKeys, FormatError> {
-    let object = Object::decode(bytes, &format.repo_id, None)?;
+    let object = decode(bytes, format)?;
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
-    if object.header.kind != ObjectKind::Slot {
-        return Err(wrong("it is another kind of object"));
-    }
-    object.verify(&format.admin_public)?;
-    let mut reader = Reader::new(WHAT, &object.body);
-    let params = reader.slice(PARAMS_BYTES)?;
-    let sealed = reader.rest();
-    let mut reader = Reader::new(WHAT, params);
-    let method = reader.u8()?;
-    let salt: [u8; 32] = reader.array()?;
-    let kdf = KdfParams { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
-    if method != secret.method() {
+    let Parts { method, salt, kdf, params, sealed } = parts(&object)?;
+    if method != secret.method() as u8 {
         return Err(FormatError::NotGranted { what: "opening with this kind of secret" });
     }
     let kek = secret.kek(format, &salt, kdf).map_err(|error| match error {
@@ -172,6 +202,48 @@ pub fn open_slot(
         .map(Zeroizing::new)
         .map_err(|_| FormatError::WrongKey)?;
     read_grant(&grant, format_bytes, format)
+}
+
+/// What a slot says of itself, without a secret; its signature is checked.
+///
+/// # Errors
+/// When it is hurt or does not belong to this repository.
+pub fn head(bytes: &[u8], format: &RepoFmt) -> Result<SlotHead, FormatError> {
+    let object = decode(bytes, format)?;
+    let Parts { method, kdf, .. } = parts(&object)?;
+    Ok(SlotHead { method: SlotMethod::from_u8(method), kdf })
+}
+
+fn decode(bytes: &[u8], format: &RepoFmt) -> Result<Object, FormatError> {
+    let object = Object::decode(bytes, &format.repo_id, None)?;
+    if object.header.kind != ObjectKind::Slot {
+        return Err(FormatError::Malformed { what: WHAT, why: "it is another kind of object" });
+    }
+    object.verify(&format.admin_public)?;
+    Ok(object)
+}
+
+struct Parts<'a> {
+    method: u8,
+    salt: [u8; 32],
+    kdf: KdfParams,
+    /// All of the above, as stored.
+    params: &'a [u8],
+    sealed: &'a [u8],
+}
+
+fn parts(object: &Object) -> Result<Parts<'_>, FormatError> {
+    let mut reader = Reader::new(WHAT, &object.body);
+    let params = reader.slice(PARAMS_BYTES)?;
+    let sealed = reader.rest();
+    let mut reader = Reader::new(WHAT, params);
+    Ok(Parts {
+        method: reader.u8()?,
+        salt: reader.array()?,
+        kdf: KdfParams { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? },
+        params,
+        sealed,
+    })
 }
 
 fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<RootKeys, FormatError> {
