@@ -67,6 +67,9 @@ pub enum AppError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The question for the recovery kit was left without an answer.
+    #[error("the repository and its recovery kit are made, and nobody has shown that he has the kit")]
+    KitUnanswered,
     /// An argument makes no sense.
     #[error("{what}")]
     Usage {
@@ -124,6 +127,7 @@ impl Classified for AppError {
             Self::NoKeyFile { .. } | Self::NoRecoveryCode { .. } => Class::WrongKey,
             Self::Slot { .. } => Class::NotFound,
             Self::SecretCommand { .. } => Class::Failed,
+            Self::KitUnanswered => Class::Refused,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
@@ -148,6 +152,7 @@ impl Classified for AppError {
             Self::Slot { .. } => "E0812",
             Self::SecretCommand { .. } => "E0813",
             Self::NoRecoveryCode { .. } => "E0814",
+            Self::KitUnanswered => "E0815",
         }
     }
 
@@ -160,6 +165,9 @@ impl Classified for AppError {
             Self::NoKeyFile { .. } => {
                 "put the copy back that was kept of it; a file with a passphrase is named by --password-file"
                     .to_owned()
+            }
+            Self::KitUnanswered => {
+                "print the kit's page and keep it; `lifeboat repo key list` shows its slot, `repo key remove` takes it away".to_owned()
             }
             Self::Slot { .. } => "`lifeboat repo key list` shows them; give at least 8 digits".to_owned(),
             Self::SecretCommand { .. } => {

@@ -15,7 +15,7 @@ use crate::base::id::{ObjectHash, RepoId};
 use crate::codec::kdf::KdfParams;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::slot::{SlotMethod, SlotSecret};
+use crate::repository::format::slot::{KeyObject, SlotMethod, SlotSecret};
 use crate::repository::slots;
 use crate::storage::place::Access;
 
@@ -78,12 +78,6 @@ pub struct SlotChange {
     pub away: Vec<Away>,
 }
 
-/// A repository at the places that answer, and the others.
-struct Reached {
-    repository: Repository,
-    away: Vec<Away>,
-}
-
 impl Plumbing {
     /// What opens the repository. Without a secret none of them is marked as opened.
     ///
@@ -134,7 +128,7 @@ impl Plumbing {
         secret: &SlotSecret,
         new: &SlotSecret,
     ) -> Result<SlotChange, Failure> {
-        let Reached { repository, away } = self.reach(urls, secret)?;
+        let (repository, away) = self.reach(urls, secret)?;
         add(&repository, new, away)
     }
 
@@ -149,7 +143,7 @@ impl Plumbing {
         secret: &SlotSecret,
         new: &SlotSecret,
     ) -> Result<(SlotChange, SlotChange), Failure> {
-        let Reached { repository, away } = self.reach(urls, secret)?;
+        let (repository, away) = self.reach(urls, secret)?;
         let old = repository.slot().name;
         let added = add(&repository, new, away)?;
         if added.slot == old {
@@ -175,7 +169,7 @@ impl Plumbing {
         secret: &SlotSecret,
         wanted: &str,
     ) -> Result<SlotChange, Failure> {
-        let Reached { repository, away } = self.reach(urls, secret)?;
+        let (repository, away) = self.reach(urls, secret)?;
         let mut known: Vec<(ObjectHash, &'static str)> = Vec::new();
         for target in repository.targets() {
             known.extend(slots::list(target)?.1.iter().map(|slot| (slot.id, kind_of(slot))));
@@ -186,8 +180,12 @@ impl Plumbing {
         take_away(&repository, id, kind, away)
     }
 
-    /// Opens the repository at the places that answer.
-    fn reach(&self, urls: &[String], secret: &SlotSecret) -> Result<Reached, Failure> {
+    /// Opens the repository at the places that answer, for writing; the others come beside it.
+    pub(super) fn reach(
+        &self,
+        urls: &[String],
+        secret: &SlotSecret,
+    ) -> Result<(Repository, Vec<Away>), Failure> {
         let (mut targets, mut away, mut first) = (Vec::new(), Vec::new(), None);
         for url in urls {
             let found = self.target(url, Access::Write).and_then(|target| {
@@ -206,7 +204,7 @@ impl Plumbing {
         for target in &targets {
             opened.same_at(target)?;
         }
-        Ok(Reached { repository: opened.with_targets(targets), away })
+        Ok((opened.with_targets(targets), away))
     }
 }
 
@@ -233,9 +231,19 @@ fn add(repository: &Repository, new: &SlotSecret, away: Vec<Away>) -> Result<Slo
         Some(slot) => slot,
         None => Arc::new(slots::make(repository, new, KdfParams::default())?),
     };
-    let kind = new.method().word();
+    put_everywhere(repository, &slot, new, away)
+}
+
+/// Puts a slot at every place; each is read back and opened.
+pub(super) fn put_everywhere(
+    repository: &Repository,
+    slot: &KeyObject,
+    secret: &SlotSecret,
+    away: Vec<Away>,
+) -> Result<SlotChange, Failure> {
+    let kind = secret.method().word();
     everywhere(repository, slot.name, kind, away, |target| {
-        slots::put(repository, target, &slot, new).map(|_| ())
+        slots::put(repository, target, slot, secret).map(|_| ())
     })
 }
 

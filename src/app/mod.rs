@@ -8,6 +8,7 @@ pub mod error;
 pub mod evidence;
 pub mod explain;
 pub mod keys;
+pub mod kit;
 pub mod limits;
 pub mod look;
 pub mod places;

@@ -124,9 +124,11 @@ Examples: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --key-file
           lifeboat repo init --repo /mnt/disk/www --password-file passphrase
 
 A key file that isn't there is made, with a random key and mode 0600; it opens at once, where a passphrase costs a quarter of a second.
-Keep a copy of it elsewhere: without it nothing in the repository can ever be read.
+Keep a copy of it elsewhere: without it nothing in the repository can ever be read. At a terminal a recovery kit is made, and two of its
+words are asked for; elsewhere --recovery-kit-out makes one.
 
-Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 130 cancelled.";
+Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 14 made, but nobody showed that he has the
+recovery kit; 130 cancelled.";
 pub(super) const REPO_BACKUP: &str = "\
 Examples: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
           lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --exclude *.tmp --exclude /cache/ --one-file-system /home
@@ -184,7 +186,8 @@ Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage, or DIR
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 
-Interrupted? The same command goes on where it stopped.
+Interrupted? The same command goes on where it stopped. On a fresh machine, with nothing but the recovery kit: --recovery-kit FILE in
+place of the password file, or `--recovery-kit -` to type its words.
 
 Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
 restored, or were unread when the snapshot was taken; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
@@ -215,6 +218,14 @@ The new slot stands, and was opened, before the old one goes. It doesn't take ba
 secret, and has that secret, goes on reading.
 
 Exit codes: 0 done everywhere; 1 failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_KIT: &str = "\
+Example: lifeboat repo key kit --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --out www-recovery-kit
+
+The page has 24 words and a QR code, the targets and the steps to restore. Print it, keep it away from the machine and from the
+targets, and delete the files. `--recovery-kit FILE` takes either file, or one with the words alone, wherever a secret is wanted.
+
+Exit codes: 0 done; 1 failed; 2 usage, or the file exists; 3 a place lacks its slot; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
 pub(super) const REPO_KEY_REMOVE: &str = "\
 Example: lifeboat repo key remove --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key 7f3a0c11
 

@@ -11,6 +11,7 @@ mod s3;
 mod demo;
 mod hostile;
 mod keys;
+mod kit;
 mod look;
 mod mount;
 mod refusals;

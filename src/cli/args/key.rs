@@ -34,6 +34,9 @@ pub enum KeyCommand {
         #[command(flatten)]
         new: NewSecretArgs,
     },
+    /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
+    #[command(after_help = examples::REPO_KEY_KIT)]
+    Kit(KitArgs),
     /// Take a slot away, so that its secret opens the repository no longer
     #[command(after_help = examples::REPO_KEY_REMOVE)]
     Remove {
@@ -82,4 +85,26 @@ impl NewSecretArgs {
         let command = self.new_secret_command.as_ref().map(|text| SecretSource::command(text));
         key.or(password).or(command).expect("the parser asks for one of the group")
     }
+}
+
+/// `lifeboat repo key kit`.
+#[derive(Debug, Args)]
+pub struct KitArgs {
+    /// Where, and what opens it now
+    #[command(flatten)]
+    pub at: ManyRepos,
+    /// Where to write it: FILE.html for paper, FILE.txt with the same as text
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What `init` does about a recovery kit.
+#[derive(Clone, Debug, Args)]
+pub struct KitChoice {
+    /// Also make a recovery kit, FILE.html and FILE.txt (at a terminal one is made and asked for anyway)
+    #[arg(long, value_name = "FILE")]
+    pub recovery_kit_out: Option<PathBuf>,
+    /// I have no recovery kit, and know what that means
+    #[arg(long, conflicts_with = "recovery_kit_out")]
+    pub no_recovery_kit: bool,
 }

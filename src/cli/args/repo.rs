@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::key::KeyCommand;
+use super::key::{KeyCommand, KitChoice};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
@@ -26,6 +26,9 @@ pub enum RepoCommand {
         /// Size of packs, 8 MiB to 512 MiB
         #[arg(long, default_value = "16 MiB")]
         pack_size: String,
+        /// The recovery kit
+        #[command(flatten)]
+        kit: KitChoice,
     },
     /// Back folders up: one read, every copy at once
     #[command(after_help = examples::REPO_BACKUP)]

@@ -18,6 +18,7 @@ pub(super) fn run(session: &Session, command: &KeyCommand) -> Result<u8, Failure
         KeyCommand::List(at) => list(session, at),
         KeyCommand::Add { at, new } => add(session, at, new),
         KeyCommand::Replace { at, new } => replace(session, at, new),
+        KeyCommand::Kit(args) => super::kit::run(session, args),
         KeyCommand::Remove { at, slot } => remove(session, at, slot),
     }
 }

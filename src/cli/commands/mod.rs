@@ -7,6 +7,7 @@ pub(super) mod dump;
 pub(super) mod explain;
 pub(super) mod find;
 mod key;
+mod kit;
 mod look;
 pub(super) mod ls;
 pub(super) mod mount;

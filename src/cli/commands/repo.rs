@@ -12,7 +12,8 @@ use crate::base::error::{Class, Failure};
 use crate::base::limits::{PACK_BYTES_MAX, PACK_BYTES_MIN};
 use crate::base::size::{format_bytes, parse_bytes};
 use crate::cli::args::{
-    KindArgs, ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, RepoBackupArgs, RepoCommand, S3Args,
+    KindArgs, KitChoice, ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, RepoBackupArgs,
+    RepoCommand, S3Args,
 };
 use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
@@ -27,7 +28,7 @@ use crate::storage::place::PlaceOptions;
 /// Runs one plumbing command.
 pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
     match command {
-        RepoCommand::Init { at, pack_size } => init(session, &at, &pack_size),
+        RepoCommand::Init { at, pack_size, kit } => init(session, &at, &pack_size, &kit),
         RepoCommand::Backup(args) => backup(session, *args),
         RepoCommand::Snapshots(at) => list_snapshots(session, &at),
         RepoCommand::Verify { at, deep } => verify(session, &at, deep),
@@ -95,7 +96,7 @@ pub(in crate::cli) fn kind_of(args: KindArgs) -> SnapshotKind {
     }
 }
 
-fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failure> {
+fn init(session: &Session, at: &ManyRepos, pack_size: &str, choice: &KitChoice) -> Result<u8, Failure> {
     let wrong = |hint: String| AppError::Usage { what: format!("`{pack_size}` is no pack size"), hint };
     let bytes = parse_bytes(pack_size).map_err(|error| wrong(error.to_string()))?;
     let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
@@ -104,18 +105,9 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
     let (secret, key_file) = source.read_or_make(&session.cx)?;
     let repository = plumbing(session, &at.access).init(&at.repos, &secret, pack_bytes)?;
     let out = session.output;
-    if out.is_json() {
-        let made = key_file == Created::New;
-        out.json(&json!({
-            "version": JSON_VERSION, "repository": repository.id(), "targets": at.repos, "key_file_made": made,
-        }));
-    } else {
-        out.line(&format!(
-            "repository {} made at {} of {} places",
-            repository.id(),
-            at.repos.len(),
-            at.repos.len()
-        ));
+    if !out.is_json() {
+        let places = at.repos.len();
+        out.line(&format!("repository {} made at {places} of {places} places", repository.id()));
         if let (SecretSource::KeyFile(path), Created::New) = (&source, key_file) {
             out.line(&format!("key file made: {}", escape(&path.display().to_string())));
         }
@@ -123,6 +115,16 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failur
             "Keep the {}, and a copy of it elsewhere: without it nothing in the repository can ever be read.",
             secret.method().word()
         ));
+    }
+    let kit = super::kit::at_init(session, at, choice, &secret, &repository.id().to_hex())?;
+    if out.is_json() {
+        out.json(&json!({
+            "version": JSON_VERSION,
+            "repository": repository.id(),
+            "targets": at.repos,
+            "key_file_made": key_file == Created::New,
+            "recovery_kit": kit.word(),
+        }));
     }
     Ok(0)
 }
