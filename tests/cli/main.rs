@@ -18,4 +18,5 @@ mod refusals;
 mod roots;
 mod round_trip;
 mod run;
+mod secrecy;
 mod sources;
