@@ -150,6 +150,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_has_one_spelling() {
+        use bech32::primitives::iter::{ByteIterExt, Fe32IterExt};
+        let data: Vec<u8> = std::iter::once(VERSION).chain(*key().expose()).collect();
+        let mut letters: Vec<bech32::Fe32> = data.iter().copied().bytes_to_fes().collect();
+        let last = letters.last_mut().expect("letters");
+        // 33 bytes leave one bit of the last letter that stands for nothing.
+        *last = bech32::Fe32::try_from(last.to_u8() | 1).expect("5 bits");
+        let hrp = Hrp::parse_unchecked(KeyText::KeyFile.prefix());
+        let text: String = letters.into_iter().with_checksum::<Bech32m>(&hrp).chars().collect();
+        assert_ne!(text, LINE);
+        assert_eq!(KeyText::KeyFile.read(&text).map(|_| ()), Err(KeyTextError::Damaged));
+    }
+
+    #[test]
     fn a_key_of_a_later_version_or_of_another_length_is_told_apart() {
         let written = |data: &[u8]| {
             let hrp = Hrp::parse_unchecked(KeyText::KeyFile.prefix());

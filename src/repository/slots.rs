@@ -141,10 +141,11 @@ mod tests {
 
     type Deed = Box<dyn FnOnce() + Send>;
 
-    /// A storage in which something happens right after the first deletion.
+    /// A storage in which something happens right before the first deletion, and that may be full.
     struct Shared {
         memory: Arc<MemoryStorage>,
-        after_delete: Mutex<Option<Deed>>,
+        before_delete: Mutex<Option<Deed>>,
+        is_full: bool,
     }
 
     impl Storage for Shared {
@@ -152,6 +153,9 @@ mod tests {
             self.memory.label()
         }
         fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError> {
+            if self.is_full {
+                return Err(StorageError::NoSpace { place: self.label().to_owned(), name: name.clone() });
+            }
             self.memory.put_new(name, bytes)
         }
         fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
@@ -168,12 +172,11 @@ mod tests {
             self.memory.list(prefix, visit)
         }
         fn delete(&self, name: &ObjectName) -> Result<(), StorageError> {
-            self.memory.delete(name)?;
-            let deed = self.after_delete.lock().expect("no panic").take();
+            let deed = self.before_delete.lock().expect("no panic").take();
             if let Some(deed) = deed {
                 deed();
             }
-            Ok(())
+            self.memory.delete(name)
         }
         fn sync(&self) -> Result<(), StorageError> {
             self.memory.sync()
@@ -196,15 +199,31 @@ mod tests {
         let second = Repository::open(vec![plain.clone()], &secrets[1]).expect("opened");
         let (own, other) = (first.slot().name, second.slot().name);
         assert_ne!(own, other);
-        // Between the first's deletion and its last look, the second takes the first's slot away.
+        // Between the first's look and its deletion, the second takes the first's slot away.
         let there = plain.clone();
         let deed: Deed = Box::new(move || {
             remove(&second, &there, &own).expect("removed");
         });
-        let shared = Arc::new(Shared { memory, after_delete: Mutex::new(Some(deed)) });
+        let shared = Arc::new(Shared { memory, before_delete: Mutex::new(Some(deed)), is_full: false });
         remove(&first, &target(shared), &other).expect("removed");
         let opens = |secret| Repository::open(vec![plain.clone()], secret).is_ok();
         assert!(secrets.iter().any(opens), "nothing opens the repository any more");
+    }
+
+    #[test]
+    fn nothing_goes_from_a_target_that_lacks_the_callers_slot_and_cannot_take_it() {
+        let memory = Arc::new(MemoryStorage::new());
+        let plain = target(memory.clone());
+        let (old, new) = (SlotSecret::new_key_file(), SlotSecret::new_key_file());
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let first = Repository::create(plain.clone(), &old, options).expect("made");
+        let made = make(&first, &new, CHEAP).expect("a slot");
+        put(&first, &plain, &made, &new).expect("put");
+        let caller = Repository::open(vec![plain.clone()], &new).expect("opened");
+        memory.delete(&key_name(KeyKind::Slot, &made.name)).expect("lost");
+        let full = Shared { memory, before_delete: Mutex::new(None), is_full: true };
+        remove(&caller, &target(Arc::new(full)), &first.slot().name).unwrap_err();
+        assert!(Repository::open(vec![plain], &old).is_ok(), "the old secret opens it still");
     }
 
     #[test]
