@@ -198,9 +198,9 @@ fn rules_of_the_source_are_read_and_bad_ones_are_refused() {
         let found = errors_of(&with(bad));
         assert!(found.len() == 1 && found[0].contains("E0206"), "{bad}: {found:?}");
     }
-    for later in ["snapshot = \"zfs\"", "snapshot = \"lvm\""] {
-        let found = errors_of(&with(later));
-        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{later}: {found:?}");
+    for by_hook in ["snapshot = \"zfs\"", "snapshot = \"lvm\""] {
+        let found = errors_of(&with(by_hook));
+        assert!(found.len() == 1 && found[0].contains("snapshot-hooks.md"), "{by_hook}: {found:?}");
     }
 }
 

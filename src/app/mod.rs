@@ -18,6 +18,6 @@ pub mod restore;
 pub mod run;
 pub mod secrets;
 pub mod site;
-mod sources;
+pub mod sources;
 pub mod status;
 pub mod verify;

@@ -24,6 +24,7 @@ mod fidelity;
 mod frozen;
 mod full_disk;
 mod healing;
+mod hooks;
 mod https;
 mod in_place;
 mod inject;

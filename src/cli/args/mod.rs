@@ -21,5 +21,5 @@ pub use policy::{
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
 };
 pub use repo::{RepoBackupArgs, RepoCommand};
-pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
+pub use source::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

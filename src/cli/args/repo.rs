@@ -9,7 +9,7 @@ use super::key::{KeyCommand, KitChoice};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
-use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
+use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
@@ -121,9 +121,9 @@ pub struct RepoBackupArgs {
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,
-    /// Read a frozen view of each path: a snapshot, which is removed at the end
-    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
-    pub snapshot: SnapshotKindArg,
+    /// Which view is read
+    #[command(flatten)]
+    pub snapshot: SnapshotArgs,
     /// Bytes instead of paths
     #[command(flatten)]
     pub stream: StreamArgs,

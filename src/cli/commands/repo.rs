@@ -137,7 +137,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let rule = SourceRule { files_min: u64::from(!walk.includes.is_empty()) };
     let request = BackupRequest {
         roots,
-        freeze: super::repo_rules::freeze(args.snapshot),
+        freeze: super::repo_rules::freeze(args.snapshot, &session.state_folder()),
         stream,
         kind: kind_of(args.kind),
         host: args.host.unwrap_or_else(crate::app::plumbing::host_name),

@@ -102,6 +102,10 @@ pub struct Source {
     pub with_caches: bool,
     /// Which view of the paths is read.
     pub snapshot: SnapshotOfSource,
+    /// With [`SnapshotOfSource::Hook`]: the program that makes the view.
+    pub snapshot_hook: Option<PathBuf>,
+    /// So long it may take for a view.
+    pub snapshot_hook_timeout: Duration,
 }
 
 /// Which view of the source is read.
@@ -114,6 +118,8 @@ pub enum SnapshotOfSource {
     Auto,
     /// A snapshot of btrfs, or the run fails.
     Btrfs,
+    /// What a program of the operator makes, or the run fails.
+    Hook,
 }
 
 /// The kinds of backup run, weakest first: each does the work of those before it.
