@@ -9,15 +9,18 @@ use serde::Serialize;
 
 use super::error::AppError;
 use super::plumbing::Plumbing;
-use crate::base::clock::Timestamp;
+use super::site::{Site, place_options};
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::{Class, Failure};
 use crate::base::id::{ObjectHash, RepoId};
 use crate::codec::kdf::KdfParams;
+use crate::policy::model::Policy;
+use crate::report::kit;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::slot::{KeyObject, SlotMethod, SlotSecret};
 use crate::repository::slots;
-use crate::storage::place::Access;
+use crate::storage::place::{Access, Place, PlaceOptions};
 
 /// Digits of an id that are enough to name it.
 const DIGITS_MIN: usize = 8;
@@ -25,7 +28,7 @@ const DIGITS_MIN: usize = 8;
 /// A place that took no part.
 #[derive(Clone, Debug, Serialize)]
 pub struct Away {
-    /// Its URL.
+    /// Its URL, or its name in the policy.
     pub target: String,
     /// Why.
     pub reason: String,
@@ -78,15 +81,69 @@ pub struct SlotChange {
     pub away: Vec<Away>,
 }
 
+type Open<'a> = dyn Fn(&str, Access) -> Result<Target, Failure> + 'a;
+type Describe<'a> = dyn Fn(&str) -> Result<kit::Place, Failure> + 'a;
+
+/// The places of one repository whose slots are meant.
+pub struct Keys<'a> {
+    /// What people call them: URLs, or the names of a policy's targets.
+    pub(super) places: Vec<String>,
+    pub(super) clock: &'a dyn Clock,
+    open: Box<Open<'a>>,
+    /// What a recovery kit says of a place.
+    pub(super) describe: Box<Describe<'a>>,
+}
+
 impl Plumbing {
+    /// The keys of a repository at these URLs.
+    pub fn keys(&self, urls: &[String]) -> Keys<'_> {
+        Keys {
+            places: urls.to_vec(),
+            clock: self.cx.clock.as_ref(),
+            open: Box::new(|url, access| self.target(url, access)),
+            describe: Box::new(|url| described(url, &self.places)),
+        }
+    }
+}
+
+impl Site {
+    /// The keys of a policy's repository.
+    pub fn keys<'a>(&'a self, policy: &'a Policy) -> Keys<'a> {
+        let planned = |name: &str| {
+            policy.targets.iter().find(|target| target.name.as_str() == name).ok_or_else(|| {
+                AppError::Unknown { what: "target", name: name.to_owned(), known: String::new() }
+            })
+        };
+        Keys {
+            places: policy.targets.iter().map(|target| target.name.as_str().to_owned()).collect(),
+            clock: self.cx.clock.as_ref(),
+            open: Box::new(move |name, access| self.target(planned(name)?, access)),
+            describe: Box::new(move |name| {
+                let target = planned(name)?;
+                described(&target.url, &place_options(target))
+            }),
+        }
+    }
+}
+
+fn described(url: &str, options: &PlaceOptions) -> Result<kit::Place, Failure> {
+    let place = Place::parse(url, options)?;
+    let (endpoint, region) = match &place {
+        Place::S3(options) => (options.endpoint.clone(), options.region.clone()),
+        Place::Local(_) => (None, None),
+    };
+    Ok(kit::Place { url: place.label(), endpoint, region })
+}
+
+impl Keys<'_> {
     /// What opens the repository. Without a secret none of them is marked as opened.
     ///
     /// # Errors
     /// When no place answers, they hold different repositories, or the secret opens nothing.
-    pub fn keys(&self, urls: &[String], secret: Option<&SlotSecret>) -> Result<KeyList, Failure> {
+    pub fn list(&self, secret: Option<&SlotSecret>) -> Result<KeyList, Failure> {
         let (mut lists, mut away, mut first) = (Vec::new(), Vec::new(), None);
-        for url in urls {
-            match self.target(url, Access::Read).and_then(|target| Ok((slots::list(&target)?, target))) {
+        for url in &self.places {
+            match (self.open)(url, Access::Read).and_then(|target| Ok((slots::list(&target)?, target))) {
                 Ok(((id, list), target)) => lists.push((url.clone(), target, id, list)),
                 Err(failure) => first = first.or(note(&mut away, url, failure)?),
             }
@@ -122,13 +179,8 @@ impl Plumbing {
     ///
     /// # Errors
     /// When no place answers or none takes it, or `secret` opens no slot that may administer.
-    pub fn add_key(
-        &self,
-        urls: &[String],
-        secret: &SlotSecret,
-        new: &SlotSecret,
-    ) -> Result<SlotChange, Failure> {
-        let (repository, away) = self.reach(urls, secret)?;
+    pub fn add(&self, secret: &SlotSecret, new: &SlotSecret) -> Result<SlotChange, Failure> {
+        let (repository, away) = self.reach(secret)?;
         add(&repository, new, away)
     }
 
@@ -136,14 +188,13 @@ impl Plumbing {
     /// before the old one goes.
     ///
     /// # Errors
-    /// As [`Self::add_key`]; when both are the same.
-    pub fn replace_key(
+    /// As [`Self::add`]; when both are the same.
+    pub fn replace(
         &self,
-        urls: &[String],
         secret: &SlotSecret,
         new: &SlotSecret,
     ) -> Result<(SlotChange, SlotChange), Failure> {
-        let (repository, away) = self.reach(urls, secret)?;
+        let (repository, away) = self.reach(secret)?;
         let old = repository.slot().name;
         let added = add(&repository, new, away)?;
         if added.slot == old {
@@ -163,13 +214,8 @@ impl Plumbing {
     ///
     /// # Errors
     /// When no slot is meant, or several; when it is the one that `secret` opens.
-    pub fn remove_key(
-        &self,
-        urls: &[String],
-        secret: &SlotSecret,
-        wanted: &str,
-    ) -> Result<SlotChange, Failure> {
-        let (repository, away) = self.reach(urls, secret)?;
+    pub fn remove(&self, secret: &SlotSecret, wanted: &str) -> Result<SlotChange, Failure> {
+        let (repository, away) = self.reach(secret)?;
         let mut known: Vec<(ObjectHash, &'static str)> = Vec::new();
         for target in repository.targets() {
             known.extend(slots::list(target)?.1.iter().map(|slot| (slot.id, kind_of(slot))));
@@ -181,14 +227,10 @@ impl Plumbing {
     }
 
     /// Opens the repository at the places that answer, for writing; the others come beside it.
-    pub(super) fn reach(
-        &self,
-        urls: &[String],
-        secret: &SlotSecret,
-    ) -> Result<(Repository, Vec<Away>), Failure> {
+    pub(super) fn reach(&self, secret: &SlotSecret) -> Result<(Repository, Vec<Away>), Failure> {
         let (mut targets, mut away, mut first) = (Vec::new(), Vec::new(), None);
-        for url in urls {
-            let found = self.target(url, Access::Write).and_then(|target| {
+        for url in &self.places {
+            let found = (self.open)(url, Access::Write).and_then(|target| {
                 slots::list(&target)?;
                 Ok(target)
             });
@@ -299,8 +341,11 @@ fn note(away: &mut Vec<Away>, url: &str, failure: Failure) -> Result<Option<Fail
 
 fn none_answered(first: Option<Failure>) -> Failure {
     first.unwrap_or_else(|| {
-        AppError::Usage { what: "no place was named".to_owned(), hint: "name one with --repo".to_owned() }
-            .into()
+        AppError::Usage {
+            what: "no place was named".to_owned(),
+            hint: "name one with --repo, or give the policy a target".to_owned(),
+        }
+        .into()
     })
 }
 

@@ -11,9 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::error::AppError;
-use super::keys::SlotChange;
-use super::plumbing::Plumbing;
-use crate::base::clock::Timestamp;
+use super::keys::{Keys, SlotChange, put_everywhere};
 use crate::base::durable::{self, Created};
 use crate::base::error::Failure;
 use crate::base::id::ObjectHash;
@@ -21,11 +19,10 @@ use crate::codec::hash;
 use crate::codec::kdf::KdfParams;
 use crate::codec::key_text::KeyText;
 use crate::codec::words;
-use crate::report::kit::{Kit, Place as KitPlace};
+use crate::report::kit::Kit;
 use crate::repository::access::Repository;
 use crate::repository::format::slot::{KeyObject, SlotMethod, SlotSecret};
 use crate::repository::slots;
-use crate::storage::place::Place;
 
 /// A kit that was made.
 pub struct KitMade {
@@ -42,13 +39,13 @@ pub struct KitMade {
     repository: Repository,
 }
 
-impl Plumbing {
+impl Keys<'_> {
     /// Makes a recovery kit: `BASE.html` and `BASE.txt`, and its slot at every place that answers.
     ///
     /// # Errors
     /// When `secret` opens no slot that may administer, a file of that name exists or cannot be
     /// written, or no place takes the slot.
-    pub fn make_kit(&self, urls: &[String], secret: &SlotSecret, base: &Path) -> Result<KitMade, Failure> {
+    pub fn make_kit(&self, secret: &SlotSecret, base: &Path) -> Result<KitMade, Failure> {
         let (page, text) = files(base);
         for path in [&page, &text] {
             if path.symlink_metadata().is_ok() {
@@ -59,17 +56,17 @@ impl Plumbing {
                 .into());
             }
         }
-        let (repository, away) = self.reach(urls, secret)?;
+        let (repository, away) = self.reach(secret)?;
         let older = older(&repository)?;
         let code = SlotSecret::new_recovery_code();
         let SlotSecret::RecoveryCode(key) = &code else {
             return Err(AppError::Usage { what: "no code".to_owned(), hint: String::new() }.into());
         };
         let made = Arc::new(slots::make(&repository, &code, KdfParams::default())?);
-        let slot = super::keys::put_everywhere(&repository, &made, &code, away)?;
+        let slot = put_everywhere(&repository, &made, &code, away)?;
         let words = words::to_words(key);
         let line = Zeroizing::new(KeyText::RecoveryCode.write(key).to_ascii_uppercase());
-        let kit = self.kit(&repository, urls, &made, &words, &line)?;
+        let kit = self.kit(&repository, &made, &words, &line)?;
         let written = write(&page, &kit.page()).and_then(|()| write(&text, &kit.text()));
         let kit = KitMade { slot, page, text, words, older, repository };
         match written {
@@ -84,30 +81,20 @@ impl Plumbing {
     fn kit<'a>(
         &self,
         repository: &Repository,
-        urls: &[String],
         slot: &KeyObject,
         words: &'a [&'static str],
         code: &'a str,
     ) -> Result<Kit<'a>, Failure> {
         let format = repository.format();
         let bytes = format.encode();
-        let mut places = Vec::new();
-        for url in urls {
-            let place = Place::parse(url, &self.places)?;
-            let (endpoint, region) = match &place {
-                Place::S3(options) => (options.endpoint.clone(), options.region.clone()),
-                Place::Local(_) => (None, None),
-            };
-            places.push(KitPlace { url: place.label(), endpoint, region });
-        }
         Ok(Kit {
             repository: repository.id().to_hex(),
             slot: slot.name.to_hex(),
-            made: self.now().readable(),
+            made: self.clock.now().readable(),
             version: env!("CARGO_PKG_VERSION"),
             format_hash: hex::encode(hash::plain(&[&bytes])),
             admin: hex::encode(format.admin_public),
-            places,
+            places: self.places.iter().map(|place| (self.describe)(place)).collect::<Result<_, _>>()?,
             words,
             code,
             objects: [
@@ -115,10 +102,6 @@ impl Plumbing {
                 (format!("keys/slot-{}", slot.name), STANDARD.encode(&slot.bytes)),
             ],
         })
-    }
-
-    fn now(&self) -> Timestamp {
-        self.cx.clock.now()
     }
 }
 

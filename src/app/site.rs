@@ -179,8 +179,8 @@ impl Site {
             }
             make_key_file(&path)?;
             self.cx.progress.warn(format!(
-                "made the site key {}. NO RECOVERY KIT EXISTS: copy this file to a safe place now; without it \
-                 no backup can be read",
+                "made the site key {}. NO RECOVERY KIT EXISTS: copy this file to a safe place now, or make a kit \
+                 with `lifeboat key kit`; without either no backup can be read when this machine is lost",
                 path.display()
             ));
         }
@@ -368,7 +368,7 @@ pub fn anchor(repository: &Repository, snapshot: &Snapshot) -> RepositoryAnchor 
 }
 
 /// The options of a policy's target.
-fn place_options(planned: &Planned) -> PlaceOptions {
+pub(super) fn place_options(planned: &Planned) -> PlaceOptions {
     PlaceOptions {
         endpoint: planned.endpoint.clone(),
         region: planned.region.clone(),

@@ -199,6 +199,33 @@ pub(super) const REPO_SYNC: &str = "\
 Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
 
 Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const KEY_LIST: &str = "\
+Example: lifeboat key list web
+
+Exit codes: 0 done; 1 unreachable; 2 configuration; 3 a target was not looked at; 10 no repository; 12 wrong key; 13 a slot is damaged;
+130 cancelled.";
+pub(super) const KEY_ADD: &str = "\
+Example: lifeboat key add web --new-password-file passphrase
+
+To change the site key: add the new one to each policy (--new-key-file), name it by key_file in lifeboat.toml, then remove the old slots.
+
+Exit codes: 0 every target has it; 1 failed; 2 usage or configuration; 3 a target lacks it; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
+pub(super) const KEY_KIT: &str = "\
+Example: lifeboat key kit web --out web-recovery-kit
+
+The page has 24 words and a QR code, the targets and the steps to restore. Print it, keep it away from the machine and from the
+targets, and delete the files. `repo restore --recovery-kit FILE` needs nothing else.
+
+Exit codes: 0 done; 1 failed; 2 usage or configuration, or the file exists; 3 a target lacks its slot; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
+pub(super) const KEY_REMOVE: &str = "\
+Example: lifeboat key remove web 7f3a0c11
+
+The slot that the given secret opens (the site key, unless another is named) stays, so that one is left.
+
+Exit codes: 0 gone everywhere; 1 no such slot, or failed; 2 usage or configuration; 3 a target was away; 10 no repository; 12 wrong key;
+13 damage found; 14 it is the slot that the given secret opens; 130 cancelled.";
 pub(super) const REPO_KEY_LIST: &str = "\
 Example: lifeboat repo key list --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key
 

@@ -180,3 +180,42 @@ fn a_kit_that_is_declined_in_words_is_gone_and_one_without_an_answer_is_no_succe
     assert!(said.contains("E0815"), "{said}");
     assert_eq!((kits(&bench), recovery_slots(&bench)), (2, 1), "what was made stands");
 }
+
+#[test]
+fn the_kit_of_a_policy_opens_its_targets_without_the_site() {
+    let bench = Bench::new();
+    let (config, tree) = (bench.path("config"), bench.tree("tree", 2));
+    std::fs::create_dir_all(config.join("policies")).expect("made");
+    let policy = format!(
+        "source = [{tree:?}]\nrpo = \"2h\"\nrto = \"4h\"\n[targets.disk]\nurl = \"file://{}\"\n[targets.nas]\nurl = \"file://{}\"\n",
+        bench.path("disk").display(),
+        bench.path("nas").display()
+    );
+    std::fs::write(config.join("policies/web.toml"), policy).expect("written");
+    let lifeboat = |arguments: &[&str]| bench.run([&["--config", "config"], arguments].concat());
+    lifeboat(&["run", "web"]).exits(0);
+    lifeboat(&["key", "kit", "web", "--out", "kit"]).exits(0);
+    lifeboat(&["key", "add", "web", "--new-password-file", "pw"]).exits(0);
+    let listed = lifeboat(&["key", "list", "web"]).exits(0).out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(listed.lines().any(|line| line.contains("key file") && line.contains("opened by")), "{listed}");
+    let kit = std::fs::read_to_string(bench.path("kit.txt")).expect("text");
+    for place in ["disk", "nas"] {
+        assert!(kit.contains(&format!("file://{}", bench.path(place).display())), "{kit}");
+    }
+    // The site is gone, with its key and its state.
+    std::fs::remove_dir_all(bench.path("state")).expect("lost");
+    let out = bench.path("out");
+    let mut command = bench.command();
+    command.args(["repo", "restore", "--recovery-kit", "kit.html", "--repo"]).arg(bench.path("nas"));
+    command.args(["latest", "--to", out.to_str().expect("text"), "--verify"]);
+    of(command.output().expect("the binary starts")).exits(0);
+    same(&tree, &out);
+    // The slots are looked at without the site key; with another secret its slot is taken away.
+    let listed = lifeboat(&["key", "list", "web"]).exits(0).out;
+    let lost = listed.lines().find(|line| line.contains("key file")).expect("its slot");
+    assert!(!listed.contains("opened by"), "{listed}");
+    lifeboat(&["key", "remove", "web", &lost[..8]]).exits(2);
+    lifeboat(&["key", "remove", "web", &lost[..8], "--recovery-kit", "kit.txt"]).exits(0);
+    assert_eq!(lifeboat(&["key", "list", "web"]).exits(0).out.lines().count(), 2);
+}

@@ -1,4 +1,4 @@
-//! `lifeboat repo key`: what opens a repository.
+//! `lifeboat key`, `lifeboat repo key`: what opens a repository.
 
 use std::path::PathBuf;
 
@@ -45,6 +45,55 @@ pub enum KeyCommand {
         at: ManyRepos,
         /// The slot (at least 8 digits of its id)
         slot: String,
+    },
+}
+
+/// `lifeboat key`: the site key is given, unless another secret is named.
+#[derive(Debug, Subcommand)]
+pub enum PolicyKeyCommand {
+    /// List what opens a policy's repository, at which targets, and which of it the site key is
+    #[command(after_help = examples::KEY_LIST)]
+    List {
+        /// The policy
+        policy: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+    },
+    /// Let one more secret open a policy's repository
+    #[command(after_help = examples::KEY_ADD)]
+    Add {
+        /// The policy
+        policy: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+        /// What is to open it, too
+        #[command(flatten)]
+        new: NewSecretArgs,
+    },
+    /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
+    #[command(after_help = examples::KEY_KIT)]
+    Kit {
+        /// The policy
+        policy: String,
+        /// Where to write it: FILE.html for paper, FILE.txt with the same as text
+        #[arg(long = "out", value_name = "FILE")]
+        file: PathBuf,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+    },
+    /// Take a slot away, so that its secret opens the repository no longer
+    #[command(after_help = examples::KEY_REMOVE)]
+    Remove {
+        /// The policy
+        policy: String,
+        /// The slot (at least 8 digits of its id)
+        slot: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
     },
 }
 

@@ -9,7 +9,7 @@ mod repo;
 mod source;
 mod top;
 
-pub use key::{KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs};
+pub use key::{KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand};
 pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,

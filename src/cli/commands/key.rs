@@ -1,38 +1,77 @@
-//! `lifeboat repo key ...`: what opens a repository.
+//! `lifeboat key ...`, `lifeboat repo key ...`: what opens a repository.
 
 use serde_json::json;
 
+use super::policy::site;
 use super::repo::{optional_secret, plumbing};
-use crate::app::keys::{Away, KeyList, SlotChange, SlotFacts};
+use crate::app::keys::{Away, KeyList, Keys, SlotChange, SlotFacts};
 use crate::app::secrets::SecretSource;
 use crate::base::durable::Created;
 use crate::base::error::{Class, Failure};
-use crate::cli::args::{KeyCommand, ManyRepos, ManyReposKeyOptional, NewSecretArgs};
+use crate::cli::args::{KeyCommand, ManyRepos, NewSecretArgs, OptionalSecretArgs, PolicyKeyCommand};
 use crate::cli::output::{JSON_VERSION, Output, escape};
 use crate::cli::run::Session;
 use crate::repository::format::slot::SlotSecret;
 
-/// Runs one of them.
-pub(super) fn run(session: &Session, command: &KeyCommand) -> Result<u8, Failure> {
+/// Runs one on a bare repository.
+pub(super) fn run_repo(session: &Session, command: &KeyCommand) -> Result<u8, Failure> {
+    let read = |at: &ManyRepos| at.secret.source().read(&session.cx);
     match command {
-        KeyCommand::List(at) => list(session, at),
-        KeyCommand::Add { at, new } => add(session, at, new),
-        KeyCommand::Replace { at, new } => replace(session, at, new),
-        KeyCommand::Kit(args) => super::kit::run(session, args),
-        KeyCommand::Remove { at, slot } => remove(session, at, slot),
+        KeyCommand::List(at) => {
+            let secret = optional_secret(session, &at.secret)?;
+            list(session.output, &plumbing(session, &at.access).keys(&at.repos), secret.as_ref())
+        }
+        KeyCommand::Add { at, new } => {
+            add(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
+        }
+        KeyCommand::Replace { at, new } => {
+            replace(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
+        }
+        KeyCommand::Kit(args) => {
+            let keys = plumbing(session, &args.at.access);
+            super::kit::make(session.output, &keys.keys(&args.at.repos), &read(&args.at)?, &args.out)
+        }
+        KeyCommand::Remove { at, slot } => {
+            remove(session.output, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, slot)
+        }
     }
 }
 
-fn list(session: &Session, at: &ManyReposKeyOptional) -> Result<u8, Failure> {
-    let secret = optional_secret(session, &at.secret)?;
-    let list = plumbing(session, &at.access).keys(&at.repos, secret.as_ref())?;
+/// Runs one on a policy's repository: with the site key, unless another secret is named.
+pub(in crate::cli) fn run(session: &Session, command: &PolicyKeyCommand) -> Result<u8, Failure> {
+    let site = site(session)?;
+    let out = session.output;
+    let read = |secret: &OptionalSecretArgs| match secret.source() {
+        Some(source) => Ok(source.read(&session.cx)?),
+        None => site.secret(),
+    };
+    match command {
+        PolicyKeyCommand::List { policy, secret } => {
+            // The slots can be looked at without the site key, too.
+            let named = secret.source().is_some() || site.key_file().exists();
+            let secret = if named { Some(read(secret)?) } else { None };
+            list(out, &site.keys(site.policy(policy)?), secret.as_ref())
+        }
+        PolicyKeyCommand::Add { policy, secret, new } => {
+            add(session, &site.keys(site.policy(policy)?), &read(secret)?, new)
+        }
+        PolicyKeyCommand::Remove { policy, slot, secret } => {
+            remove(out, &site.keys(site.policy(policy)?), &read(secret)?, slot)
+        }
+        PolicyKeyCommand::Kit { policy, file, secret } => {
+            super::kit::make(out, &site.keys(site.policy(policy)?), &read(secret)?, file)
+        }
+    }
+}
+
+fn list(out: Output, keys: &Keys<'_>, secret: Option<&SlotSecret>) -> Result<u8, Failure> {
+    let list = keys.list(secret)?;
     let damaged = list.slots.iter().any(|slot| slot.damaged.is_some());
     let code = match (damaged, list.away.is_empty()) {
         (true, _) => Class::Damage.exit_code(),
         (false, false) => Class::Partial.exit_code(),
         (false, true) => 0,
     };
-    let out = session.output;
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "exit": code, "keys": list }));
         return Ok(code);
@@ -78,10 +117,9 @@ fn name_away(out: Output, away: &[Away], what: &str) {
     }
 }
 
-fn add(session: &Session, at: &ManyRepos, new: &NewSecretArgs) -> Result<u8, Failure> {
-    let secret = at.secret.source().read(&session.cx)?;
+fn add(session: &Session, keys: &Keys<'_>, secret: &SlotSecret, new: &NewSecretArgs) -> Result<u8, Failure> {
     let (new, made) = made(session, new)?;
-    let change = plumbing(session, &at.access).add_key(&at.repos, &secret, &new)?;
+    let change = keys.add(secret, &new)?;
     let out = session.output;
     let code = code_of(&change);
     if out.is_json() {
@@ -106,10 +144,14 @@ fn print_added(out: Output, change: &SlotChange) {
     ));
 }
 
-fn replace(session: &Session, at: &ManyRepos, new: &NewSecretArgs) -> Result<u8, Failure> {
-    let secret = at.secret.source().read(&session.cx)?;
+fn replace(
+    session: &Session,
+    keys: &Keys<'_>,
+    secret: &SlotSecret,
+    new: &NewSecretArgs,
+) -> Result<u8, Failure> {
     let (new, made) = made(session, new)?;
-    let (added, removed) = plumbing(session, &at.access).replace_key(&at.repos, &secret, &new)?;
+    let (added, removed) = keys.replace(secret, &new)?;
     let out = session.output;
     let code = code_of(&added).max(code_of(&removed));
     if out.is_json() {
@@ -123,10 +165,8 @@ fn replace(session: &Session, at: &ManyRepos, new: &NewSecretArgs) -> Result<u8,
     Ok(code)
 }
 
-fn remove(session: &Session, at: &ManyRepos, slot: &str) -> Result<u8, Failure> {
-    let secret = at.secret.source().read(&session.cx)?;
-    let removed = plumbing(session, &at.access).remove_key(&at.repos, &secret, slot)?;
-    let out = session.output;
+fn remove(out: Output, keys: &Keys<'_>, secret: &SlotSecret, slot: &str) -> Result<u8, Failure> {
+    let removed = keys.remove(secret, slot)?;
     let code = code_of(&removed);
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "exit": code, "removed": removed }));

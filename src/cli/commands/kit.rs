@@ -1,19 +1,20 @@
-//! `lifeboat repo key kit`, and the question that `repo init` asks at a terminal.
+//! `lifeboat key kit`, `lifeboat repo key kit`, and the question that `repo init` asks at a terminal.
 //!
 //! A kit counts when somebody has shown that he has it, by two of its words, or has said in words
 //! that there is none. Nothing else ends the question.
 
 use std::io::{BufRead, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::repo::plumbing;
 use crate::app::error::AppError;
+use crate::app::keys::Keys;
 use crate::app::kit::KitMade;
 use crate::base::entropy;
 use crate::base::error::{Class, Failure};
-use crate::cli::args::{KitArgs, KitChoice, ManyRepos};
+use crate::cli::args::{KitChoice, ManyRepos};
 use crate::cli::output::{JSON_VERSION, Output, escape, stderr_is_terminal};
 use crate::cli::run::Session;
 use crate::repository::format::slot::SlotSecret;
@@ -47,11 +48,9 @@ impl Answer {
 }
 
 /// Makes a kit.
-pub(super) fn run(session: &Session, args: &KitArgs) -> Result<u8, Failure> {
-    let secret = args.at.secret.source().read(&session.cx)?;
-    let kit = plumbing(session, &args.at.access).make_kit(&args.at.repos, &secret, &args.out)?;
+pub(super) fn make(out: Output, keys: &Keys<'_>, secret: &SlotSecret, base: &Path) -> Result<u8, Failure> {
+    let kit = keys.make_kit(secret, base)?;
     let code = if kit.slot.away.is_empty() { 0 } else { Class::Partial.exit_code() };
-    let out = session.output;
     if out.is_json() {
         // Never the words: what is printed here goes to logs.
         out.json(&json!({
@@ -72,7 +71,7 @@ fn name_files(out: Output, kit: &KitMade) {
     out.talk("Print the page, keep it away from the machine and from the targets, and delete both files.");
     for id in &kit.older {
         out.talk(&format!(
-            "an older kit opens the repository, too: `lifeboat repo key remove ... {}`",
+            "an older kit opens the repository, too: `key remove ... {}` takes that away",
             id.short()
         ));
     }
@@ -109,7 +108,7 @@ pub(super) fn at_init(
             return Ok(Answer::None);
         }
     };
-    let kit = plumbing(session, &at.access).make_kit(&at.repos, secret, &base)?;
+    let kit = plumbing(session, &at.access).keys(&at.repos).make_kit(secret, &base)?;
     if !out.is_json() {
         name_files(out, &kit);
     }

@@ -52,7 +52,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             }
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
-        RepoCommand::Key(command) => super::key::run(session, &command),
+        RepoCommand::Key(command) => super::key::run_repo(session, &command),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
