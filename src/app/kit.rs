@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::error::AppError;
 use super::keys::{Keys, SlotChange, put_everywhere};
+use super::secrets::SLOT_NAME;
 use crate::base::durable::{self, Created};
 use crate::base::error::Failure;
 use crate::base::id::ObjectHash;
@@ -59,7 +60,7 @@ impl Keys<'_> {
         let (repository, away) = self.reach(secret)?;
         let older = older(&repository)?;
         let code = SlotSecret::new_recovery_code();
-        let SlotSecret::RecoveryCode(key) = &code else {
+        let SlotSecret::RecoveryCode { code: key, .. } = &code else {
             return Err(AppError::Usage { what: "no code".to_owned(), hint: String::new() }.into());
         };
         let made = Arc::new(slots::make(&repository, &code, KdfParams::default())?);
@@ -99,7 +100,7 @@ impl Keys<'_> {
             code,
             objects: [
                 ("repo.fmt".to_owned(), STANDARD.encode(&bytes)),
-                (format!("keys/slot-{}", slot.name), STANDARD.encode(&slot.bytes)),
+                (format!("{SLOT_NAME}{}", slot.name), STANDARD.encode(&slot.bytes)),
             ],
         })
     }

@@ -10,6 +10,8 @@ use std::io::{BufRead, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::error::AppError;
@@ -26,6 +28,8 @@ use crate::source::stream::{Stream, StreamSource};
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// And no recovery kit.
 const KIT_BYTES_MAX: u64 = 1024 * 1024;
+/// How the slot's object is named in a kit.
+pub(super) const SLOT_NAME: &str = "keys/slot-";
 /// Rights of anybody but the owner.
 const OTHERS: u32 = 0o077;
 
@@ -163,12 +167,20 @@ fn recovery_code(text: &str, what: &str) -> Result<SlotSecret, AppError> {
         source,
     };
     match KeyText::RecoveryCode.find(text) {
-        Ok(key) => Ok(SlotSecret::RecoveryCode(key)),
+        Ok(code) => Ok(SlotSecret::RecoveryCode { code, spare: spare_slot(text) }),
         Err(KeyTextError::Foreign) => {
-            words::from_words(text).map(SlotSecret::RecoveryCode).map_err(|error| none(error.into()))
+            words::from_words(text).map(SlotSecret::recovery_code).map_err(|error| none(error.into()))
         }
         Err(error) => Err(none(error.into())),
     }
+}
+
+/// The slot's object in a kit: base64 behind its name. Whether it is whole its signature shows.
+fn spare_slot(text: &str) -> Option<Vec<u8>> {
+    let (_, behind) = text.split_once(SLOT_NAME)?;
+    let word = behind.split_whitespace().nth(1)?;
+    let end = word.find(|c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c)).unwrap_or(word.len());
+    STANDARD.decode(&word[..end]).ok()
 }
 
 /// Lines until there are all words, a line with the code, or the end.
@@ -268,7 +280,7 @@ mod tests {
         let code = KeyText::RecoveryCode.write(&Secret::new([7; 32]));
         assert!(matches!(read("echo open sesame"), Ok(SlotSecret::Passphrase(_))));
         assert!(matches!(read(&format!("echo {}", *key)), Ok(SlotSecret::KeyFile(_))));
-        assert!(matches!(read(&format!("echo {}", *code)), Ok(SlotSecret::RecoveryCode(_))));
+        assert!(matches!(read(&format!("echo {}", *code)), Ok(SlotSecret::RecoveryCode { .. })));
         assert_eq!(read("echo open; exit 3").unwrap_err().code(), "E0813");
         assert_eq!(read("true").unwrap_err().code(), "E0802");
         let missing = SecretSource::Command(vec!["/no/such/program".into()]);
@@ -286,7 +298,8 @@ mod tests {
             [("page", format!("<html><b>{line}</b> and more words")), ("words", rows.join("\n"))]
         {
             let path = written(folder.path(), name, text.as_bytes(), 0o644);
-            let Ok(SlotSecret::RecoveryCode(read)) = SecretSource::RecoveryKit(path).read(&Context::quiet())
+            let Ok(SlotSecret::RecoveryCode { code: read, .. }) =
+                SecretSource::RecoveryKit(path).read(&Context::quiet())
             else {
                 panic!("{name}");
             };

@@ -115,7 +115,9 @@ impl Kit<'_> {
         for (number, step) in self.steps().iter().enumerate() {
             out.push_str(&format!("  {} {}\n", number + 1, visible(step)));
         }
-        out.push_str("\nFOR PROGRAMS (base64; opens with the words when a target has lost its keys/)\n");
+        out.push_str(
+            "\nFOR PROGRAMS (base64: with it the words open a target that has lost all of its key slots)\n",
+        );
         for (name, bytes) in &self.objects {
             out.push_str(&format!("  {name} {bytes}\n"));
         }
@@ -153,6 +155,7 @@ impl Kit<'_> {
                     }
                     h2 { "To restore" }
                     ol { @for step in self.steps() { li { (visible(&step)) } } }
+                    @for (name, bytes) in &self.objects { p class="object" { (name) " " (bytes) } }
                 }
             }
         };
@@ -209,4 +212,5 @@ background:#fff}h1{font-size:18pt;margin:0 0 3mm}h2{font-size:13pt;margin:5mm 0 
 .words{columns:3;flex:1;margin:0;font:12pt/1.7 ui-monospace,monospace}.qr{width:46mm;height:46mm;flex:none}\
 .line{margin-top:3mm;overflow-wrap:anywhere}code,td,ol:not(.words) li{font-family:ui-monospace,monospace;font-size:9.5pt;\
 overflow-wrap:anywhere}table{border-collapse:collapse;width:100%}th{text-align:left;font-weight:600;vertical-align:top;\
-white-space:nowrap;padding:.6mm 4mm .6mm 0;font-size:10pt}";
+white-space:nowrap;padding:.6mm 4mm .6mm 0;font-size:10pt}.object{font:6pt/1.2 ui-monospace,monospace;overflow-wrap:anywhere;\
+margin:1mm 0}";

@@ -18,6 +18,7 @@ use crate::base::entropy;
 use crate::base::error::Classified;
 use crate::base::id::{ObjectHash, RepoId, WriterId};
 use crate::base::limits::SLOTS_MAX;
+use crate::codec::hash;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
@@ -310,6 +311,11 @@ fn open_any_slot(
         }
         if names.len() < SLOTS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
+    if let Some(spare) = secret.spare().filter(|_| names.is_empty()) {
+        // Every slot is lost. While one is there, what was taken away stays taken away.
+        let root = slot::open_slot(spare, format_bytes, format, secret)?;
+        return Ok((root, KeyObject { bytes: spare.to_vec(), name: hash::object(spare) }));
+    }
     let mut damaged = None;
     for (stat, id) in &names {
         let bytes = match storage.get(&stat.name, Span::Whole, Read::Quick) {

@@ -219,3 +219,33 @@ fn the_kit_of_a_policy_opens_its_targets_without_the_site() {
     lifeboat(&["key", "remove", "web", &lost[..8], "--recovery-kit", "kit.txt"]).exits(0);
     assert_eq!(lifeboat(&["key", "list", "web"]).exits(0).out.lines().count(), 2);
 }
+
+#[test]
+fn a_place_that_lost_every_slot_opens_with_the_kits_file_and_a_removed_kit_opens_nothing() {
+    let bench = Bench::new();
+    let (tree, place) = (bench.tree("tree", 3), bench.path("repo"));
+    bench.repo("init", &[&place], &["--recovery-kit-out", "kit"]).exits(0);
+    bench.repo("backup", &[&place], &[tree.to_str().expect("text")]).exits(0);
+    bench.private("words", words(&bench, "kit.txt").join(" ").as_bytes());
+    let snapshots = |kit: &str| {
+        let mut command = bench.command();
+        command.args(["repo", "snapshots", "--repo", "repo", "--recovery-kit", kit]);
+        of(command.output().expect("the binary starts")).code
+    };
+    let kept = bench.path("kept");
+    crate::run::moved(place.join("keys"), &kept);
+    assert_eq!(["kit.txt", "kit.html", "words"].map(snapshots), [0, 0, 12]);
+    // A kit of another repository is none of this one's.
+    bench.repo("init", &[&bench.path("other")], &["--recovery-kit-out", "foreign"]).exits(0);
+    assert!([12, 13].contains(&snapshots("foreign.txt")));
+    std::fs::remove_dir_all(place.join("keys")).ok();
+    crate::run::moved(&kept, place.join("keys"));
+    let mut command = bench.command();
+    command.args(["repo", "key", "list", "--repo", "repo"]);
+    let listed = of(command.output().expect("the binary starts")).exits(0).out;
+    let slot = listed.lines().find(|line| line.contains("recovery code")).expect("its slot")[..8].to_owned();
+    let mut command = bench.command();
+    command.args(["repo", "key", "remove", "--repo", "repo", "--password-file", "pw", &slot]);
+    of(command.output().expect("the binary starts")).exits(0);
+    assert_eq!(["kit.txt", "kit.html", "words"].map(snapshots), [12, 12, 12]);
+}

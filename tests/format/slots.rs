@@ -42,7 +42,7 @@ fn signed(repo: &Repo, body: &[u8]) -> Vec<u8> {
 fn a_slot_opens_with_secrets_of_its_own_method_alone() {
     let repo = repo();
     // Secrets of the same bytes under other methods.
-    let code = SlotSecret::RecoveryCode(Secret::new([b'k'; 32]));
+    let code = SlotSecret::recovery_code(Secret::new([b'k'; 32]));
     let secrets = [key_file(b'k'), SlotSecret::passphrase([b'k'; 32]), code];
     let slots = secrets.each_ref().map(|secret| slot(&repo, secret));
     for (at, slot) in slots.iter().enumerate() {
@@ -101,7 +101,7 @@ fn slots_of_every_method_that_were_ever_written_open() {
         .filter_map(|line| line.split_once(' '))
         .map(|(label, bytes)| (label, hex::decode(bytes).expect("hexadecimal")))
         .collect();
-    let code = SlotSecret::RecoveryCode(Secret::new([7; 32]));
+    let code = SlotSecret::recovery_code(Secret::new([7; 32]));
     let secrets = [
         ("passphrase", SlotSecret::passphrase("fixture\n")),
         ("key-file", key_file(7)),
@@ -117,7 +117,7 @@ fn slots_of_every_method_that_were_ever_written_open() {
 #[test]
 fn frozen_slots_can_be_made_again() {
     let repo = repo();
-    let code = SlotSecret::RecoveryCode(Secret::new([7; 32]));
+    let code = SlotSecret::recovery_code(Secret::new([7; 32]));
     let made = [
         ("passphrase", SlotSecret::passphrase("fixture")),
         ("key-file", key_file(7)),

@@ -38,8 +38,13 @@ pub enum SlotSecret {
     Passphrase(Secret<Vec<u8>>),
     /// Method 2: what a key file holds, 32 random bytes.
     KeyFile(Key),
-    /// Method 3: what a recovery kit holds, 32 random bytes.
-    RecoveryCode(Key),
+    /// Method 3: what a recovery kit holds.
+    RecoveryCode {
+        /// 32 random bytes.
+        code: Key,
+        /// The slot that they open, where the kit has it: for a place that lost all of its slots.
+        spare: Option<Vec<u8>>,
+    },
 }
 
 /// How a slot is opened.
@@ -94,7 +99,20 @@ impl SlotSecret {
 
     /// A fresh code for a recovery kit.
     pub fn new_recovery_code() -> Self {
-        Self::RecoveryCode(Secret::new(entropy::random()))
+        Self::recovery_code(Secret::new(entropy::random()))
+    }
+
+    /// The code of a recovery kit, without more.
+    pub fn recovery_code(code: Key) -> Self {
+        Self::RecoveryCode { code, spare: None }
+    }
+
+    /// The slot that came with the secret.
+    pub fn spare(&self) -> Option<&[u8]> {
+        match self {
+            Self::RecoveryCode { spare, .. } => spare.as_deref(),
+            _ => None,
+        }
     }
 
     /// The method of the slots that it opens.
@@ -102,7 +120,7 @@ impl SlotSecret {
         match self {
             Self::Passphrase(_) => SlotMethod::Passphrase,
             Self::KeyFile(_) => SlotMethod::KeyFile,
-            Self::RecoveryCode(_) => SlotMethod::RecoveryCode,
+            Self::RecoveryCode { .. } => SlotMethod::RecoveryCode,
         }
     }
 
@@ -110,7 +128,7 @@ impl SlotSecret {
     fn costs(&self, kdf: KdfParams) -> KdfParams {
         match self {
             Self::Passphrase(_) => kdf,
-            Self::KeyFile(_) | Self::RecoveryCode(_) => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
+            Self::KeyFile(_) | Self::RecoveryCode { .. } => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
         }
     }
 
@@ -119,8 +137,10 @@ impl SlotSecret {
         let derive = |secret: &Key| hash::derive("kek", secret.expose(), &format.repo_id, salt);
         Ok(match self {
             Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf)?),
-            Self::KeyFile(key) | Self::RecoveryCode(key) if kdf == self.costs(kdf) => derive(key),
-            Self::KeyFile(_) | Self::RecoveryCode(_) => return Err(KdfError::OutOfBounds(kdf)),
+            Self::KeyFile(key) | Self::RecoveryCode { code: key, .. } if kdf == self.costs(kdf) => {
+                derive(key)
+            }
+            Self::KeyFile(_) | Self::RecoveryCode { .. } => return Err(KdfError::OutOfBounds(kdf)),
         })
     }
 }
