@@ -1,6 +1,7 @@
 //! One site: its configuration, its state folder, its keys and its targets.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -148,11 +149,22 @@ impl Site {
         configured.unwrap_or_else(|| self.state.keys().join("repository.key"))
     }
 
-    /// The site key: a key file, or the passphrase that sites had before key files.
+    /// Whether there is a site key, or a program that should print it.
+    pub fn has_secret(&self) -> bool {
+        !self.configuration.site.key_command.is_empty() || self.key_file().exists()
+    }
+
+    /// The site key: what the program prints, a key file, or the passphrase that sites had before
+    /// key files.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
     pub fn secret(&self) -> Result<SlotSecret, Failure> {
+        let command = &self.configuration.site.key_command;
+        if !command.is_empty() {
+            let words = command.iter().map(OsString::from).collect();
+            return Ok(SecretSource::Command(words).read(&self.cx)?);
+        }
         let path = self.key_file();
         if !path.exists() {
             return Err(AppError::Usage {
@@ -172,7 +184,7 @@ impl Site {
     /// what it seals.
     fn secret_or_new(&self) -> Result<SlotSecret, Failure> {
         let path = self.key_file();
-        if !path.exists() {
+        if !self.has_secret() {
             if let Some(parent) = path.parent() {
                 durable::create_dir_all(parent)
                     .map_err(|source| AppError::Unwritable { path: path.clone(), source })?;

@@ -256,3 +256,33 @@ fn a_program_gives_the_secret_and_no_shell_reads_its_words() {
     repo(&bench, "snapshots", &place, &["--secret-command", "false"]).exits(1);
     repo(&bench, "snapshots", &place, &["--secret-command", ""]).exits(1);
 }
+
+#[test]
+fn a_site_whose_key_a_program_prints_makes_none_and_fails_when_the_program_does() {
+    let bench = Bench::new();
+    let (config, tree) = (bench.path("config"), bench.tree("tree", 5));
+    std::fs::create_dir_all(config.join("policies")).expect("made");
+    let policy = format!(
+        "source = [{tree:?}]\nrpo = \"2h\"\nrto = \"4h\"\n[targets.disk]\nurl = \"file://{}\"\n",
+        bench.path("disk").display()
+    );
+    std::fs::write(config.join("policies/web.toml"), policy).expect("written");
+    let site = |text: &str| std::fs::write(config.join("lifeboat.toml"), text).expect("written");
+    let run = |arguments: &[&str]| bench.run([&["--config", "config"], arguments].concat());
+    let program = format!("key_command = [\"cat\", {:?}]\n", bench.path("pw"));
+    site(&program);
+    run(&["run", "web"]).exits(0);
+    assert!(!bench.path("state/keys/repository.key").exists(), "no key is made");
+    repo(&bench, "snapshots", &bench.path("disk"), &["--password-file", "pw"]).exits(0);
+    site("key_command = [\"false\"]\n");
+    let said = run(&["run", "web"]).exits(1).err;
+    assert!(said.contains("E0813"), "{said}");
+    assert!(!bench.path("state/keys/repository.key").exists(), "no other key is made beside it");
+    site(&format!("{program}key_file = {:?}\n", bench.path("pw")));
+    let said = run(&["check"]).exits(2).err;
+    assert!(said.contains("lifeboat.toml:2:") && said.contains("both give the site key"), "{said}");
+    for wrong in ["key_command = []\n", "key_command = \"cat\"\n", "key_command = [1]\n"] {
+        site(wrong);
+        run(&["check"]).exits(2);
+    }
+}

@@ -48,7 +48,7 @@ pub(in crate::cli) fn run(session: &Session, command: &PolicyKeyCommand) -> Resu
     match command {
         PolicyKeyCommand::List { policy, secret } => {
             // The slots can be looked at without the site key, too.
-            let named = secret.source().is_some() || site.key_file().exists();
+            let named = secret.source().is_some() || site.has_secret();
             let secret = if named { Some(read(secret)?) } else { None };
             list(out, &site.keys(site.policy(policy)?), secret.as_ref())
         }
