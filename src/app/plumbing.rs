@@ -53,6 +53,21 @@ impl Plumbing {
         Ok(Repository::open(vec![target], secret)?.with_cache(self.cache.clone()))
     }
 
+    /// That none of the places holds a repository. A folder that isn't there holds none.
+    ///
+    /// # Errors
+    /// When one does, or can't be asked.
+    pub fn refuse_existing(&self, urls: &[String]) -> Result<(), Failure> {
+        for url in urls {
+            match self.target(url, Access::Read) {
+                Ok(target) => Repository::refuse_existing(&[target])?,
+                Err(failure) if failure.class() == Class::NoRepository => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
     /// Makes one new repository at all places. Each is probed first.
     ///
     /// # Errors

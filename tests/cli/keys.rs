@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::run::{Bench, Ran, objects, of, same};
+use crate::s3;
 
 /// `lifeboat repo VERB --repo REPO ARGUMENT...`, without a secret.
 fn repo(bench: &Bench, verb: &str, place: &Path, arguments: &[&str]) -> Ran {
@@ -21,7 +22,9 @@ fn a_key_file_is_made_by_init_and_opens_everything_that_a_passphrase_does() {
     let bench = Bench::new();
     let (place, tree) = (bench.path("repo"), bench.tree("tree", 3));
     let key = ["--key-file", "key"];
-    let made = repo(&bench, "init", &place, &[&key[..], &["--json"]].concat()).exits(0).json();
+    let made = repo(&bench, "init", &place, &[&key[..], &["--json"]].concat()).exits(0);
+    assert_eq!(made.out.lines().count(), 1, "with --json there is the result alone: {}", made.out);
+    let made = made.json();
     assert_eq!(made["key_file_made"], true);
     assert_eq!(mode(&bench.path("key")), 0o600);
     let text = std::fs::read_to_string(bench.path("key")).expect("text");
@@ -74,6 +77,8 @@ fn a_secret_is_named_once_and_a_wrong_one_says_which_kind() {
     repo(&bench, "init", &bench.path("other"), &["--key-file", "key2"]).exits(0);
     let said = repo(&bench, "snapshots", &place, &["--key-file", "key2"]).exits(12).err;
     assert!(said.contains("the key file opens none of the 1 key slots"), "{said}");
+    repo(&bench, "init", &place, &["--key-file", "key3"]).exits(1);
+    assert!(!bench.path("key3").exists(), "no key is made beside a repository that it would not open");
     repo(&bench, "init", &bench.path("third"), &["--key-file", "pw"]).exits(12);
     assert!(objects(&bench.path("third"), "").is_empty(), "nothing was made");
     std::fs::set_permissions(bench.path("key"), std::fs::Permissions::from_mode(0o644)).expect("set");
@@ -285,4 +290,34 @@ fn a_site_whose_key_a_program_prints_makes_none_and_fails_when_the_program_does(
         site(wrong);
         run(&["check"]).exits(2);
     }
+}
+
+#[test]
+fn slots_and_a_kit_are_put_on_a_store_and_taken_away_there() {
+    let bench = Bench::new();
+    let bucket =
+        std::env::var("LIFEBOAT_TEST_S3_BUCKET").expect("run scripts/test, which starts an S3 server");
+    let url = format!("s3://{bucket}/keys-{}", std::process::id());
+    let (endpoint, credentials) = (s3::endpoint(), s3::credentials_file());
+    let with = |words: &[&str], rest: &[&str]| {
+        let mut command = bench.command();
+        command.arg("repo").args(words).args(["--repo", "disk", "--repo", &url, "--endpoint", &endpoint]);
+        command.arg("--credentials-file").arg(&credentials).args(rest);
+        of(command.output().expect("starts"))
+    };
+    with(&["init"], &["--key-file", "key", "--recovery-kit-out", "kit"]).exits(0);
+    let kit = std::fs::read_to_string(bench.path("kit.txt")).expect("text");
+    assert!(kit.contains(&url) && kit.contains(&endpoint), "{kit}");
+    with(&["key", "add"], &["--key-file", "key", "--new-password-file", "pw"]).exits(0);
+    let listed = with(&["key", "list"], &["--password-file", "pw"]).exits(0).out;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    let slot = listed.lines().find(|line| line.contains("key file")).expect("its slot")[..8].to_owned();
+    with(&["key", "remove"], &["--password-file", "pw", &slot]).exits(0);
+    let one = |secret: [&str; 2]| {
+        let mut command = bench.command();
+        command.args(["repo", "snapshots", "--repo", &url, "--endpoint", &endpoint]).args(secret);
+        of(command.arg("--credentials-file").arg(&credentials).output().expect("starts")).code
+    };
+    let secrets = [["--key-file", "key"], ["--password-file", "pw"], ["--recovery-kit", "kit.html"]];
+    assert_eq!(secrets.map(one), [12, 0, 0]);
 }

@@ -133,7 +133,7 @@ fn add(session: &Session, keys: &Keys<'_>, secret: &SlotSecret, new: &NewSecretA
 fn print_added(out: Output, change: &SlotChange) {
     name_away(out, &change.away, "lacks the slot");
     if !change.away.is_empty() {
-        out.talk("  next: `lifeboat repo sync` from one of the others brings it there");
+        out.talk("  next: the same again when it is there, or `lifeboat repo sync` from one of the others");
     }
     out.line(&format!(
         "slot {} ({}) is at {} of {} places",
@@ -203,7 +203,7 @@ fn made(session: &Session, new: &NewSecretArgs) -> Result<(SlotSecret, bool), Fa
     let source = new.source();
     let (secret, created) = source.read_or_make(&session.cx)?;
     if let (SecretSource::KeyFile(path), Created::New) = (&source, created) {
-        session.cx.progress.note(format!("key file made: {}", path.display()));
+        session.output.talk(&format!("key file made: {}", escape(&path.display().to_string())));
     }
     Ok((secret, created == Created::New))
 }

@@ -100,10 +100,10 @@ pub(super) fn at_init(
             PathBuf::from(format!("lifeboat-recovery-kit-{}", repository.get(..8).unwrap_or(repository)))
         }
         None => {
-            session.cx.progress.warn(
-                "NO RECOVERY KIT EXISTS. Whoever loses the secret loses every backup: `lifeboat repo key kit --out FILE` \
-                 makes a page that opens the repository when everything else is lost"
-                    .to_owned(),
+            // Talk, not an event: with --json standard output has the result alone, and this is never quiet.
+            out.talk(
+                "warning: NO RECOVERY KIT EXISTS. Whoever loses the secret loses every backup: `lifeboat repo key kit \
+                 --out FILE` makes a page that opens the repository when everything else is lost",
             );
             return Ok(Answer::None);
         }

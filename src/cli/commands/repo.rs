@@ -102,8 +102,11 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str, choice: &KitChoice) 
     let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
     let pack_bytes = fits.ok_or_else(|| wrong("from 8 MiB to 512 MiB".to_owned()))?;
     let source = at.secret.source();
+    let plumbing = plumbing(session, &at.access);
+    // Before a key file is made: one beside a repository that it doesn't open would mislead.
+    plumbing.refuse_existing(&at.repos)?;
     let (secret, key_file) = source.read_or_make(&session.cx)?;
-    let repository = plumbing(session, &at.access).init(&at.repos, &secret, pack_bytes)?;
+    let repository = plumbing.init(&at.repos, &secret, pack_bytes)?;
     let out = session.output;
     if !out.is_json() {
         let places = at.repos.len();
