@@ -24,10 +24,19 @@ class Place:
     source: Path
     # A `s3.Remote` when the repositories lie on a server instead of in the room.
     remote: object = None
+    # What opens lifeboat's repositories: `key-file` or `passphrase`.
+    lifeboat_secret: str = "key-file"
 
     @property
     def password(self):
         return self.room / "password"
+
+    @property
+    def lifeboat_key(self):
+        """The words that name lifeboat's secret; `init` makes the key file."""
+        if self.lifeboat_secret == "passphrase":
+            return ["--password-file", self.password]
+        return ["--key-file", self.room / "lifeboat.key"]
 
     def repo(self, number=0):
         return f"{self.remote.url}/{number}" if self.remote else str(self.room / f"repo{number}")
@@ -65,7 +74,7 @@ def lifeboat(program):
         line = [program, "repo", words[0]]
         for number in repos:
             line += ["--repo", place.repo(number)]
-        line += ["--password-file", place.password] if key else []
+        line += place.lifeboat_key if key else []
         return line + (place.remote.lifeboat if place.remote else []) + list(words[1:])
 
     def copies(*repos):

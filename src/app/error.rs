@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::codec::key_text::KeyTextError;
 
 /// Why a use case failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,50 @@ pub enum AppError {
         /// Which.
         path: PathBuf,
     },
+    /// Others may read the key file.
+    #[error("others may read the key file {path} (mode {mode:03o}), and whoever has it reads the backups")]
+    ExposedKey {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Not a key file, or not a whole one.
+    #[error("{path} is no whole key file")]
+    NoKeyFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyTextError,
+    },
+    /// No key slot is meant, or not one alone.
+    #[error("no key slot is called {wanted}: {why}")]
+    Slot {
+        /// As asked for.
+        wanted: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A program that was to print the secret failed.
+    #[error("the program that prints the secret failed")]
+    SecretCommand {
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or what was typed holds no recovery code.
+    #[error("{what} holds no recovery code")]
+    NoRecoveryCode {
+        /// `the file /home/kit.html`, `what was typed`.
+        what: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The question for the recovery kit was left without an answer.
+    #[error("the repository and its recovery kit are made, and nobody has shown that he has the kit")]
+    KitUnanswered,
     /// An argument makes no sense.
     #[error("{what}")]
     Usage {
@@ -78,7 +123,11 @@ impl Classified for AppError {
     fn class(&self) -> Class {
         match self {
             Self::Unreadable { .. } | Self::EmptyPassword { .. } | Self::Usage { .. } => Class::Usage,
-            Self::Unknown { .. } | Self::Configuration { .. } => Class::Usage,
+            Self::Unknown { .. } | Self::Configuration { .. } | Self::ExposedKey { .. } => Class::Usage,
+            Self::NoKeyFile { .. } | Self::NoRecoveryCode { .. } => Class::WrongKey,
+            Self::Slot { .. } => Class::NotFound,
+            Self::SecretCommand { .. } => Class::Failed,
+            Self::KitUnanswered => Class::Refused,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
@@ -98,12 +147,35 @@ impl Classified for AppError {
             Self::Nothing { .. } => "E0806",
             Self::Configuration { .. } => "E0807",
             Self::Busy { .. } => "E0808",
+            Self::ExposedKey { .. } => "E0810",
+            Self::NoKeyFile { .. } => "E0811",
+            Self::Slot { .. } => "E0812",
+            Self::SecretCommand { .. } => "E0813",
+            Self::NoRecoveryCode { .. } => "E0814",
+            Self::KitUnanswered => "E0815",
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { .. } => "check the path and its permissions".to_owned(),
+            Self::ExposedKey { path, .. } => {
+                format!("chmod 600 {}; if others can have read it, replace the key", path.display())
+            }
+            Self::NoKeyFile { .. } => {
+                "put the copy back that was kept of it; a file with a passphrase is named by --password-file"
+                    .to_owned()
+            }
+            Self::KitUnanswered => {
+                "print the kit's page and keep it; `lifeboat repo key list` shows its slot, `repo key remove` takes it away".to_owned()
+            }
+            Self::Slot { .. } => "`lifeboat repo key list` shows them; give at least 8 digits".to_owned(),
+            Self::SecretCommand { .. } => {
+                "run it by hand: it has to print the secret and end with 0; no shell runs it, so quotes and variables mean nothing".to_owned()
+            }
+            Self::NoRecoveryCode { .. } => {
+                "give all 24 words in their order, or the line that begins with LIFEBOAT-RECOVERY-1".to_owned()
+            }
             Self::EmptyPassword { .. } => "put the passphrase into it, on one line".to_owned(),
             Self::Usage { hint, .. } | Self::Nothing { hint, .. } => hint.clone(),
             Self::Unknown { known, .. } if known.is_empty() => return None,

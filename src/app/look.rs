@@ -6,9 +6,9 @@ use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::progress::Progress;
-use crate::base::secret::Secret;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
+use crate::repository::format::slot::SlotSecret;
 use crate::repository::load;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::{self, Snapshot};
@@ -45,10 +45,10 @@ pub fn by_policy(
 pub fn by_place(
     plumbing: &Plumbing,
     url: &str,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
     wanted: &str,
 ) -> Result<Opened, Failure> {
-    let repository = plumbing.open(url, passphrase)?;
+    let repository = plumbing.open(url, secret)?;
     let snapshot = snapshots::find(&repository, &repository.targets()[0], wanted)?;
     Ok(Opened { repository, snapshot, policy: None })
 }

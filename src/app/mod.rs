@@ -7,6 +7,8 @@ pub mod drill;
 pub mod error;
 pub mod evidence;
 pub mod explain;
+pub mod keys;
+pub mod kit;
 pub mod limits;
 pub mod look;
 pub mod places;

@@ -8,7 +8,6 @@ use super::limits::Traffic;
 use super::places::open_target;
 use crate::base::durable;
 use crate::base::error::{Class, Failure};
-use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::engine;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
@@ -21,6 +20,7 @@ use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::REPO_FMT;
+use crate::repository::format::slot::SlotSecret;
 use crate::storage::capabilities::{self, Capabilities};
 use crate::storage::place::{Access, PlaceOptions};
 
@@ -49,9 +49,24 @@ impl Plumbing {
     ///
     /// # Errors
     /// As [`Repository::open`].
-    pub fn open(&self, url: &str, passphrase: &Secret<Vec<u8>>) -> Result<Repository, Failure> {
+    pub fn open(&self, url: &str, secret: &SlotSecret) -> Result<Repository, Failure> {
         let target = self.target(url, Access::Read)?;
-        Ok(Repository::open(vec![target], passphrase)?.with_cache(self.cache.clone()))
+        Ok(Repository::open(vec![target], secret)?.with_cache(self.cache.clone()))
+    }
+
+    /// That none of the places holds a repository. A folder that isn't there holds none.
+    ///
+    /// # Errors
+    /// When one does, or can't be asked.
+    pub fn refuse_existing(&self, urls: &[String]) -> Result<(), Failure> {
+        for url in urls {
+            match self.target(url, Access::Read) {
+                Ok(target) => Repository::refuse_existing(&[target])?,
+                Err(failure) if failure.class() == Class::NoRepository => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
     }
 
     /// Makes one new repository at all places. Each is probed first.
@@ -61,14 +76,14 @@ impl Plumbing {
     pub fn init(
         &self,
         urls: &[String],
-        passphrase: &Secret<Vec<u8>>,
+        secret: &SlotSecret,
         pack_bytes: usize,
     ) -> Result<Repository, Failure> {
         let mut targets = Vec::new();
         for url in urls {
             targets.push(self.target(url, Access::Create)?);
         }
-        let Created { repository, probed, failed } = create(targets, passphrase, pack_bytes, &self.cx)?;
+        let Created { repository, probed, failed } = create(targets, secret, pack_bytes, &self.cx)?;
         self.remember(&repository, &probed);
         failed.map_or(Ok(repository), Err)
     }
@@ -93,11 +108,11 @@ impl Plumbing {
     pub fn backup(
         &self,
         urls: &[String],
-        passphrase: &Secret<Vec<u8>>,
+        secret: &SlotSecret,
         request: &BackupRequest,
     ) -> Result<BackupOutcome, Failure> {
         let targets = urls.iter().map(|url| (url.clone(), self.target(url, Access::Write)));
-        let (repository, absent) = open_reachable(targets, passphrase, &self.cx)?;
+        let (repository, absent) = open_reachable(targets, secret, &self.cx)?;
         let repository = repository.with_cache(self.cache.clone());
         let mut outcome = engine::backup::backup(&repository, request, &self.cx)?;
         outcome.targets.extend(absent);
@@ -111,13 +126,13 @@ impl Plumbing {
     pub fn verify(
         &self,
         url: &str,
-        passphrase: Option<&Secret<Vec<u8>>>,
+        secret: Option<&SlotSecret>,
         depth: Depth,
     ) -> Result<VerifyOutcome, Failure> {
         let target = self.target(url, Access::Read)?;
-        let repository = match passphrase {
+        let repository = match secret {
             // No cache: what verify says must rest on what the target holds now.
-            Some(passphrase) => Some(Repository::open(vec![target.clone()], passphrase)?),
+            Some(secret) => Some(Repository::open(vec![target.clone()], secret)?),
             None => None,
         };
         Ok(engine::verify::verify(&target, repository.as_ref(), depth, &self.cx)?)
@@ -127,17 +142,11 @@ impl Plumbing {
     ///
     /// # Errors
     /// As [`engine::sync::sync`].
-    pub fn sync(
-        &self,
-        from: &str,
-        to: &str,
-        passphrase: Option<&Secret<Vec<u8>>>,
-    ) -> Result<SyncOutcome, Failure> {
+    pub fn sync(&self, from: &str, to: &str, secret: Option<&SlotSecret>) -> Result<SyncOutcome, Failure> {
         let (from, to) = (self.target(from, Access::Read)?, self.target(to, Access::Create)?);
-        Ok(match passphrase {
-            Some(passphrase) => {
-                let repository =
-                    Repository::open(vec![from.clone()], passphrase)?.with_cache(self.cache.clone());
+        Ok(match secret {
+            Some(secret) => {
+                let repository = Repository::open(vec![from.clone()], secret)?.with_cache(self.cache.clone());
                 engine::sync::sync(&repository, &from, &to, &self.cx)?
             }
             None => engine::sync::sync_keyless(&from, &to, &self.cx)?,
@@ -157,16 +166,11 @@ impl Plumbing {
     ///
     /// # Errors
     /// As [`engine::locks::extend_locks`].
-    pub fn extend_locks(
-        &self,
-        urls: &[String],
-        passphrase: &Secret<Vec<u8>>,
-    ) -> Result<Vec<LockOutcome>, Failure> {
+    pub fn extend_locks(&self, urls: &[String], secret: &SlotSecret) -> Result<Vec<LockOutcome>, Failure> {
         let mut outcomes = Vec::new();
         for url in urls {
             let target = self.target(url, Access::Write)?;
-            let repository =
-                Repository::open(vec![target.clone()], passphrase)?.with_cache(self.cache.clone());
+            let repository = Repository::open(vec![target.clone()], secret)?.with_cache(self.cache.clone());
             outcomes.push(engine::locks::extend_locks(&repository, &target, &self.cx)?);
         }
         Ok(outcomes)
@@ -176,9 +180,9 @@ impl Plumbing {
     ///
     /// # Errors
     /// As [`engine::stats::stats`].
-    pub fn stats(&self, url: &str, passphrase: Option<&Secret<Vec<u8>>>) -> Result<Stats, Failure> {
+    pub fn stats(&self, url: &str, secret: Option<&SlotSecret>) -> Result<Stats, Failure> {
         let target = self.target(url, Access::Read)?;
-        let repository = passphrase.map(|p| self.open(url, p)).transpose()?;
+        let repository = secret.map(|secret| self.open(url, secret)).transpose()?;
         Ok(engine::stats::stats(&target, repository.as_ref())?)
     }
 }
@@ -200,7 +204,7 @@ pub struct Created {
 /// When nothing was made.
 pub fn create(
     targets: Vec<Target>,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
     pack_bytes: usize,
     cx: &Context,
 ) -> Result<Created, Failure> {
@@ -212,7 +216,7 @@ pub fn create(
         let found = capabilities::probe(target.storage.as_ref(), cx.clock.as_ref()).map_err(Failure::from);
         let result = found.and_then(|found| {
             let repository = match &made {
-                None => Repository::create(target.clone(), passphrase, options)?,
+                None => Repository::create(target.clone(), secret, options)?,
                 Some(first) => first.extend_to(&target)?,
             };
             probed.push((target.name.clone(), found));
@@ -233,10 +237,10 @@ pub fn create(
 /// Opens a repository at the targets that answer and hold one; the others come back as lagging.
 ///
 /// # Errors
-/// When none does, one refuses the passphrase, or they hold different repositories.
+/// When none does, one refuses the secret, or they hold different repositories.
 pub fn open_reachable(
     targets: impl Iterator<Item = (String, Result<Target, Failure>)>,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
     cx: &Context,
 ) -> Result<(Repository, Vec<TargetOutcome>), Failure> {
     let mut reachable = Vec::new();
@@ -268,7 +272,7 @@ pub fn open_reachable(
     }
     match first {
         Some(failure) if reachable.is_empty() => Err(failure),
-        _ => Ok((Repository::open(reachable, passphrase)?, absent)),
+        _ => Ok((Repository::open(reachable, secret)?, absent)),
     }
 }
 

@@ -128,7 +128,7 @@ fn candidates<'a>(site: &'a Site, what: &What, from: Option<&str>) -> Result<Vec
     let (policy, recorded) = match what {
         What::Policy { name, at } => {
             let policy = site.policy(name)?;
-            if catalogue.snapshots(name)?.is_empty() && !site.key_file().exists() {
+            if catalogue.snapshots(name)?.is_empty() && !site.has_secret() {
                 return Err(never_run(site, name));
             }
             (policy, newest_verified(site, &catalogue, policy, *at)?)

@@ -1,6 +1,7 @@
 //! One site: its configuration, its state folder, its keys and its targets.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,12 +11,10 @@ use super::error::AppError;
 use super::limits::Traffic;
 use super::places::{Environment, open_target, state_dir};
 use super::plumbing;
-use super::secrets::read_password;
+use super::secrets::{SecretSource, make_key_file};
 use crate::base::durable;
-use crate::base::entropy;
 use crate::base::error::{Class, Failure};
 use crate::base::limits::PACK_BYTES_DEFAULT;
-use crate::base::secret::Secret;
 use crate::catalog::Catalog;
 use crate::catalog::state::StateFolder;
 use crate::catalog::targets::TargetRecord;
@@ -27,6 +26,7 @@ use crate::policy::model::{Configuration, Place, Policy, Target as Planned};
 use crate::policy::problem::Problems;
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::names::REPO_FMT;
+use crate::repository::format::slot::SlotSecret;
 use crate::repository::snapshots::Snapshot;
 use crate::storage::capabilities::Capabilities;
 use crate::storage::contract::StorageError;
@@ -149,11 +149,22 @@ impl Site {
         configured.unwrap_or_else(|| self.state.keys().join("repository.key"))
     }
 
-    /// The site key.
+    /// Whether there is a site key, or a program that should print it.
+    pub fn has_secret(&self) -> bool {
+        !self.configuration.site.key_command.is_empty() || self.key_file().exists()
+    }
+
+    /// The site key: what the program prints, a key file, or the passphrase that sites had before
+    /// key files.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn passphrase(&self) -> Result<Secret<Vec<u8>>, Failure> {
+    pub fn secret(&self) -> Result<SlotSecret, Failure> {
+        let command = &self.configuration.site.key_command;
+        if !command.is_empty() {
+            let words = command.iter().map(OsString::from).collect();
+            return Ok(SecretSource::Command(words).read(&self.cx)?);
+        }
         let path = self.key_file();
         if !path.exists() {
             return Err(AppError::Usage {
@@ -166,22 +177,26 @@ impl Site {
             }
             .into());
         }
-        Ok(read_password(&path, self.cx.progress.as_ref())?)
+        Ok(SecretSource::PasswordFile(path).read(&self.cx)?)
     }
 
     /// The site key, made when there is none: with a loud word, because nothing else can open
     /// what it seals.
-    fn passphrase_or_new(&self) -> Result<Secret<Vec<u8>>, Failure> {
+    fn secret_or_new(&self) -> Result<SlotSecret, Failure> {
         let path = self.key_file();
-        if !path.exists() {
-            make_key(&path)?;
+        if !self.has_secret() {
+            if let Some(parent) = path.parent() {
+                durable::create_dir_all(parent)
+                    .map_err(|source| AppError::Unwritable { path: path.clone(), source })?;
+            }
+            make_key_file(&path)?;
             self.cx.progress.warn(format!(
-                "made the site key {}. NO RECOVERY KIT EXISTS: copy this file to a safe place now; without it \
-                 no backup can be read",
+                "made the site key {}. NO RECOVERY KIT EXISTS: copy this file to a safe place now, or make a kit \
+                 with `lifeboat key kit`; without either no backup can be read when this machine is lost",
                 path.display()
             ));
         }
-        self.passphrase()
+        self.secret()
     }
 
     /// Opens a policy's target.
@@ -203,7 +218,7 @@ impl Site {
     /// As [`Repository::open`].
     pub fn repository_at(&self, planned: &Planned) -> Result<Repository, Failure> {
         let target = self.target(planned, Access::Read)?;
-        Ok(Repository::open(vec![target], &self.passphrase()?)?.with_cache(Some(self.state.cache())))
+        Ok(Repository::open(vec![target], &self.secret()?)?.with_cache(Some(self.state.cache())))
     }
 
     /// The same for a restore: nothing that the policy says slows it down, only what the command
@@ -213,7 +228,7 @@ impl Site {
     /// As [`Repository::open`].
     pub fn repository_for_restore(&self, planned: &Planned) -> Result<Repository, Failure> {
         let target = self.target_at(planned, Access::Read, &self.traffic)?;
-        Ok(Repository::open(vec![target], &self.passphrase()?)?.with_cache(Some(self.state.cache())))
+        Ok(Repository::open(vec![target], &self.secret()?)?.with_cache(Some(self.state.cache())))
     }
 
     /// Opens a policy's repository at every target that answers, and makes it where there is none
@@ -245,10 +260,10 @@ impl Site {
                     sync::establish(&first, target)?;
                     holding.push(target.clone());
                 }
-                Repository::open(holding, &self.passphrase()?)?
+                Repository::open(holding, &self.secret()?)?
             }
             (None, false) => {
-                let key = self.passphrase_or_new()?;
+                let key = self.secret_or_new()?;
                 let created = plumbing::create(empty, &key, PACK_BYTES_DEFAULT, &self.cx)?;
                 if let Some(failure) = created.failed {
                     self.cx.progress.warn(format!("a target could not be set up: {}", failure.message()));
@@ -368,7 +383,7 @@ pub fn anchor(repository: &Repository, snapshot: &Snapshot) -> RepositoryAnchor 
 }
 
 /// The options of a policy's target.
-fn place_options(planned: &Planned) -> PlaceOptions {
+pub(super) fn place_options(planned: &Planned) -> PlaceOptions {
     PlaceOptions {
         endpoint: planned.endpoint.clone(),
         region: planned.region.clone(),
@@ -377,17 +392,4 @@ fn place_options(planned: &Planned) -> PlaceOptions {
         ca_file: planned.ca_file.clone(),
         lock: planned.immutable,
     }
-}
-
-fn make_key(path: &Path) -> Result<(), AppError> {
-    let unwritable = |source| AppError::Unwritable { path: path.to_owned(), source };
-    if let Some(parent) = path.parent() {
-        durable::create_dir_all(parent).map_err(unwritable)?;
-    }
-    let text = zeroize::Zeroizing::new(format!("{}\n", hex::encode(entropy::random::<32>())));
-    durable::create_new(path, text.as_bytes()).map_err(unwritable)?;
-    if let Some(parent) = path.parent() {
-        durable::sync_dir(parent).map_err(unwritable)?;
-    }
-    Ok(())
 }

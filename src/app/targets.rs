@@ -48,7 +48,7 @@ pub fn extend_locks(site: &Site, policy: &str, target: Option<&str>) -> Result<V
     for planned in locked {
         let open = site.target(planned, Access::Write)?;
         let repository =
-            Repository::open(vec![open.clone()], &site.passphrase()?)?.with_cache(Some(site.state.cache()));
+            Repository::open(vec![open.clone()], &site.secret()?)?.with_cache(Some(site.state.cache()));
         outcomes.push(extend(&repository, &open, &site.cx)?);
     }
     Ok(outcomes)

@@ -5,6 +5,7 @@
 pub mod boot;
 pub mod cancel;
 pub mod clock;
+pub mod core_dump;
 pub mod direct;
 pub mod display;
 pub mod durable;

@@ -4,6 +4,7 @@
 //! there is alone, and when there is a write-ahead log then, the last holder did not end
 //! cleanly: the file is checked before it is used.
 
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::CatalogError;
@@ -103,7 +104,23 @@ pub(super) fn new_id(now: Timestamp) -> String {
     format!("{}-{}", now.compact(), hex::encode(entropy::random::<4>()))
 }
 
+/// SQLite makes its files as the umask lets it, and the log beside the file with the file's rights.
+/// Whatever fails here fails again, and is told, when the file is opened.
+fn keep_private(path: &Path) {
+    match std::fs::File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            let others_may =
+                std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o077 != 0);
+            if others_may {
+                drop(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)));
+            }
+        }
+        made => drop(made),
+    }
+}
+
 fn prepare(path: &Path, is_unclean: bool) -> Result<Database, CatalogError> {
+    keep_private(path);
     let database = Database::open(path)?;
     if is_unclean && let Some(what) = database.check()? {
         return Err(CatalogError::Damaged { path: path.to_owned(), what });

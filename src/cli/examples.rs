@@ -120,9 +120,15 @@ Example: lifeboat explain E0106
 
 Exit codes: 0 done; 2 there is no such code; 130 cancelled.";
 pub(super) const REPO_INIT: &str = "\
-Example: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --password-file passphrase
+Examples: lifeboat repo init --repo /mnt/disk/www --repo /mnt/nas/www --key-file www.key
+          lifeboat repo init --repo /mnt/disk/www --password-file passphrase
 
-Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 130 cancelled.";
+A key file that isn't there is made, with a random key and mode 0600; it opens at once, where a passphrase costs a quarter of a second.
+Keep a copy of it elsewhere: without it nothing in the repository can ever be read. At a terminal a recovery kit is made, and two of its
+words are asked for; elsewhere --recovery-kit-out makes one.
+
+Exit codes: 0 made everywhere; 1 failed, or a repository exists already; 2 usage; 14 made, but nobody showed that he has the
+recovery kit; 130 cancelled.";
 pub(super) const REPO_BACKUP: &str = "\
 Examples: lifeboat repo backup --repo /mnt/disk/www --repo s3://bucket/www --password-file passphrase /srv/www
           lifeboat repo backup --repo /mnt/disk/home --password-file passphrase --exclude *.tmp --exclude /cache/ --one-file-system /home
@@ -180,7 +186,8 @@ Exit codes: 0 unmounted in order; 1 the kernel refused to mount; 2 usage, or DIR
 pub(super) const REPO_RESTORE: &str = "\
 Example: lifeboat repo restore --repo /mnt/nas/www --password-file passphrase latest --to /srv/back --verify
 
-Interrupted? The same command goes on where it stopped.
+Interrupted? The same command goes on where it stopped. On a fresh machine, with nothing but the recovery kit: --recovery-kit FILE in
+place of the password file, or `--recovery-kit -` to type its words.
 
 Exit codes: 0 all restored; 1 failed; 3 some entries, or some of their metadata, could not be
 restored, or were unread when the snapshot was taken; 10 no repository; 12 wrong key; 13 damage found; 14 something is in the way (see --overwrite); 130 cancelled.";
@@ -192,6 +199,68 @@ pub(super) const REPO_SYNC: &str = "\
 Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
 
 Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const KEY_LIST: &str = "\
+Example: lifeboat key list web
+
+Exit codes: 0 done; 1 unreachable; 2 configuration; 3 a target was not looked at; 10 no repository; 12 wrong key; 13 a slot is damaged;
+130 cancelled.";
+pub(super) const KEY_ADD: &str = "\
+Example: lifeboat key add web --new-password-file passphrase
+
+To change the site key: add the new one to each policy (--new-key-file), name it by key_file in lifeboat.toml, then remove the old slots.
+
+Exit codes: 0 every target has it; 1 failed; 2 usage or configuration; 3 a target lacks it; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
+pub(super) const KEY_KIT: &str = "\
+Example: lifeboat key kit web --out web-recovery-kit
+
+The page has 24 words and a QR code, the targets and the steps to restore. Print it, keep it away from the machine and from the
+targets, and delete the files. `repo restore --recovery-kit FILE` needs nothing else.
+
+Exit codes: 0 done; 1 failed; 2 usage or configuration, or the file exists; 3 a target lacks its slot; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
+pub(super) const KEY_REMOVE: &str = "\
+Example: lifeboat key remove web 7f3a0c11
+
+The slot that the given secret opens (the site key, unless another is named) stays, so that one is left.
+
+Exit codes: 0 gone everywhere; 1 no such slot, or failed; 2 usage or configuration; 3 a target was away; 10 no repository; 12 wrong key;
+13 damage found; 14 it is the slot that the given secret opens; 130 cancelled.";
+pub(super) const REPO_KEY_LIST: &str = "\
+Example: lifeboat repo key list --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key
+
+One line for each slot: its id, what opens it, since when it is there, what trying a passphrase costs. Without a secret none is marked.
+
+Exit codes: 0 done; 1 unreachable; 3 a place was not looked at; 10 no repository; 12 wrong key; 13 a slot is damaged; 130 cancelled.";
+pub(super) const REPO_KEY_ADD: &str = "\
+Example: lifeboat repo key add --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --new-password-file passphrase
+
+Name every place: one that is away is named, and `repo sync` brings the slot there. What opens a slot already is put where it is missing.
+
+Exit codes: 0 every place has it; 1 failed; 2 usage; 3 a place lacks it; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_REPLACE: &str = "\
+Example: lifeboat repo key replace --repo /mnt/disk/www --password-file old --new-key-file www.key
+
+The new slot stands, and was opened, before the old one goes. It doesn't take back what was seen: who copied the slot of the old
+secret, and has that secret, goes on reading.
+
+Exit codes: 0 done everywhere; 1 failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_KIT: &str = "\
+Example: lifeboat repo key kit --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --out www-recovery-kit
+
+The page has 24 words and a QR code, the targets and the steps to restore. Print it, keep it away from the machine and from the
+targets, and delete the files. `--recovery-kit FILE` takes either file, or one with the words alone, wherever a secret is wanted.
+
+Exit codes: 0 done; 1 failed; 2 usage, or the file exists; 3 a place lacks its slot; 10 no repository; 12 wrong key;
+13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_REMOVE: &str = "\
+Example: lifeboat repo key remove --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key 7f3a0c11
+
+The slot that the given secret opens stays, so that one is left; name another secret to remove it. A store that keeps versions keeps
+the slot: nothing that was readable with it becomes unreadable.
+
+Exit codes: 0 gone everywhere; 1 no such slot, or failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found;
+14 it is the slot that the given secret opens; 130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

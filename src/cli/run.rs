@@ -17,6 +17,7 @@ use crate::app::limits::{Traffic, step_back};
 use crate::app::places::{Environment, state_dir};
 use crate::app::site::Where;
 use crate::base::cancel::Cancel;
+use crate::base::core_dump;
 use crate::engine::context::Context;
 use crate::policy::model::Limits;
 
@@ -41,6 +42,8 @@ impl Session {
 /// Runs one command line. The answer is the process's exit code. A defect of ours ends it with one
 /// line and exit code 1, never with a backtrace.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, daemon: RunDaemon) -> u8 {
+    // Before there is a secret. Where the system doesn't let us, the work goes on all the same.
+    drop(core_dump::forbid());
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     std::panic::set_hook(Box::new(|defect| {
         let place = defect.location().map(ToString::to_string).unwrap_or_default();
@@ -104,6 +107,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Explain(args) => commands::explain::run(&session, &args),
         Command::Target(command) => commands::target::run(&session, &command),
+        Command::Key(command) => commands::key::run(&session, &command),
         Command::Repo(command) => commands::repo::run(&session, command),
         Command::Demo(args) => commands::demo::run(&session, &args),
         Command::Drill(command) => commands::proof::drill(&session, &command),

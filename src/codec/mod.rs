@@ -5,6 +5,8 @@ pub mod chunker;
 pub mod compress;
 pub mod hash;
 pub mod kdf;
+pub mod key_text;
 pub mod ladder;
 pub mod seal;
 pub mod sign;
+pub mod words;

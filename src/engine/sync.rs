@@ -179,7 +179,7 @@ pub fn sync_keyless(from: &Target, to: &Target, cx: &Context) -> Result<SyncOutc
     cx.progress.phase_finished("sync");
     let disturbed = |name: &SnapshotName| {
         format!(
-            "snapshot {}: a sweep is under way at {}; run sync again with the password file",
+            "snapshot {}: a sweep is under way at {}; run sync again with the password file or the key file",
             name.id.short(),
             to.storage.label()
         )

@@ -6,6 +6,7 @@
 
 pub mod drill;
 pub mod html;
+pub mod kit;
 pub mod labels;
 pub mod limits;
 

@@ -12,12 +12,13 @@ use super::format::keys::{EpochKeys, RootKeys, writer_seed};
 use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
 use super::format::pack::PackIdentity;
 use super::format::repo_fmt::RepoFmt;
-use super::format::slot;
+use super::format::slot::{self, KeyObject, SlotSecret};
 use super::index::IndexedPack;
 use crate::base::entropy;
 use crate::base::error::Classified;
-use crate::base::id::{RepoId, WriterId};
-use crate::base::secret::Secret;
+use crate::base::id::{ObjectHash, RepoId, WriterId};
+use crate::base::limits::SLOTS_MAX;
+use crate::codec::hash;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
@@ -38,7 +39,7 @@ pub struct Target {
 pub struct CreateOptions {
     /// Size at which packs are closed.
     pub pack_bytes: usize,
-    /// Cost of the passphrase slot.
+    /// Cost of the slot, when a passphrase opens it.
     pub kdf: KdfParams,
 }
 
@@ -46,6 +47,8 @@ pub struct CreateOptions {
 pub struct Repository {
     format: RepoFmt,
     root: RootKeys,
+    /// The slot that was opened, or made with the repository.
+    slot: Arc<KeyObject>,
     keys: EpochKeys,
     targets: Vec<Target>,
     cache: Option<PathBuf>,
@@ -75,16 +78,17 @@ impl Repository {
     /// `Exists` when the target holds one; whatever the target says.
     pub fn create(
         target: Target,
-        passphrase: &Secret<Vec<u8>>,
+        secret: &SlotSecret,
         options: CreateOptions,
     ) -> Result<Self, RepositoryError> {
         let root = RootKeys::generate();
         let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
         let format_bytes = format.encode();
-        let slot = slot::create_passphrase_slot(&format_bytes, &format, &root, passphrase, options.kdf)?;
-        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), Bytes::from(slot.bytes))], &format_bytes)?;
+        let slot = slot::create_slot(&format_bytes, &format, &root, secret, options.kdf)?;
+        let stored = Bytes::copy_from_slice(&slot.bytes);
+        establish(&target, &[(key_name(KeyKind::Slot, &slot.name), stored)], &format_bytes)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, keys, targets: vec![target], cache: None })
+        Ok(Self { format, root, slot: Arc::new(slot), keys, targets: vec![target], cache: None })
     }
 
     /// Brings this repository to one more target, which holds none: the same key objects, the same
@@ -109,7 +113,7 @@ impl Repository {
     ///
     /// # Errors
     /// `NoRepository`, `WrongKey`, `Different`, or whatever the first failing target says.
-    pub fn open(targets: Vec<Target>, passphrase: &Secret<Vec<u8>>) -> Result<Self, RepositoryError> {
+    pub fn open(targets: Vec<Target>, secret: &SlotSecret) -> Result<Self, RepositoryError> {
         let Some(first) = targets.first() else {
             return Err(RepositoryError::Defect { what: "opening a repository at no place" });
         };
@@ -119,23 +123,21 @@ impl Repository {
             let there = read_format(other)?;
             RepoFmt::decode(&there)?;
             if there != bytes {
-                return Err(RepositoryError::Different {
-                    first: first.storage.label().to_owned(),
-                    second: other.storage.label().to_owned(),
-                });
+                return Err(different(first, other));
             }
         }
-        let root = open_any_slot(first, &bytes, &format, passphrase)?;
+        let (root, slot) = open_any_slot(first, &bytes, &format, secret)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, keys, targets, cache: None })
+        Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None })
     }
 
     /// The same repository at other places: a place is added or left out without asking for the
-    /// passphrase again.
+    /// secret again.
     pub fn with_targets(&self, targets: Vec<Target>) -> Self {
         Self {
             format: self.format.clone(),
             root: self.root.share(),
+            slot: Arc::clone(&self.slot),
             keys: self.keys.clone(),
             targets,
             cache: self.cache.clone(),
@@ -152,6 +154,26 @@ impl Repository {
     /// The folder of the local cache.
     pub fn cache(&self) -> Option<&Path> {
         self.cache.as_deref()
+    }
+
+    /// That another target holds this repository.
+    ///
+    /// # Errors
+    /// `Different`, `NoRepository`; whatever the target says.
+    pub fn same_at(&self, target: &Target) -> Result<(), RepositoryError> {
+        let first =
+            self.targets.first().ok_or(RepositoryError::Defect { what: "a repository at no place" })?;
+        if read_format(target)? == self.format.encode() { Ok(()) } else { Err(different(first, target)) }
+    }
+
+    /// The slot that was opened.
+    pub fn slot(&self) -> &Arc<KeyObject> {
+        &self.slot
+    }
+
+    /// What that slot granted.
+    pub(super) fn root(&self) -> &RootKeys {
+        &self.root
     }
 
     /// Its identity, the same at every place.
@@ -187,7 +209,7 @@ impl Repository {
     /// The key that a host signs with: derived, so that it needs no state of its own.
     ///
     /// # Errors
-    /// When this passphrase's slot doesn't grant it.
+    /// When the slot that was opened doesn't grant it.
     pub fn signer(&self, host: &str) -> Result<Signer, RepositoryError> {
         let admin = self.root.admin()?;
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
@@ -256,7 +278,14 @@ fn establish(
     Ok(())
 }
 
-fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
+fn different(first: &Target, second: &Target) -> RepositoryError {
+    RepositoryError::Different {
+        first: first.storage.label().to_owned(),
+        second: second.storage.label().to_owned(),
+    }
+}
+
+pub(super) fn read_format(target: &Target) -> Result<Bytes, RepositoryError> {
     let storage = target.storage.as_ref();
     match storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
         Ok(bytes) => Ok(bytes),
@@ -272,27 +301,40 @@ fn open_any_slot(
     target: &Target,
     format_bytes: &[u8],
     format: &RepoFmt,
-    passphrase: &Secret<Vec<u8>>,
-) -> Result<RootKeys, RepositoryError> {
+    secret: &SlotSecret,
+) -> Result<(RootKeys, KeyObject), RepositoryError> {
     let storage = target.storage.as_ref();
-    let mut names: Vec<Stat> = Vec::new();
-    storage.list("keys/", &mut |stat| {
-        if matches!(parse_key_name(&stat.name), Some((KeyKind::Slot, _))) {
-            names.push(stat);
+    let mut names: Vec<(Stat, ObjectHash)> = Vec::new();
+    storage.list("keys/slot-", &mut |stat| {
+        if let Some((KeyKind::Slot, id)) = parse_key_name(&stat.name) {
+            names.push((stat, id));
         }
-        ControlFlow::Continue(())
+        if names.len() < SLOTS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
+    if let Some(spare) = secret.spare().filter(|_| names.is_empty()) {
+        // Every slot is lost. While one is there, what was taken away stays taken away.
+        let root = slot::open_slot(spare, format_bytes, format, secret)?;
+        return Ok((root, KeyObject { bytes: spare.to_vec(), name: hash::object(spare) }));
+    }
     let mut damaged = None;
-    for stat in &names {
-        let bytes = storage.get(&stat.name, Span::Whole, Read::Quick)?;
-        match slot::open_passphrase_slot(&bytes, format_bytes, format, passphrase) {
-            Ok(root) => return Ok(root),
+    for (stat, id) in &names {
+        let bytes = match storage.get(&stat.name, Span::Whole, Read::Quick) {
+            // Taken away since it was listed.
+            Err(StorageError::NotFound { .. }) => continue,
+            other => other?,
+        };
+        match slot::open_slot(&bytes, format_bytes, format, secret) {
+            Ok(root) => return Ok((root, KeyObject { bytes: bytes.to_vec(), name: *id })),
             Err(error) if error.class() == crate::base::error::Class::WrongKey => {}
             Err(error) => damaged = Some(error),
         }
     }
     match damaged {
         Some(error) => Err(error.into()),
-        None => Err(RepositoryError::WrongKey { place: storage.label().to_owned(), slots: names.len() }),
+        None => Err(RepositoryError::WrongKey {
+            secret: secret.method().word(),
+            place: storage.label().to_owned(),
+            slots: names.len(),
+        }),
     }
 }

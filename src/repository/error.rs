@@ -31,13 +31,21 @@ pub enum RepositoryError {
         /// Where.
         place: String,
     },
-    /// No slot opens with this passphrase.
-    #[error("the passphrase opens none of the {slots} key slots at {place}")]
+    /// No slot opens with this secret.
+    #[error("the {secret} opens none of the {slots} key slots at {place}")]
     WrongKey {
+        /// What was tried: `passphrase`, `key file`.
+        secret: &'static str,
         /// Where.
         place: String,
         /// How many slots were tried.
         slots: usize,
+    },
+    /// The slot that the caller's own secret opens was to be taken away.
+    #[error("key slot {} is the one that the given secret opens, and it stays", id.short())]
+    OwnSlot {
+        /// Which.
+        id: ObjectHash,
     },
     /// Two places named together hold different repositories.
     #[error("{first} and {second} hold different repositories")]
@@ -131,6 +139,7 @@ impl Classified for RepositoryError {
             Self::NoRepository { .. } => Class::NoRepository,
             Self::Exists { .. } => Class::Exists,
             Self::WrongKey { .. } => Class::WrongKey,
+            Self::OwnSlot { .. } => Class::Refused,
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
             Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } => Class::Damage,
             Self::NoSnapshot { .. } => Class::NotFound,
@@ -145,6 +154,7 @@ impl Classified for RepositoryError {
             Self::Storage(error) => error.code(),
             Self::Format(error) => error.code(),
             Self::Manifest(error) => error.code(),
+            Self::OwnSlot { .. } => "E0308",
             Self::NoRepository { .. } => "E0380",
             Self::Exists { .. } => "E0381",
             Self::WrongKey { .. } => "E0382",
@@ -171,7 +181,15 @@ impl Classified for RepositoryError {
                 format!("check the URL and whether the disk is mounted; `lifeboat repo init --repo {place} --password-file FILE` makes one")
             }
             Self::Exists { .. } => "nothing was changed; choose another place, or use the repository that is there".to_owned(),
-            Self::WrongKey { .. } => "check the password file: one trailing newline is ignored, nothing else".to_owned(),
+            Self::OwnSlot { .. } => {
+                "name another secret that opens the repository, so that one is left; `lifeboat repo key replace` puts a new secret in its place".to_owned()
+            }
+            Self::WrongKey { secret: "passphrase", .. } => {
+                "check the password file: one trailing newline is ignored, nothing else".to_owned()
+            }
+            Self::WrongKey { secret, .. } => {
+                format!("it is the {secret} of another repository, or its slot was removed; use another key, or a passphrase")
+            }
             Self::Different { .. } => {
                 "places named together must hold one repository; `lifeboat repo sync --from A --to B` fills an empty one".to_owned()
             }

@@ -427,10 +427,10 @@ mod tests {
 
     use super::*;
     use crate::base::id::{ObjectHash, WriterId};
-    use crate::base::secret::Secret;
     use crate::codec::kdf::KdfParams;
     use crate::repository::access::{CreateOptions, Target};
     use crate::repository::format::index_run::RunEntry;
+    use crate::repository::format::slot::SlotSecret;
     use crate::storage::memory::MemoryStorage;
 
     const WORKERS: usize = 4;
@@ -441,7 +441,7 @@ mod tests {
             Target { name: "memory".to_owned(), storage: Arc::<MemoryStorage>::clone(storage), in_flight: 1 };
         let kdf = KdfParams { memory_kib: 8192, passes: 1, lanes: 1 };
         let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
-        Repository::create(target, &Secret::new(b"open".to_vec()), options).expect("created")
+        Repository::create(target, &SlotSecret::passphrase("open"), options).expect("created")
     }
 
     #[test]

@@ -10,10 +10,13 @@ mod s3;
 
 mod demo;
 mod hostile;
+mod keys;
+mod kit;
 mod look;
 mod mount;
 mod refusals;
 mod roots;
 mod round_trip;
 mod run;
+mod secrecy;
 mod sources;

@@ -3,5 +3,6 @@
 mod bodies;
 mod objects;
 mod packs;
+mod slots;
 mod support;
 mod vectors;

@@ -4,7 +4,6 @@ use lifeboat::base::clock::Timestamp;
 use lifeboat::base::error::{Class, Classified};
 use lifeboat::base::id::{ObjectHash, WriterId};
 use lifeboat::base::limits::OBJECT_PART_BYTES_MAX;
-use lifeboat::base::secret::Secret;
 use lifeboat::codec::hash;
 use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN, passphrase_secret};
 use lifeboat::codec::seal::{self, SEAL_BYTES};
@@ -15,7 +14,7 @@ use lifeboat::repository::format::names::{
 };
 use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
 use lifeboat::repository::format::repo_fmt::{REPO_FMT_BYTES, RepoFmt};
-use lifeboat::repository::format::slot::{create_passphrase_slot, open_passphrase_slot};
+use lifeboat::repository::format::slot::{SlotSecret, create_slot, open_slot};
 use lifeboat::repository::format::tlv::TlvWriter;
 use lifeboat::storage::contract::ObjectName;
 use proptest::prelude::*;
@@ -242,17 +241,17 @@ proptest! {
     }
 }
 
-fn passphrase(text: &str) -> Secret<Vec<u8>> {
-    Secret::new(text.into())
+fn passphrase(text: &str) -> SlotSecret {
+    SlotSecret::passphrase(text)
 }
 
 fn slot(repo: &Repo, text: &str) -> Vec<u8> {
     let bytes = repo.format.encode();
-    create_passphrase_slot(&bytes, &repo.format, &repo.root, &passphrase(text), CHEAP).expect("a slot").bytes
+    create_slot(&bytes, &repo.format, &repo.root, &passphrase(text), CHEAP).expect("a slot").bytes
 }
 
 fn open(repo: &Repo, slot: &[u8], text: &str) -> Result<[u8; 32], Class> {
-    open_passphrase_slot(slot, &repo.format.encode(), &repo.format, &passphrase(text))
+    open_slot(slot, &repo.format.encode(), &repo.format, &passphrase(text))
         .map(|keys| *keys.root().expose())
         .map_err(|error| error.class())
 }

@@ -139,7 +139,7 @@ impl Restorer for Rehearsal<'_> {
         let action = format!("opening the repository at {}", self.planned.url);
         let opened = self.site.target(self.planned, Access::Read).and_then(|target| {
             // Without a cache: everything comes from this target, or the drill shows nothing.
-            Ok(Repository::open(vec![target], &self.site.passphrase()?)?)
+            Ok(Repository::open(vec![target], &self.site.secret()?)?)
         });
         self.repository = Some(opened.map_err(|failure| copy_fault(&action, Failed::of(&failure)))?);
         Ok(())

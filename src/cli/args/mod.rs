@@ -1,5 +1,6 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
+mod key;
 mod limits;
 mod look;
 mod place;
@@ -8,12 +9,13 @@ mod repo;
 mod source;
 mod top;
 
+pub use key::{KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand};
 pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,
     RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs,
 };
-pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
+pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args, SecretArgs};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs, TargetCommand,

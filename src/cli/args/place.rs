@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::app::secrets::SecretSource;
+
 /// Where S3 places are and what opens them. Holds for every s3 URL of the command; a URL may carry
 /// its own as a query: `s3://bucket/prefix?endpoint=http://host:8333`.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,15 +28,71 @@ pub struct S3Args {
     pub ca_file: Option<PathBuf>,
 }
 
+/// The ways to name a secret, which clap wants to be a group of its own where one is needed.
+macro_rules! secret_args {
+    ($(#[$doc:meta])* $name:ident, required = $required:tt) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Args)]
+        #[group(id = "secret", required = $required, multiple = false)]
+        pub struct $name {
+            /// File with the passphrase (mode 0600), or a key file
+            #[arg(long, value_name = "FILE")]
+            password_file: Option<PathBuf>,
+            /// Key file (mode 0600): opens at once, without the cost of a passphrase
+            #[arg(long, value_name = "FILE")]
+            key_file: Option<PathBuf>,
+            /// Program that prints the passphrase, or a key file's line; words apart, no shell
+            #[arg(long, value_name = "PROGRAM")]
+            secret_command: Option<String>,
+            /// The recovery kit's file, or one with its 24 words or its line; `-` to type them
+            #[arg(long, value_name = "FILE")]
+            recovery_kit: Option<PathBuf>,
+        }
+
+        impl $name {
+            fn named(&self) -> Option<SecretSource> {
+                let password = self.password_file.clone().map(SecretSource::PasswordFile);
+                let key = self.key_file.clone().map(SecretSource::KeyFile);
+                let command = self.secret_command.as_deref().map(SecretSource::command);
+                let kit = self.recovery_kit.clone().map(SecretSource::RecoveryKit);
+                password.or(key).or(command).or(kit)
+            }
+        }
+    };
+}
+
+secret_args! {
+    /// What opens a repository: one of these.
+    SecretArgs, required = true
+}
+secret_args! {
+    /// As [`SecretArgs`], for commands that do something without a secret, too.
+    OptionalSecretArgs, required = false
+}
+
+impl SecretArgs {
+    /// Where the secret comes from.
+    pub fn source(&self) -> SecretSource {
+        self.named().expect("the parser asks for one of the group")
+    }
+}
+
+impl OptionalSecretArgs {
+    /// Where the secret comes from, if one was named.
+    pub fn source(&self) -> Option<SecretSource> {
+        self.named()
+    }
+}
+
 /// Options of commands on one repository at one place.
 #[derive(Debug, Args)]
 pub struct OneRepo {
     /// The repository: /path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "URL")]
     pub repo: String,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: PathBuf,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: SecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,
@@ -46,23 +104,23 @@ pub struct ManyRepos {
     /// A place of the repository: /path, file:///path or s3://bucket/prefix (repeatable: every copy in one pass)
     #[arg(long = "repo", value_name = "URL", required = true)]
     pub repos: Vec<String>,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: PathBuf,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: SecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,
 }
 
-/// How `repo stats` and `repo verify` name the repository: the passphrase is optional.
+/// How `repo stats` and `repo verify` name the repository: the secret is optional.
 #[derive(Debug, Args)]
 pub struct OneRepoKeyOptional {
     /// The repository: /path, file:///path or s3://bucket/prefix
     #[arg(long, value_name = "URL")]
     pub repo: String,
-    /// File with the passphrase (mode 0600)
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: OptionalSecretArgs,
     /// How to reach S3
     #[command(flatten)]
     pub access: S3Args,

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::key::{KeyCommand, KitChoice};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
-use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
+use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
@@ -19,12 +20,15 @@ pub enum RepoCommand {
     /// Make a repository at one or several places (the same one everywhere)
     #[command(after_help = examples::REPO_INIT)]
     Init {
-        /// Where and with which passphrase
+        /// Where, and what is to open it: a key file that isn't there is made
         #[command(flatten)]
         at: ManyRepos,
         /// Size of packs, 8 MiB to 512 MiB
         #[arg(long, default_value = "16 MiB")]
         pack_size: String,
+        /// The recovery kit
+        #[command(flatten)]
+        kit: KitChoice,
     },
     /// Back folders up: one read, every copy at once
     #[command(after_help = examples::REPO_BACKUP)]
@@ -66,7 +70,7 @@ pub enum RepoCommand {
         #[command(flatten)]
         at: OneRepoKeyOptional,
         /// Open and hash every blob, too (needs the key)
-        #[arg(long, requires = "password_file")]
+        #[arg(long, requires = "secret")]
         deep: bool,
     },
     /// Copy what the snapshots of one place need to another
@@ -78,13 +82,16 @@ pub enum RepoCommand {
         /// The place to complete; an empty one gets the repository
         #[arg(long, value_name = "URL")]
         to: String,
-        /// File with the passphrase (mode 0600)
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
+        /// What opens the repository
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
         /// How to reach S3
         #[command(flatten)]
         access: S3Args,
     },
+    /// What opens the repository: list, add, replace, remove
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),
@@ -106,7 +113,7 @@ pub enum RepoCommand {
 /// `lifeboat repo backup`.
 #[derive(Debug, Args)]
 pub struct RepoBackupArgs {
-    /// Where and with which passphrase
+    /// Where and with which secret
     #[command(flatten)]
     pub at: ManyRepos,
     /// Name of the machine in the snapshot (default: this one's)

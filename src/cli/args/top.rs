@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
@@ -112,6 +113,9 @@ pub enum Command {
     /// Fill the catalogue again from the policies' targets after it was lost
     #[command(after_help = examples::REBUILD)]
     RebuildCatalogue(PolicyArg),
+    /// What opens a policy's repository: list, add, remove; and its recovery kit
+    #[command(subcommand)]
+    Key(PolicyKeyCommand),
     /// Run the schedule until told to stop
     #[command(after_help = examples::DAEMON)]
     Daemon(DaemonArgs),

@@ -5,7 +5,6 @@ use serde_json::json;
 use super::look::{file_time, of_policy, shown, talking, unread_mark};
 use super::repo::plumbing;
 use crate::app::look::{all_readable, reading};
-use crate::app::secrets::read_password;
 use crate::base::display;
 use crate::base::error::Failure;
 use crate::cli::args::{FindArgs, FindRuleArgs, RepoFindArgs};
@@ -34,8 +33,8 @@ pub(in crate::cli) fn run(session: &Session, args: &FindArgs) -> Result<u8, Fail
 pub(super) fn run_repo(session: &Session, args: &RepoFindArgs) -> Result<u8, Failure> {
     let session = &talking(session);
     let rule = rule(&args.rule)?;
-    let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
-    let repository = plumbing(session, &args.at.access).open(&args.at.repo, &password)?;
+    let secret = args.at.secret.source().read(&session.cx)?;
+    let repository = plumbing(session, &args.at.access).open(&args.at.repo, &secret)?;
     let (found, damage) = match &args.snapshot {
         Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], None),
         None => all_readable(&repository, None, session.cx.progress.as_ref())?,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::policy::{parse_time, site};
 use super::repo::plumbing;
 use crate::app::look::{self, Opened};
-use crate::app::secrets::read_password;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::metadata::FileTime;
@@ -38,8 +37,8 @@ pub(super) fn of_policy(session: &Session, what: &str, copy: &CopyArgs) -> Resul
 
 /// A snapshot of a bare repository.
 pub(super) fn of_place(session: &Session, at: &OneRepo, wanted: &str) -> Result<Opened, Failure> {
-    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
-    let opened = look::by_place(&plumbing(session, &at.access), &at.repo, &password, wanted)?;
+    let secret = at.secret.source().read(&session.cx)?;
+    let opened = look::by_place(&plumbing(session, &at.access), &at.repo, &secret, wanted)?;
     if wanted == "latest" {
         session.cx.progress.note(format!(
             "snapshot {} of {}, taken {}",

@@ -6,6 +6,8 @@ pub(super) mod diff;
 pub(super) mod dump;
 pub(super) mod explain;
 pub(super) mod find;
+pub(super) mod key;
+mod kit;
 mod look;
 pub(super) mod ls;
 pub(super) mod mount;

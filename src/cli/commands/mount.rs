@@ -8,7 +8,6 @@ use super::look::{of_policy, talking};
 use super::repo::plumbing;
 use crate::app::error::AppError;
 use crate::app::look::{all, reading};
-use crate::app::secrets::read_password;
 use crate::base::display;
 use crate::base::error::Failure;
 use crate::cli::args::{MountArgs, MountPointArgs, RepoMountArgs};
@@ -34,8 +33,8 @@ pub(in crate::cli) fn run(session: &Session, args: &MountArgs) -> Result<u8, Fai
 /// Mounts the snapshots of a bare repository, or one.
 pub(super) fn run_repo(session: &Session, args: &RepoMountArgs) -> Result<u8, Failure> {
     let session = &talking(session);
-    let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
-    let repository = plumbing(session, &args.at.access).open(&args.at.repo, &password)?;
+    let secret = args.at.secret.source().read(&session.cx)?;
+    let repository = plumbing(session, &args.at.access).open(&args.at.repo, &secret)?;
     let (found, shape) = match &args.snapshot {
         Some(wanted) => (vec![snapshots::find(&repository, &repository.targets()[0], wanted)?], Shape::One),
         None => (all(&repository, None)?, Shape::Folders),

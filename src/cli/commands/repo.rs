@@ -1,25 +1,26 @@
 //! `lifeboat repo ...`: bare repositories.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use super::repo_rules::Sourced;
 use crate::app::error::AppError;
 use crate::app::plumbing::Plumbing;
-use crate::app::secrets::read_password;
+use crate::app::secrets::SecretSource;
 use crate::base::display;
+use crate::base::durable::Created;
 use crate::base::error::{Class, Failure};
 use crate::base::limits::{PACK_BYTES_MAX, PACK_BYTES_MIN};
 use crate::base::size::{format_bytes, parse_bytes};
 use crate::cli::args::{
-    KindArgs, ManyRepos, OneRepo, OneRepoKeyOptional, RepoBackupArgs, RepoCommand, S3Args,
+    KindArgs, KitChoice, ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, RepoBackupArgs,
+    RepoCommand, S3Args,
 };
 use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::backup::outcome::BackupOutcome;
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
 use crate::engine::verify::{Depth, VerifyOutcome};
+use crate::repository::format::slot::SlotSecret;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::place::PlaceOptions;
@@ -27,15 +28,14 @@ use crate::storage::place::PlaceOptions;
 /// Runs one plumbing command.
 pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
     match command {
-        RepoCommand::Init { at, pack_size } => init(session, &at, &pack_size),
+        RepoCommand::Init { at, pack_size, kit } => init(session, &at, &pack_size, &kit),
         RepoCommand::Backup(args) => backup(session, *args),
         RepoCommand::Snapshots(at) => list_snapshots(session, &at),
         RepoCommand::Verify { at, deep } => verify(session, &at, deep),
-        RepoCommand::Sync { from, to, password_file, access } => {
+        RepoCommand::Sync { from, to, secret, access } => {
             let plumbing = plumbing(session, &access);
-            let password =
-                password_file.map(|file| read_password(&file, session.cx.progress.as_ref())).transpose()?;
-            let outcome = plumbing.sync(&from, &to, password.as_ref())?;
+            let secret = optional_secret(session, &secret)?;
+            let outcome = plumbing.sync(&from, &to, secret.as_ref())?;
             let out = session.output;
             if out.is_json() {
                 out.json(&json!({ "version": JSON_VERSION, "sync": outcome }));
@@ -52,6 +52,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             }
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
+        RepoCommand::Key(command) => super::key::run_repo(session, &command),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Probe { repos, access } => super::target::probe_places(session, &repos, &access),
         RepoCommand::ExtendLocks(at) => super::target::extend_places(session, &at),
@@ -98,30 +99,44 @@ pub(in crate::cli) fn kind_of(args: KindArgs) -> SnapshotKind {
     }
 }
 
-fn init(session: &Session, at: &ManyRepos, pack_size: &str) -> Result<u8, Failure> {
+fn init(session: &Session, at: &ManyRepos, pack_size: &str, choice: &KitChoice) -> Result<u8, Failure> {
     let wrong = |hint: String| AppError::Usage { what: format!("`{pack_size}` is no pack size"), hint };
     let bytes = parse_bytes(pack_size).map_err(|error| wrong(error.to_string()))?;
     let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
     let pack_bytes = fits.ok_or_else(|| wrong("from 8 MiB to 512 MiB".to_owned()))?;
-    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
-    let repository = plumbing(session, &at.access).init(&at.repos, &password, pack_bytes)?;
+    let source = at.secret.source();
+    let plumbing = plumbing(session, &at.access);
+    // Before a key file is made: one beside a repository that it doesn't open would mislead.
+    plumbing.refuse_existing(&at.repos)?;
+    let (secret, key_file) = source.read_or_make(&session.cx)?;
+    let repository = plumbing.init(&at.repos, &secret, pack_bytes)?;
     let out = session.output;
-    if out.is_json() {
-        out.json(&json!({ "version": JSON_VERSION, "repository": repository.id(), "targets": at.repos }));
-    } else {
-        out.line(&format!(
-            "repository {} made at {} of {} places",
-            repository.id(),
-            at.repos.len(),
-            at.repos.len()
+    if !out.is_json() {
+        let places = at.repos.len();
+        out.line(&format!("repository {} made at {places} of {places} places", repository.id()));
+        if let (SecretSource::KeyFile(path), Created::New) = (&source, key_file) {
+            out.line(&format!("key file made: {}", escape(&path.display().to_string())));
+        }
+        out.talk(&format!(
+            "Keep the {}, and a copy of it elsewhere: without it nothing in the repository can ever be read.",
+            secret.method().word()
         ));
-        out.talk("Keep the passphrase: without it nothing in the repository can ever be read.");
+    }
+    let kit = super::kit::at_init(session, at, choice, &secret, &repository.id().to_hex())?;
+    if out.is_json() {
+        out.json(&json!({
+            "version": JSON_VERSION,
+            "repository": repository.id(),
+            "targets": at.repos,
+            "key_file_made": key_file == Created::New,
+            "recovery_kit": kit.word(),
+        }));
     }
     Ok(0)
 }
 
 fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
-    let password = read_password(&args.at.password_file, session.cx.progress.as_ref())?;
+    let secret = args.at.secret.source().read(&session.cx)?;
     let Sourced { roots, stream } = super::repo_rules::sourced(&args.stream, &args.paths, &args.rules)?;
     let walk = super::repo_rules::rules(args.rules)?;
     // Includes that match nothing must not look like a backup.
@@ -142,7 +157,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         run_id: None,
         occurrence: None,
     };
-    let outcome = plumbing(session, &args.at.access).backup(&args.at.repos, &password, &request)?;
+    let outcome = plumbing(session, &args.at.access).backup(&args.at.repos, &secret, &request)?;
     Ok(print_backup(session.output, &outcome))
 }
 
@@ -208,8 +223,8 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
 }
 
 fn list_snapshots(session: &Session, at: &OneRepo) -> Result<u8, Failure> {
-    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
-    let repository = plumbing(session, &at.access).open(&at.repo, &password)?;
+    let secret = at.secret.source().read(&session.cx)?;
+    let repository = plumbing(session, &at.access).open(&at.repo, &secret)?;
     let target = &repository.targets()[0];
     let (found, damaged) = snapshots::load_all(&repository, target)?;
     let out = session.output;
@@ -274,17 +289,18 @@ fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
 }
 
 fn verify(session: &Session, at: &OneRepoKeyOptional, deep: bool) -> Result<u8, Failure> {
-    let password = optional_password(session, at.password_file.as_deref())?;
+    let secret = optional_secret(session, &at.secret)?;
     let depth = if deep { Depth::Blobs } else { Depth::Objects };
-    let outcome = plumbing(session, &at.access).verify(&at.repo, password.as_ref(), depth)?;
+    let outcome = plumbing(session, &at.access).verify(&at.repo, secret.as_ref(), depth)?;
     Ok(print_verify(session.output, &outcome))
 }
 
-fn optional_password(
+/// What was named, read.
+pub(super) fn optional_secret(
     session: &Session,
-    file: Option<&Path>,
-) -> Result<Option<crate::base::secret::Secret<Vec<u8>>>, Failure> {
-    Ok(file.map(|file| read_password(file, session.cx.progress.as_ref())).transpose()?)
+    args: &OptionalSecretArgs,
+) -> Result<Option<SlotSecret>, Failure> {
+    Ok(args.source().map(|source| source.read(&session.cx)).transpose()?)
 }
 
 /// Prints what a verification found and gives the exit code.
@@ -325,8 +341,8 @@ pub(in crate::cli) fn print_verify(out: Output, outcome: &VerifyOutcome) -> u8 {
 }
 
 fn stats(session: &Session, at: &OneRepoKeyOptional) -> Result<u8, Failure> {
-    let password = optional_password(session, at.password_file.as_deref())?;
-    let stats = plumbing(session, &at.access).stats(&at.repo, password.as_ref())?;
+    let secret = optional_secret(session, &at.secret)?;
+    let stats = plumbing(session, &at.access).stats(&at.repo, secret.as_ref())?;
     let out = session.output;
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "stats": stats }));

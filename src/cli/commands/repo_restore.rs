@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStrExt;
 use serde_json::json;
 
 use super::repo::{place_options, plumbing};
-use crate::app::secrets::read_password;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
 use crate::cli::args::{OneRepo, RestoreToArgs};
@@ -21,8 +20,8 @@ use crate::storage::place::Place;
 
 /// Restores out of a bare repository.
 pub(super) fn run(session: &Session, at: &OneRepo, wanted: &str, to: &RestoreToArgs) -> Result<u8, Failure> {
-    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
-    let repository = plumbing(session, &at.access).open(&at.repo, &password)?;
+    let secret = at.secret.source().read(&session.cx)?;
+    let repository = plumbing(session, &at.access).open(&at.repo, &secret)?;
     let snapshot = snapshots::find(&repository, &repository.targets()[0], wanted)?;
     session.cx.progress.note(format!(
         "snapshot {} of {}, taken {}",

@@ -5,7 +5,6 @@ use serde_json::json;
 use super::policy::site;
 use super::repo::plumbing;
 use crate::app::error::AppError;
-use crate::app::secrets::read_password;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::cli::args::{ManyRepos, S3Args, TargetArgs, TargetCommand};
@@ -43,8 +42,8 @@ pub(super) fn probe_places(session: &Session, repos: &[String], access: &S3Args)
 
 /// `repo extend-locks`.
 pub(super) fn extend_places(session: &Session, at: &ManyRepos) -> Result<u8, Failure> {
-    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
-    let outcomes = plumbing(session, &at.access).extend_locks(&at.repos, &password)?;
+    let secret = at.secret.source().read(&session.cx)?;
+    let outcomes = plumbing(session, &at.access).extend_locks(&at.repos, &secret)?;
     if outcomes.is_empty() {
         return Err(AppError::Usage {
             what: "no place was named".to_owned(),

@@ -1,9 +1,11 @@
 //! `lifeboat.toml`.
 
+use std::path::PathBuf;
+
 use chrono_tz::Tz;
 use toml_edit::Value;
 
-use super::reader::{Parsed, Section};
+use super::reader::{Found, Parsed, Section};
 use super::{limits, values};
 use crate::policy::model::{Limits, Site};
 use crate::policy::problem::Complaint;
@@ -27,6 +29,7 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     let timezone = root.or("timezone", machine.timezone.name(), values::zone);
     let state_dir = root.optional("state_dir", values::path);
     let key_file = root.optional("key_file", values::path);
+    let key_command = key_command(&root, key_file.as_ref());
     let evidence = root.section("evidence");
     let sign_key_file = evidence.optional("sign_key_file", values::path);
     evidence.finish(&EVIDENCE_LATER);
@@ -37,10 +40,28 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
         timezone: timezone?.value,
         state_dir: state_dir.map(|f| f.value),
         key_file: key_file.map(|f| f.value),
+        key_command: key_command?,
         sign_key_file: sign_key_file.map(|f| f.value),
         limits,
         settings: Vec::new(),
     })
+}
+
+/// A program that prints the site key, in place of a file with it.
+fn key_command(root: &Section<'_>, file: Option<&Found<PathBuf>>) -> Option<Vec<String>> {
+    if !root.has("key_command") {
+        return Some(Vec::new());
+    }
+    let words = root.required_list("key_command", "[\"pass\", \"show\", \"backup\"]", values::word)?;
+    if let Some(file) = file {
+        let complaint = Complaint::value(
+            "`key_file` and `key_command` both give the site key",
+            "remove one of them; to change the key, see docs/keys.md",
+        );
+        root.reader().complain(complaint, file.span.clone());
+        return None;
+    }
+    Some(words)
 }
 
 /// One part of a location: targets are elsewhere when theirs begins otherwise.
@@ -62,6 +83,7 @@ pub(super) fn of_machine(machine: &Machine) -> Site {
         timezone: machine.timezone,
         state_dir: None,
         key_file: None,
+        key_command: Vec::new(),
         sign_key_file: None,
         limits: Limits::default(),
         settings: Vec::new(),

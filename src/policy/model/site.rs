@@ -145,6 +145,9 @@ pub struct Site {
     pub state_dir: Option<PathBuf>,
     /// The site key; `keys/repository.key` in the state folder when absent.
     pub key_file: Option<PathBuf>,
+    /// A program that prints the site key, and its arguments, in place of the file; empty when there
+    /// is none. No shell reads it.
+    pub key_command: Vec<String>,
     /// The key that signs evidence; made in the state folder when absent.
     pub sign_key_file: Option<PathBuf>,
     /// What jobs may take of the machine, unless their policy says otherwise.

@@ -34,8 +34,8 @@ pub enum FormatError {
         /// Its version.
         version: u16,
     },
-    /// The passphrase is another one.
-    #[error("the passphrase does not open this key slot")]
+    /// The passphrase, or the key, is another one.
+    #[error("this passphrase or key does not open the key slot")]
     WrongKey,
     /// The key slot doesn't grant what is needed.
     #[error("this key does not grant {what}")]
@@ -81,7 +81,7 @@ impl Classified for FormatError {
                 "run `lifeboat repo verify`: another target may hold the object whole".to_owned()
             }
             Self::TooNew { .. } => "use a newer lifeboat".to_owned(),
-            Self::WrongKey => "check the password file".to_owned(),
+            Self::WrongKey => "check the password file, or the key file".to_owned(),
             Self::NotGranted { .. } => "use a key that grants it".to_owned(),
             Self::Unfit { .. } => return None,
         })

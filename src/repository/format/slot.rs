@@ -16,14 +16,13 @@ use crate::codec::seal;
 use crate::codec::sign::Signer;
 
 const WHAT: &str = "a key slot";
-const METHOD_PASSPHRASE: u8 = 1;
 const PARAMS_BYTES: usize = 45;
 const TAG_ROOT: u16 = 1;
 const TAG_ADMIN: u16 = 2;
 const TAG_FORMAT: u16 = 4;
 
 /// A stored key object: its bytes and the hash that ends its name.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyObject {
     /// The object.
     pub bytes: Vec<u8>,
@@ -31,25 +30,141 @@ pub struct KeyObject {
     pub name: ObjectHash,
 }
 
-/// Makes a slot that a passphrase opens and that grants everything.
+/// What a person has that opens a slot. Each opens the slots of its own method alone, so that no
+/// text is tried as two things.
+#[derive(Debug)]
+pub enum SlotSecret {
+    /// Method 1: a text, of which Argon2id makes a key.
+    Passphrase(Secret<Vec<u8>>),
+    /// Method 2: what a key file holds, 32 random bytes.
+    KeyFile(Key),
+    /// Method 3: what a recovery kit holds.
+    RecoveryCode {
+        /// 32 random bytes.
+        code: Key,
+        /// The slot that they open, where the kit has it: for a place that lost all of its slots.
+        spare: Option<Vec<u8>>,
+    },
+}
+
+/// How a slot is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SlotMethod {
+    /// By a passphrase.
+    Passphrase = 1,
+    /// By a key file.
+    KeyFile = 2,
+    /// By the code of a recovery kit.
+    RecoveryCode = 3,
+}
+
+impl SlotMethod {
+    /// From the stored number.
+    pub fn from_u8(number: u8) -> Option<Self> {
+        [Self::Passphrase, Self::KeyFile, Self::RecoveryCode]
+            .into_iter()
+            .find(|method| *method as u8 == number)
+    }
+
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::KeyFile => "key file",
+            Self::RecoveryCode => "recovery code",
+        }
+    }
+}
+
+/// What a slot says of itself to everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotHead {
+    /// How it is opened; `None` for methods of later versions.
+    pub method: Option<SlotMethod>,
+    /// What trying a passphrase costs; zeros where nothing is derived.
+    pub kdf: KdfParams,
+}
+
+impl SlotSecret {
+    /// A passphrase.
+    pub fn passphrase(text: impl Into<Vec<u8>>) -> Self {
+        Self::Passphrase(Secret::new(text.into()))
+    }
+
+    /// A fresh secret for a key file.
+    pub fn new_key_file() -> Self {
+        Self::KeyFile(Secret::new(entropy::random()))
+    }
+
+    /// A fresh code for a recovery kit.
+    pub fn new_recovery_code() -> Self {
+        Self::recovery_code(Secret::new(entropy::random()))
+    }
+
+    /// The code of a recovery kit, without more.
+    pub fn recovery_code(code: Key) -> Self {
+        Self::RecoveryCode { code, spare: None }
+    }
+
+    /// The slot that came with the secret.
+    pub fn spare(&self) -> Option<&[u8]> {
+        match self {
+            Self::RecoveryCode { spare, .. } => spare.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The method of the slots that it opens.
+    pub fn method(&self) -> SlotMethod {
+        match self {
+            Self::Passphrase(_) => SlotMethod::Passphrase,
+            Self::KeyFile(_) => SlotMethod::KeyFile,
+            Self::RecoveryCode { .. } => SlotMethod::RecoveryCode,
+        }
+    }
+
+    /// What its slots say of the derivation: random bytes need none.
+    fn costs(&self, kdf: KdfParams) -> KdfParams {
+        match self {
+            Self::Passphrase(_) => kdf,
+            Self::KeyFile(_) | Self::RecoveryCode { .. } => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
+        }
+    }
+
+    /// The key that opens the grant.
+    fn kek(&self, format: &RepoFmt, salt: &[u8; 32], kdf: KdfParams) -> Result<Key, KdfError> {
+        let derive = |secret: &Key| hash::derive("kek", secret.expose(), &format.repo_id, salt);
+        Ok(match self {
+            Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf)?),
+            Self::KeyFile(key) | Self::RecoveryCode { code: key, .. } if kdf == self.costs(kdf) => {
+                derive(key)
+            }
+            Self::KeyFile(_) | Self::RecoveryCode { .. } => return Err(KdfError::OutOfBounds(kdf)),
+        })
+    }
+}
+
+/// Makes a slot that this secret opens and that grants everything. `kdf` is what it costs to try a
+/// passphrase.
 ///
 /// # Errors
 /// When the passphrase is no text or empty.
-pub fn create_passphrase_slot(
+pub fn create_slot(
     format_bytes: &[u8],
     format: &RepoFmt,
     root: &RootKeys,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
     kdf: KdfParams,
 ) -> Result<KeyObject, FormatError> {
     let salt = entropy::random::<32>();
-    let mut params = vec![METHOD_PASSPHRASE];
+    let kdf = secret.costs(kdf);
+    let mut params = vec![secret.method() as u8];
     params.extend_from_slice(&salt);
     for number in [kdf.memory_kib, kdf.passes, kdf.lanes] {
         params.extend_from_slice(&number.to_le_bytes());
     }
-    let secret = passphrase_secret(passphrase.expose(), &salt, kdf).map_err(unfit)?;
-    let kek = hash::derive("kek", secret.expose(), &format.repo_id, &salt);
+    let kek = secret.kek(format, &salt, kdf).map_err(unfit)?;
     let mut grant = TlvWriter::new();
     grant.put(TAG_ROOT, root.root().expose());
     grant.put(TAG_ADMIN, root.admin()?.expose());
@@ -82,42 +197,73 @@ fn unfit(error: KdfError) -> FormatError {
     }
 }
 
-/// Opens a slot with a passphrase.
+/// Opens a slot.
 ///
 /// # Errors
-/// `WrongKey` when the passphrase is another one; `Malformed`, `NotSigned` when the slot is hurt
-/// or does not belong to this repository; `NotGranted` for slots that take no passphrase.
-pub fn open_passphrase_slot(
+/// `WrongKey` when the secret is another one; `Malformed`, `NotSigned` when the slot is hurt or
+/// does not belong to this repository; `NotGranted` for slots of another method.
+pub fn open_slot(
     bytes: &[u8],
     format_bytes: &[u8],
     format: &RepoFmt,
-    passphrase: &Secret<Vec<u8>>,
+    secret: &SlotSecret,
 ) -> Result<RootKeys, FormatError> {
-    let object = Object::decode(bytes, &format.repo_id, None)?;
+    let object = decode(bytes, format)?;
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
-    if object.header.kind != ObjectKind::Slot {
-        return Err(wrong("it is another kind of object"));
+    let Parts { method, salt, kdf, params, sealed } = parts(&object)?;
+    if method != secret.method() as u8 {
+        return Err(FormatError::NotGranted { what: "opening with this kind of secret" });
     }
-    object.verify(&format.admin_public)?;
-    let mut reader = Reader::new(WHAT, &object.body);
-    let params = reader.slice(PARAMS_BYTES)?;
-    let sealed = reader.rest();
-    let mut reader = Reader::new(WHAT, params);
-    let method = reader.u8()?;
-    let salt: [u8; 32] = reader.array()?;
-    let kdf = KdfParams { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
-    if method != METHOD_PASSPHRASE {
-        return Err(FormatError::NotGranted { what: "opening with a passphrase" });
-    }
-    let secret = passphrase_secret(passphrase.expose(), &salt, kdf).map_err(|error| match error {
+    let kek = secret.kek(format, &salt, kdf).map_err(|error| match error {
         KdfError::OutOfBounds(_) => wrong("its cost is out of bounds"),
         other => unfit(other),
     })?;
-    let kek = hash::derive("kek", secret.expose(), &format.repo_id, &salt);
     let grant = seal::open(kek.expose(), &format.repo_id, "slot", params, sealed)
         .map(Zeroizing::new)
         .map_err(|_| FormatError::WrongKey)?;
     read_grant(&grant, format_bytes, format)
+}
+
+/// What a slot says of itself, without a secret; its signature is checked.
+///
+/// # Errors
+/// When it is hurt or does not belong to this repository.
+pub fn head(bytes: &[u8], format: &RepoFmt) -> Result<SlotHead, FormatError> {
+    let object = decode(bytes, format)?;
+    let Parts { method, kdf, .. } = parts(&object)?;
+    Ok(SlotHead { method: SlotMethod::from_u8(method), kdf })
+}
+
+fn decode(bytes: &[u8], format: &RepoFmt) -> Result<Object, FormatError> {
+    let object = Object::decode(bytes, &format.repo_id, None)?;
+    if object.header.kind != ObjectKind::Slot {
+        return Err(FormatError::Malformed { what: WHAT, why: "it is another kind of object" });
+    }
+    object.verify(&format.admin_public)?;
+    Ok(object)
+}
+
+struct Parts<'a> {
+    method: u8,
+    salt: [u8; 32],
+    kdf: KdfParams,
+    /// All of the above, as stored.
+    params: &'a [u8],
+    sealed: &'a [u8],
+}
+
+fn parts(object: &Object) -> Result<Parts<'_>, FormatError> {
+    let mut reader = Reader::new(WHAT, &object.body);
+    let params = reader.slice(PARAMS_BYTES)?;
+    let sealed = reader.rest();
+    let mut reader = Reader::new(WHAT, params);
+    Ok(Parts {
+        method: reader.u8()?,
+        salt: reader.array()?,
+        kdf: KdfParams { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? },
+        params,
+        sealed,
+    })
 }
 
 fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<RootKeys, FormatError> {

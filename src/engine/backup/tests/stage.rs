@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use crate::base::clock::{ManualClock, Timestamp};
 use crate::base::id::ObjectHash;
-use crate::base::secret::Secret;
 use crate::codec::kdf::KdfParams;
 use crate::codec::sign::Signer;
 use crate::engine::backup::backup;
@@ -24,7 +23,7 @@ use crate::repository::format::names::{
 };
 use crate::repository::format::object::Object;
 use crate::repository::format::plan::PlanBody;
-use crate::repository::format::slot;
+use crate::repository::format::slot::{self, SlotSecret};
 use crate::repository::format::snapshot::{PackSetRef, SnapshotBody, SnapshotKind};
 use crate::source::files::WalkOptions;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError, list_all};
@@ -117,7 +116,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new() -> Arc<Self> {
-        let passphrase = Secret::new(b"stage".to_vec());
+        let passphrase = SlotSecret::passphrase("stage");
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
         let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
         let memory = Arc::new(MemoryStorage::new());
@@ -127,7 +126,7 @@ impl Stage {
         let name = &slots.iter().find(is_slot).expect("a slot").name;
         let bytes = memory.get(name, Span::Whole, Read::Quick).expect("read");
         let format = repository.format();
-        let root = slot::open_passphrase_slot(&bytes, &format.encode(), format, &passphrase).expect("opened");
+        let root = slot::open_slot(&bytes, &format.encode(), format, &passphrase).expect("opened");
         let admin = Signer::from_seed(root.admin().expect("granted").expose());
         let source = tempfile::tempdir().expect("a folder");
         for number in 0..4u8 {

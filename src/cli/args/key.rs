@@ -1,0 +1,159 @@
+//! `lifeboat key`, `lifeboat repo key`: what opens a repository.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::place::{ManyRepos, OptionalSecretArgs, S3Args};
+use crate::app::secrets::SecretSource;
+use crate::cli::examples;
+
+/// `lifeboat repo key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// List what opens the repository, at which places, and which of it the given secret is
+    #[command(after_help = examples::REPO_KEY_LIST)]
+    List(ManyReposKeyOptional),
+    /// Let one more secret open the repository
+    #[command(after_help = examples::REPO_KEY_ADD)]
+    Add {
+        /// Where, and what opens it now
+        #[command(flatten)]
+        at: ManyRepos,
+        /// What is to open it, too
+        #[command(flatten)]
+        new: NewSecretArgs,
+    },
+    /// Put a new secret in the place of the one that is given
+    #[command(after_help = examples::REPO_KEY_REPLACE, visible_alias = "passwd")]
+    Replace {
+        /// Where, and what opens it now
+        #[command(flatten)]
+        at: ManyRepos,
+        /// What is to open it instead
+        #[command(flatten)]
+        new: NewSecretArgs,
+    },
+    /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
+    #[command(after_help = examples::REPO_KEY_KIT)]
+    Kit(KitArgs),
+    /// Take a slot away, so that its secret opens the repository no longer
+    #[command(after_help = examples::REPO_KEY_REMOVE)]
+    Remove {
+        /// Where, and what opens it afterwards
+        #[command(flatten)]
+        at: ManyRepos,
+        /// The slot (at least 8 digits of its id)
+        slot: String,
+    },
+}
+
+/// `lifeboat key`: the site key is given, unless another secret is named.
+#[derive(Debug, Subcommand)]
+pub enum PolicyKeyCommand {
+    /// List what opens a policy's repository, at which targets, and which of it the site key is
+    #[command(after_help = examples::KEY_LIST)]
+    List {
+        /// The policy
+        policy: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+    },
+    /// Let one more secret open a policy's repository
+    #[command(after_help = examples::KEY_ADD)]
+    Add {
+        /// The policy
+        policy: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+        /// What is to open it, too
+        #[command(flatten)]
+        new: NewSecretArgs,
+    },
+    /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
+    #[command(after_help = examples::KEY_KIT)]
+    Kit {
+        /// The policy
+        policy: String,
+        /// Where to write it: FILE.html for paper, FILE.txt with the same as text
+        #[arg(long = "out", value_name = "FILE")]
+        file: PathBuf,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+    },
+    /// Take a slot away, so that its secret opens the repository no longer
+    #[command(after_help = examples::KEY_REMOVE)]
+    Remove {
+        /// The policy
+        policy: String,
+        /// The slot (at least 8 digits of its id)
+        slot: String,
+        /// Another secret than the site key
+        #[command(flatten)]
+        secret: OptionalSecretArgs,
+    },
+}
+
+/// Options of a command on one repository at several places that needs no secret.
+#[derive(Debug, Args)]
+pub struct ManyReposKeyOptional {
+    /// A place of the repository: /path, file:///path or s3://bucket/prefix (repeatable)
+    #[arg(long = "repo", value_name = "URL", required = true)]
+    pub repos: Vec<String>,
+    /// What opens it
+    #[command(flatten)]
+    pub secret: OptionalSecretArgs,
+    /// How to reach S3
+    #[command(flatten)]
+    pub access: S3Args,
+}
+
+/// A secret that a slot is made for: one of these.
+#[derive(Clone, Debug, Args)]
+#[group(id = "new secret", required = true, multiple = false)]
+pub struct NewSecretArgs {
+    /// File with the new passphrase (mode 0600)
+    #[arg(long, value_name = "FILE")]
+    new_password_file: Option<PathBuf>,
+    /// Key file; one that isn't there is made
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<PathBuf>,
+    /// Program that prints the new passphrase, or a key file's line; words apart, no shell
+    #[arg(long, value_name = "PROGRAM")]
+    new_secret_command: Option<String>,
+}
+
+impl NewSecretArgs {
+    /// Where the secret comes from.
+    pub fn source(&self) -> SecretSource {
+        let key = self.new_key_file.as_ref().map(|path| SecretSource::KeyFile(path.clone()));
+        let password = self.new_password_file.as_ref().map(|path| SecretSource::PasswordFile(path.clone()));
+        let command = self.new_secret_command.as_ref().map(|text| SecretSource::command(text));
+        key.or(password).or(command).expect("the parser asks for one of the group")
+    }
+}
+
+/// `lifeboat repo key kit`.
+#[derive(Debug, Args)]
+pub struct KitArgs {
+    /// Where, and what opens it now
+    #[command(flatten)]
+    pub at: ManyRepos,
+    /// Where to write it: FILE.html for paper, FILE.txt with the same as text
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What `init` does about a recovery kit.
+#[derive(Clone, Debug, Args)]
+pub struct KitChoice {
+    /// Also make a recovery kit, FILE.html and FILE.txt (at a terminal one is made and asked for anyway)
+    #[arg(long, value_name = "FILE")]
+    pub recovery_kit_out: Option<PathBuf>,
+    /// I have no recovery kit, and know what that means
+    #[arg(long, conflicts_with = "recovery_kit_out")]
+    pub no_recovery_kit: bool,
+}

@@ -1,0 +1,136 @@
+//! Key slots of every kind of secret, and frozen ones.
+
+use std::collections::BTreeMap;
+
+use lifeboat::base::error::{Class, Classified};
+use lifeboat::base::secret::Secret;
+use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN};
+use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
+use lifeboat::repository::format::slot::{SlotSecret, create_slot, open_slot};
+
+use crate::support::{Repo, repo, with_bit_flipped};
+
+const CHEAP: KdfParams = KdfParams { memory_kib: MEMORY_KIB_MIN, passes: 1, lanes: 1 };
+
+fn key_file(byte: u8) -> SlotSecret {
+    SlotSecret::KeyFile(Secret::new([byte; 32]))
+}
+
+fn slot(repo: &Repo, secret: &SlotSecret) -> Vec<u8> {
+    create_slot(&repo.format.encode(), &repo.format, &repo.root, secret, CHEAP).expect("a slot").bytes
+}
+
+fn open(repo: &Repo, slot: &[u8], secret: &SlotSecret) -> Result<[u8; 32], Class> {
+    open_slot(slot, &repo.format.encode(), &repo.format, secret)
+        .map(|keys| *keys.root().expose())
+        .map_err(|error| error.class())
+}
+
+fn signed(repo: &Repo, body: &[u8]) -> Vec<u8> {
+    let header = ObjectHeader {
+        kind: ObjectKind::Slot,
+        sealing: Sealing::Clear,
+        epoch: 0,
+        repo: repo.id,
+        signer: repo.admin().id(),
+        number: 0,
+    };
+    encode(&header, &[], body, &repo.admin(), None).expect("in bounds").0
+}
+
+#[test]
+fn a_slot_opens_with_secrets_of_its_own_method_alone() {
+    let repo = repo();
+    // Secrets of the same bytes under other methods.
+    let code = SlotSecret::recovery_code(Secret::new([b'k'; 32]));
+    let secrets = [key_file(b'k'), SlotSecret::passphrase([b'k'; 32]), code];
+    let slots = secrets.each_ref().map(|secret| slot(&repo, secret));
+    for (at, slot) in slots.iter().enumerate() {
+        for (other, secret) in secrets.iter().enumerate() {
+            let expected = if at == other { Ok([1; 32]) } else { Err(Class::WrongKey) };
+            assert_eq!(open(&repo, slot, secret), expected, "slot {at}, secret {other}");
+        }
+    }
+    assert_eq!(open(&repo, &slots[0], &key_file(b'l')), Err(Class::WrongKey));
+}
+
+#[test]
+fn a_slot_of_random_bytes_has_no_costs_and_one_that_claims_some_is_refused() {
+    let repo = repo();
+    let object = Object::decode(&slot(&repo, &key_file(7)), &repo.id, None).expect("sound");
+    assert_eq!(object.body[0], 2);
+    assert_eq!(object.body[33..45], [0; 12]);
+    for at in 33..45 {
+        let mut body = object.body.clone();
+        body[at] = 1;
+        // Re-signed by the administrator, so that only the rule can refuse it.
+        assert_eq!(open(&repo, &signed(&repo, &body), &key_file(7)), Err(Class::Damage), "{at}");
+    }
+}
+
+#[test]
+fn methods_of_later_versions_are_passed_over() {
+    let repo = repo();
+    let object = Object::decode(&slot(&repo, &key_file(7)), &repo.id, None).expect("sound");
+    for method in [0, 4, 5, 255] {
+        let mut body = object.body.clone();
+        body[0] = method;
+        for secret in [key_file(7), SlotSecret::passphrase("x")] {
+            assert_eq!(open(&repo, &signed(&repo, &body), &secret), Err(Class::WrongKey), "{method}");
+        }
+    }
+}
+
+#[test]
+fn a_key_file_slot_with_any_flipped_bit_is_damage() {
+    let repo = repo();
+    let slot = slot(&repo, &key_file(7));
+    for bit in (0..slot.len() * 8).step_by(5) {
+        let class = open(&repo, &with_bit_flipped(&slot, bit), &key_file(7)).expect_err("opened");
+        assert!(matches!(class, Class::Damage | Class::Usage), "bit {bit}: {class:?}");
+    }
+}
+
+/// `tests/fixtures/slots.txt`: slots as this version wrote them, one for each method.
+#[test]
+fn slots_of_every_method_that_were_ever_written_open() {
+    let repo = repo();
+    let text = include_str!("../fixtures/slots.txt");
+    let frozen: BTreeMap<&str, Vec<u8>> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(label, bytes)| (label, hex::decode(bytes).expect("hexadecimal")))
+        .collect();
+    let code = SlotSecret::recovery_code(Secret::new([7; 32]));
+    let secrets = [
+        ("passphrase", SlotSecret::passphrase("fixture\n")),
+        ("key-file", key_file(7)),
+        ("recovery-code", code),
+    ];
+    assert_eq!(frozen.len(), secrets.len(), "a slot for each method");
+    for (label, secret) in &secrets {
+        assert_eq!(open(&repo, &frozen[label], secret), Ok([1; 32]), "{label}");
+    }
+}
+
+/// `LIFEBOAT_FREEZE=slots` prints lines for `tests/fixtures/slots.txt`; those that stand there stay.
+#[test]
+fn frozen_slots_can_be_made_again() {
+    let repo = repo();
+    let code = SlotSecret::recovery_code(Secret::new([7; 32]));
+    let made = [
+        ("passphrase", SlotSecret::passphrase("fixture")),
+        ("key-file", key_file(7)),
+        ("recovery-code", code),
+    ]
+    .map(|(label, secret)| format!("{label} {}", hex::encode(slot(&repo, &secret))));
+    if std::env::var_os("LIFEBOAT_FREEZE").is_some_and(|what| what == "slots") {
+        println!("{}", made.join("\n"));
+    }
+    let frozen = include_str!("../fixtures/slots.txt");
+    for line in made {
+        let label = line.split(' ').next().expect("a label");
+        let same = |old: &&str| old.split(' ').next() == Some(label);
+        assert_eq!(frozen.lines().find(same).map(str::len), Some(line.len()), "{label}");
+    }
+}
