@@ -24,7 +24,7 @@ use crate::base::entropy;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
 use crate::base::progress::Progress;
-use crate::storage::contract::list_all;
+use crate::storage::contract::{Stat, list_all};
 
 pub(crate) use super::copy::{complete, fetch_checked};
 
@@ -217,8 +217,18 @@ fn bring_relied(
 /// nothing. One whose bytes are not what its name says may be a plan that a sweep obeys: nobody
 /// may rely on anything there until it can be read.
 pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<PlanBody>, RepositoryError> {
+    let listed = list_all(target.storage.as_ref(), "g/")?;
+    Ok(plans_among(repository, target, listed)?.into_iter().map(|(_, plan)| plan).collect())
+}
+
+/// The plans among what `g/` listed, each with its place there.
+pub(crate) fn plans_among(
+    repository: &Repository,
+    target: &Target,
+    listed: Vec<Stat>,
+) -> Result<Vec<(Stat, PlanBody)>, RepositoryError> {
     let mut plans = Vec::new();
-    for stat in list_all(target.storage.as_ref(), "g/")? {
+    for stat in listed {
         let Some(expected) = content_hash(&stat.name).filter(|_| !stat.name.as_str().contains(".done-"))
         else {
             continue;
@@ -226,7 +236,8 @@ pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<Plan
         match fetch_checked(std::slice::from_ref(target), &stat.name, &expected) {
             Ok(bytes) => {
                 let admin = &repository.format().admin_public;
-                plans.extend(PlanBody::open(&bytes, &repository.id(), admin, repository.keys()).ok());
+                let plan = PlanBody::open(&bytes, &repository.id(), admin, repository.keys());
+                plans.extend(plan.ok().map(|plan| (stat, plan)));
             }
             // Ended since it was listed: its packs are gone, and the look at each pack sees that.
             Err(error) if error.class() == Class::Damage && target.storage.head(&stat.name)?.is_none() => {}

@@ -19,6 +19,7 @@ const TAG_IDS: u16 = 3;
 const TAG_PACK_NUMBERS: u16 = 4;
 const TAG_ORDINALS: u16 = 5;
 const TAG_STORED_BYTES: u16 = 6;
+const TAG_MOVED: u16 = 8;
 const PACK_ROW_BYTES: usize = 65;
 /// Blobs in one run: their ids take 16 MiB.
 pub const ENTRIES_MAX: usize = BLOB_PLAIN_BYTES_MAX / 32;
@@ -60,6 +61,8 @@ pub struct IndexRun {
     pub packs: Vec<RunPack>,
     /// Its blobs, sorted by id, pack, ordinal.
     pub entries: Vec<RunEntry>,
+    /// Which packs' blobs were moved into which packs of this run, sorted: (old, new).
+    pub moved: Vec<(ObjectHash, ObjectHash)>,
 }
 
 impl IndexRun {
@@ -95,6 +98,10 @@ impl IndexRun {
         body.put(TAG_PACK_NUMBERS, &squeeze(&column(|entry| entry.pack)));
         body.put(TAG_ORDINALS, &squeeze(&column(|entry| entry.ordinal)));
         body.put(TAG_STORED_BYTES, &squeeze(&column(|entry| entry.stored_bytes)));
+        if !self.moved.is_empty() {
+            let moved = self.moved.iter().flat_map(|(old, new)| [*old.as_bytes(), *new.as_bytes()]);
+            body.put(TAG_MOVED, moved.flatten().collect::<Vec<u8>>().as_slice());
+        }
         let header = ObjectHeader {
             kind: ObjectKind::Index,
             sealing: Sealing::Epoch,
@@ -117,9 +124,11 @@ impl IndexRun {
             return Err(wrong("it is another kind of object"));
         }
         let mut columns: [Option<&[u8]>; 7] = [None; 7];
+        let mut moved = Vec::new();
         for (tag, value) in tlv::read_filled(WHAT, &object.body)? {
             match columns.get_mut(usize::from(tag)) {
                 Some(column) => *column = Some(value),
+                None if tag == TAG_MOVED => moved = read_moved(value)?,
                 None => tlv::unknown(WHAT, tag)?,
             }
         }
@@ -151,7 +160,22 @@ impl IndexRun {
         if !entries.is_sorted_by(|a, b| a < b) || !entries.iter().all(good) {
             return Err(wrong("its blobs are not sorted, too long, or in a pack that it does not list"));
         }
-        Ok(Self { packs, entries })
+        Ok(Self { packs, entries, moved })
+    }
+}
+
+fn read_moved(bytes: &[u8]) -> Result<Vec<(ObjectHash, ObjectHash)>, FormatError> {
+    let (pairs, slack) = bytes.as_chunks::<64>();
+    let half = |bytes: &[u8]| {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(bytes);
+        ObjectHash::new(hash)
+    };
+    let moved: Vec<_> = pairs.iter().map(|pair| (half(&pair[..32]), half(&pair[32..]))).collect();
+    if slack.is_empty() && moved.is_sorted_by(|a, b| a < b) {
+        Ok(moved)
+    } else {
+        Err(FormatError::Malformed { what: WHAT, why: "its list of moved packs is not sorted" })
     }
 }
 
