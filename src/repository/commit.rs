@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::access::{Repository, Target};
 use super::copy::{Gone, copy_missing};
 use super::error::RepositoryError;
+use super::format::index_run::IndexRun;
 use super::format::names::{PackClass, SnapshotName, content_hash, pack_name};
 use super::format::plan::PlanBody;
 use super::format::snapshot::confirmation_body;
@@ -26,7 +27,7 @@ use crate::base::id::{ObjectHash, WriterId};
 use crate::base::progress::Progress;
 use crate::storage::contract::{Stat, list_all};
 
-pub(crate) use super::copy::{complete, fetch_checked};
+pub(crate) use super::copy::{Along, complete, fetch_checked};
 
 /// How often an unknown or disturbed outcome is tried again under a new nonce.
 const ROUNDS_MAX: usize = 3;
@@ -68,12 +69,22 @@ pub(crate) trait KnownRuns {
     /// # Errors
     /// Whatever the local index says.
     fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError>;
+
+    /// A run itself; `None` for one that nobody can read here.
+    ///
+    /// # Errors
+    /// As [`KnownRuns::packs_of`].
+    fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError>;
 }
 
 impl KnownRuns for Index {
     fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError> {
         let packs = self.packs_of_run(run)?;
         Ok(packs.map(|packs| packs.into_iter().map(|pack| (pack.class, pack.hash)).collect()))
+    }
+
+    fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
+        Self::run(self, run)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! The body is a pack table, then columns over all blobs sorted by id, each compressed on its own.
 
+use std::collections::HashSet;
+
 use super::error::FormatError;
 use super::keys::EpochKeys;
 use super::names::PackClass;
@@ -66,6 +68,28 @@ pub struct IndexRun {
 }
 
 impl IndexRun {
+    /// The same run without these packs.
+    #[must_use]
+    pub fn without(self, absent: &HashSet<ObjectHash>) -> Self {
+        let mut numbers = Vec::with_capacity(self.packs.len());
+        let mut packs = Vec::new();
+        for pack in self.packs {
+            numbers.push(
+                (!absent.contains(&pack.hash)).then_some(u32::try_from(packs.len()).unwrap_or(u32::MAX)),
+            );
+            if numbers.last().is_some_and(Option::is_some) {
+                packs.push(pack);
+            }
+        }
+        let new = |entry: RunEntry| {
+            let pack = usize::try_from(entry.pack).ok().and_then(|pack| *numbers.get(pack)?)?;
+            Some(RunEntry { pack, ..entry })
+        };
+        let entries = self.entries.into_iter().filter_map(new).collect();
+        let moved = self.moved.into_iter().filter(|(_, to)| !absent.contains(to)).collect();
+        Self { packs, entries, moved }
+    }
+
     /// Signs and seals a run whose entries are sorted.
     ///
     /// # Errors

@@ -343,6 +343,21 @@ impl Index {
         Ok(None)
     }
 
+    /// A run that this index covers, read again; `None` for another one.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn run(&self, id: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
+        let wants = |place: &&Place| {
+            let at = place.current().run(id);
+            at.is_some_and(|at| place.wanted.as_ref().is_none_or(|wanted| wanted[at]))
+        };
+        match (&self.mending, self.places.iter().any(|place| wants(&place))) {
+            (Some(mending), true) => mending.source.run(id).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The runs it covers, sorted, each with the number of its blobs.
     pub(super) fn runs(&self) -> Vec<(ObjectHash, u64)> {
         let mut all = Vec::new();

@@ -3,4 +3,5 @@
 mod basics;
 mod guards;
 mod interrupted;
+mod places;
 mod stage;
