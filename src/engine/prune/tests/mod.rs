@@ -4,4 +4,5 @@ mod basics;
 mod guards;
 mod interrupted;
 mod places;
+mod readers;
 mod stage;
