@@ -5,4 +5,5 @@ mod guards;
 mod interrupted;
 mod places;
 mod readers;
+mod size;
 mod stage;
