@@ -15,6 +15,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 const ALIGN: usize = 4096;
 /// Bytes of one write when they have to be copied to an aligned place first.
 const STEP_BYTES: usize = 1024 * 1024;
+/// Buffers grow to a multiple of it, so that reads of about one length share a buffer whatever their order.
+const GROWTH_BYTES: usize = 1024 * 1024;
 
 /// Writes the whole blocks of `bytes` from the file's start on. Returns how many bytes that were:
 /// 0 where the file system refuses.
@@ -91,9 +93,10 @@ pub fn is_cached(file: &File, offset: u64) -> bool {
 /// Makes `buffer` hold `len` bytes at an aligned place, and says which.
 fn aligned(buffer: &mut Vec<u8>, len: usize) -> Range<usize> {
     if buffer.len() < len + ALIGN {
-        // Nothing in it is worth being copied to a larger place.
-        buffer.clear();
-        buffer.resize(len + ALIGN, 0);
+        // Nothing in it is worth being copied to a larger place. The system hands out pages of zeros,
+        // so `vec!` writes none, and what the rounding adds costs nothing until it is used.
+        *buffer = Vec::new();
+        *buffer = vec![0; (len + ALIGN).next_multiple_of(GROWTH_BYTES)];
     }
     let start = buffer.as_ptr().align_offset(ALIGN);
     start..start + len
