@@ -261,6 +261,16 @@ the slot: nothing that was readable with it becomes unreadable.
 
 Exit codes: 0 gone everywhere; 1 no such slot, or failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found;
 14 it is the slot that the given secret opens; 130 cancelled.";
+pub(super) const REPO_PRUNE: &str = "\
+Example: lifeboat repo prune --repo /mnt/nas/www --password-file passphrase --dry-run
+Example: lifeboat repo prune --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase
+
+It first writes down which packs shall go (a plan), and deletes them in a later run, when the grace
+is over. Backups go on all the while; nothing is locked, and it may be stopped at any time.
+
+Exit codes: 0 done; 1 failed, or no room; 2 wrong arguments; 3 a place failed, others are done;
+10 no repository; 12 wrong key, or one that may not remove; 13 damage found: nothing is deleted;
+14 refused: a short list, a wrong clock, more than half would go, or the place keeps something; 130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

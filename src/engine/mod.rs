@@ -13,6 +13,7 @@ pub mod locks;
 pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;
+pub mod prune;
 pub mod restore;
 mod roots;
 pub mod stats;

@@ -215,6 +215,22 @@ impl Repository {
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
     }
 
+    /// The same repository as somebody sees it whose slot grants no administrator's key.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn without_admin(&self) -> Self {
+        let root = RootKeys::new(crate::base::secret::Secret::new(*self.root.root().expose()), None);
+        Self { root, ..self.with_targets(self.targets.clone()) }
+    }
+
+    /// The administrator's key, which condemns and forgets.
+    ///
+    /// # Errors
+    /// When this passphrase's slot doesn't grant it.
+    pub fn admin(&self) -> Result<Signer, RepositoryError> {
+        Ok(Signer::from_seed(self.root.admin()?.expose()))
+    }
+
     /// Puts the host's certificate on a target unless it is there. Its bytes are always the same.
     ///
     /// # Errors
@@ -275,6 +291,8 @@ fn establish(
         return Err(exists());
     }
     storage.sync()?;
+    // A disk that is too full for it is no reason to have no repository.
+    drop(storage.keep_room());
     Ok(())
 }
 

@@ -17,3 +17,4 @@ pub mod reader;
 pub mod slots;
 pub mod snapshots;
 pub(crate) mod strength;
+pub mod sweep;

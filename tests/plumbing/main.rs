@@ -36,6 +36,7 @@ mod marks;
 mod mirror;
 mod odd;
 mod power;
+mod prune;
 mod restore;
 mod resume;
 mod scale;

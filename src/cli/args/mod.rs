@@ -5,6 +5,7 @@ mod limits;
 mod look;
 mod place;
 mod policy;
+mod prune;
 mod repo;
 mod source;
 mod top;
@@ -21,6 +22,7 @@ pub use policy::{
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs, TargetCommand,
     VerifyArgs,
 };
+pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};
 pub use source::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

@@ -9,6 +9,7 @@ use super::key::{KeyCommand, KitChoice};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
+use super::prune::RepoPruneArgs;
 use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
@@ -92,6 +93,9 @@ pub enum RepoCommand {
     /// What opens the repository: list, add, replace, remove
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Free what no snapshot needs any more
+    #[command(after_help = examples::REPO_PRUNE)]
+    Prune(Box<RepoPruneArgs>),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

@@ -168,14 +168,34 @@ pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotEntry> {
     Some(if confirmed { SnapshotEntry::Confirmation(parsed) } else { SnapshotEntry::Proposal(parsed) })
 }
 
+/// `g/<time>-<id>`: a sweep plan.
+pub fn plan_name(at: Timestamp, id: &ObjectHash) -> ObjectName {
+    name(format!("g/{}-{id}", at.compact()))
+}
+
+/// The mark that a plan was carried out: `<plan>.done-<nonce>`.
+pub fn done_name(plan: &ObjectName, nonce: [u8; 8]) -> ObjectName {
+    name(format!("{plan}.done-{}", hex::encode(nonce)))
+}
+
+/// The plan that such a mark stands for.
+pub fn plan_of_done(name: &ObjectName) -> Option<ObjectName> {
+    let (plan, _) = name.as_str().strip_prefix("g/")?.split_once(".done-")?;
+    ObjectName::new(format!("g/{plan}")).ok()
+}
+
 /// The snapshot id that a request to forget names: `f/<id>`.
 pub fn parse_forget_name(name: &ObjectName) -> Option<ObjectHash> {
     name.as_str().strip_prefix("f/")?.parse().ok()
 }
 
 /// The hash that an object's bytes must have, by its name; `None` for names that carry none
-/// (`repo.fmt`, confirmations).
+/// (`repo.fmt`, confirmations, requests to forget).
 pub fn content_hash(name: &ObjectName) -> Option<ObjectHash> {
+    if name.as_str().starts_with("f/") {
+        // Its name has the id of the snapshot that it is about.
+        return None;
+    }
     if let Some(entry) = parse_snapshot_name(name) {
         return match entry {
             SnapshotEntry::Proposal(name) => Some(name.id),

@@ -1,0 +1,9 @@
+//! Prunes on a storage in memory: what they free, what they keep, and what stops them.
+
+mod basics;
+mod guards;
+mod interrupted;
+mod places;
+mod readers;
+mod size;
+mod stage;
