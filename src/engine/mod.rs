@@ -8,6 +8,7 @@ pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod find;
+pub mod forget;
 pub(crate) mod hurt;
 pub mod ls;
 pub(crate) mod manifest_source;

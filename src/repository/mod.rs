@@ -14,5 +14,6 @@ pub mod needs;
 pub(crate) mod pack_pool;
 pub(crate) mod presence;
 pub mod reader;
+pub mod snapshot;
 pub mod snapshots;
 pub(crate) mod strength;

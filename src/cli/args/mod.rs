@@ -1,5 +1,6 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
+mod forget;
 mod limits;
 mod look;
 mod place;
@@ -8,6 +9,7 @@ mod repo;
 mod source;
 mod top;
 
+pub use forget::RepoForgetArgs;
 pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,

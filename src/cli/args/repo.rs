@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::forget::RepoForgetArgs;
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
@@ -85,6 +86,9 @@ pub enum RepoCommand {
         #[command(flatten)]
         access: S3Args,
     },
+    /// Drop snapshots: those that no rule keeps, or those named
+    #[command(after_help = examples::REPO_FORGET)]
+    Forget(Box<RepoForgetArgs>),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

@@ -6,6 +6,7 @@ pub(super) mod diff;
 pub(super) mod dump;
 pub(super) mod explain;
 pub(super) mod find;
+mod forget;
 mod look;
 pub(super) mod ls;
 pub(super) mod mount;
