@@ -230,10 +230,13 @@ fn a_clock_far_from_the_newest_does_not_fit() {
     assert!(!clock_fits(now(), before(-HOUR - 1)) && !clock_fits(now(), before(400 * DAY + 1)));
 }
 
+/// Signer, hours ago, number, flags, place, hours it lasted.
+type Drawn = (u8, i64, u64, [bool; 4], usize, i64);
+
 fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
     let one = (0..3u8, 0..400i64, 0..40u64, any::<[bool; 4]>(), 0..3usize, 0..3i64);
     proptest::collection::vec(one, 0..40).prop_map(|rows| {
-        let build = |(id, row): (u16, (u8, i64, u64, [bool; 4], usize, i64))| {
+        let build = |(id, row): (u16, Drawn)| {
             let (signer, hours, number, [full, whole, odd, host], place, lasted) = row;
             let captured_at = before((hours - 20) * HOUR);
             Candidate {
