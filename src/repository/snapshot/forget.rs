@@ -3,8 +3,8 @@
 //! The order is a safety rule. A snapshot without its confirmation is pending: nobody lists it as a
 //! backup, and a sweep still keeps what it needs. A confirmation without its snapshot says that
 //! somebody removed a backup behind our back, so the removal of the confirmations is made durable
-//! before any snapshot goes. Stopped anywhere, nothing is half there: what is pending goes with the
-//! next prune. What to remove is decided elsewhere, and so is what becomes of the packs.
+//! before any snapshot goes. Stopped anywhere, nothing is half there: what is pending goes with a
+//! prune once it is stale. What to remove is decided elsewhere, and so is what becomes of the packs.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
