@@ -10,6 +10,7 @@ pub mod error;
 pub mod find;
 pub mod forget;
 pub(crate) mod hurt;
+pub mod locks;
 pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;
