@@ -7,6 +7,7 @@ pub mod drill;
 pub mod error;
 pub mod evidence;
 pub mod explain;
+mod forget;
 pub mod keys;
 pub mod kit;
 pub mod limits;

@@ -271,6 +271,16 @@ is over. Backups go on all the while; nothing is locked, and it may be stopped a
 Exit codes: 0 done; 1 failed, or no room; 2 wrong arguments; 3 a place failed, others are done;
 10 no repository; 12 wrong key, or one that may not remove; 13 damage found: nothing is deleted;
 14 refused: a short list, a wrong clock, more than half would go, or the place keeps something; 130 cancelled.";
+pub(super) const REPO_FORGET: &str = "\
+Example: lifeboat repo forget --repo /mnt/nas/www --password-file passphrase --keep-last 3 --keep-daily 14 --keep-monthly 12 --zone Europe/Berlin --dry-run
+Example: lifeboat repo forget --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase 3f0c1a22
+
+A snapshot that any rule keeps is kept. Rules look at each host, policy and set of paths by itself, and
+never remove its newest snapshot. What a snapshot held is freed by prune, later.
+
+Exit codes: 0 done; 1 failed, or no such snapshot; 2 wrong arguments; 3 a place failed, others are done;
+10 no repository; 12 wrong key; 13 done, but a snapshot could not be read; 14 refused: a wrong clock,
+more than half of a set, or the place keeps something; 130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

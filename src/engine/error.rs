@@ -128,6 +128,20 @@ pub enum EngineError {
         #[source]
         source: std::io::Error,
     },
+    /// Rules go by the clock, and it can't be right.
+    #[error("the clock says {now}, and the newest snapshot is of {newest}: nothing is forgotten by rules")]
+    ClockUnfit {
+        /// This machine's time.
+        now: String,
+        /// When the newest snapshot was taken.
+        newest: String,
+    },
+    /// Rules would take most of what is there.
+    #[error("the rules would remove more than half of the snapshots of {sets}: nothing is forgotten")]
+    MostForgotten {
+        /// Which sets of snapshots, in words.
+        sets: String,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -176,7 +190,10 @@ impl Classified for EngineError {
             Self::NotAFile { .. } | Self::NoPattern { .. } | Self::MountPoint { .. } => Class::Usage,
             Self::NotMounted { source, .. } => Class::of_io(source),
             Self::NoPath { .. } => Class::NotFound,
-            Self::InTheWay { .. } | Self::OnOurOwn { .. } => Class::Refused,
+            Self::InTheWay { .. }
+            | Self::OnOurOwn { .. }
+            | Self::ClockUnfit { .. }
+            | Self::MostForgotten { .. } => Class::Refused,
             Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
             Self::NeverRead { .. } => Class::Partial,
             Self::Cancelled => Class::Cancelled,
@@ -201,6 +218,8 @@ impl Classified for EngineError {
             Self::NoPattern { .. } => "E0441",
             Self::MountPoint { .. } => "E0442",
             Self::NotMounted { .. } => "E0443",
+            Self::ClockUnfit { .. } => "E0635",
+            Self::MostForgotten { .. } => "E0636",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -245,6 +264,14 @@ impl Classified for EngineError {
             }
             Self::RestoredDiffers { .. } => {
                 "the medium restored to may be failing; restore to another one".to_owned()
+            }
+            Self::ClockUnfit { .. } => {
+                "set the clock; when it is right, --accept-clock goes on, and a snapshot of the future can be \
+                 forgotten by its id"
+                    .to_owned()
+            }
+            Self::MostForgotten { .. } => {
+                "look at the plan with --dry-run; --accept-more-than-half goes on".to_owned()
             }
             Self::Cancelled => "run the same command again to go on".to_owned(),
             Self::Defect { .. } => return None,

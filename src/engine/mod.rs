@@ -8,6 +8,7 @@ pub mod diff;
 pub mod dump;
 pub mod error;
 pub mod find;
+pub mod forget;
 pub(crate) mod hurt;
 pub mod locks;
 pub mod ls;

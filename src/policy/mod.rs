@@ -11,6 +11,7 @@ pub mod load;
 pub mod model;
 pub mod objective;
 pub mod problem;
+pub mod retention;
 pub mod retry;
 pub mod schedule;
 pub mod state;

@@ -15,6 +15,7 @@ pub(crate) mod pack_pool;
 pub(crate) mod presence;
 pub mod reader;
 pub mod slots;
+pub mod snapshot;
 pub mod snapshots;
 pub(crate) mod strength;
 pub mod sweep;

@@ -21,6 +21,7 @@ mod churn;
 mod copies;
 mod damage;
 mod fidelity;
+mod forget;
 mod frozen;
 mod full_disk;
 mod healing;

@@ -1,5 +1,6 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
+mod forget;
 mod key;
 mod limits;
 mod look;
@@ -10,6 +11,7 @@ mod repo;
 mod source;
 mod top;
 
+pub use forget::RepoForgetArgs;
 pub use key::{KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand};
 pub use limits::LimitArgs;
 pub use look::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::forget::RepoForgetArgs;
 use super::key::{KeyCommand, KitChoice};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
@@ -96,6 +97,9 @@ pub enum RepoCommand {
     /// Free what no snapshot needs any more
     #[command(after_help = examples::REPO_PRUNE)]
     Prune(Box<RepoPruneArgs>),
+    /// Drop snapshots: those that no rule keeps, or those named
+    #[command(after_help = examples::REPO_FORGET)]
+    Forget(Box<RepoForgetArgs>),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

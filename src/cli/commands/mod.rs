@@ -6,6 +6,7 @@ pub(super) mod diff;
 pub(super) mod dump;
 pub(super) mod explain;
 pub(super) mod find;
+mod forget;
 pub(super) mod key;
 mod kit;
 mod look;

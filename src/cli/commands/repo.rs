@@ -54,6 +54,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         }
         RepoCommand::Key(command) => super::key::run_repo(session, &command),
         RepoCommand::Prune(args) => super::prune::run(session, &args),
+        RepoCommand::Forget(args) => super::forget::run(session, &args),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Probe { repos, access } => super::target::probe_places(session, &repos, &access),
         RepoCommand::ExtendLocks(at) => super::target::extend_places(session, &at),
