@@ -20,4 +20,5 @@ pub mod secrets;
 pub mod site;
 pub mod sources;
 pub mod status;
+pub mod targets;
 pub mod verify;

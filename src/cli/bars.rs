@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::cost::Cost;
 use super::output::{Output, escape, stderr_is_terminal};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::progress::{Event, Progress};
@@ -18,8 +19,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// What an item costs besides its content, in bytes that are compressed: 17 µs for a small file
 /// against 3.2 s a GB (CPU time of each part of a mixed tree of `benches/generate` by itself).
 const ITEM_BYTES: u128 = 5 * 1024;
-/// The same for a restore, which makes each file.
-const ITEM_BYTES_RESTORE: u128 = 48 * 1024;
 /// What a byte costs that can't be compressed, in percent of one that is: 1.3 s a GB.
 const QUICK_PERCENT: u128 = 40;
 
@@ -160,6 +159,8 @@ struct Phase {
     share: u64,
     started: Duration,
     printed: Duration,
+    /// Of a restore, which makes each file: what that costs.
+    cost: Option<Cost>,
 }
 
 /// All of a phase's work, in the parts of [`Phase::share`].
@@ -198,7 +199,8 @@ impl Lines {
 
 impl Phase {
     fn new(name: String, items_total: Option<u64>, bytes_total: Option<u64>, now: Duration) -> Self {
-        Self { name, items_total, bytes_total, started: now, printed: now, ..Self::default() }
+        let cost = name.starts_with("restore").then(|| Cost::begin(now));
+        Self { name, items_total, bytes_total, started: now, printed: now, cost, ..Self::default() }
     }
 
     fn expect(&mut self, items_total: u64, bytes_total: u64) {
@@ -209,6 +211,9 @@ impl Phase {
     fn advance(&mut self, items: u64, bytes: u64, now: Duration, every: Duration) -> bool {
         self.items += items;
         self.bytes += bytes;
+        if let Some(cost) = &mut self.cost {
+            cost.learn(self.items, self.bytes, now);
+        }
         let due = now.saturating_sub(self.printed) >= every;
         if due {
             self.printed = now;
@@ -224,7 +229,7 @@ impl Phase {
     /// there is. Work is counted in bytes that are compressed. Never less than before, never more
     /// than all.
     fn share(&mut self) -> Option<u64> {
-        let item = if self.name.starts_with("restore") { ITEM_BYTES_RESTORE } else { ITEM_BYTES };
+        let item = self.cost.as_ref().map_or(ITEM_BYTES, |cost| cost.item_bytes().into());
         let work = |items: u64, bytes: u64, quick: u64| {
             let saved = u128::from(quick.min(bytes)) * (100 - QUICK_PERCENT) / 100;
             u128::from(items) * item + u128::from(bytes) - saved

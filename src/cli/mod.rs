@@ -3,6 +3,7 @@
 pub mod args;
 mod bars;
 mod commands;
+mod cost;
 mod examples;
 mod limits;
 mod output;

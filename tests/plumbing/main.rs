@@ -30,6 +30,7 @@ mod in_place;
 mod inject;
 mod kill;
 mod lab;
+mod locks;
 mod losses;
 mod marks;
 mod mirror;

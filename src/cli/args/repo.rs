@@ -95,6 +95,19 @@ pub enum RepoCommand {
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),
+    /// Try out what a place and these credentials can do, destroying included; only objects of its own are touched
+    #[command(after_help = examples::REPO_PROBE)]
+    Probe {
+        /// A place: /path, file:///path or s3://bucket/prefix (repeatable)
+        #[arg(long = "repo", value_name = "URL", required = true)]
+        repos: Vec<String>,
+        /// How to reach S3
+        #[command(flatten)]
+        access: S3Args,
+    },
+    /// Make the Object Locks of everything that snapshots need last longer
+    #[command(after_help = examples::REPO_EXTEND_LOCKS)]
+    ExtendLocks(ManyRepos),
 }
 
 /// `lifeboat repo backup`.

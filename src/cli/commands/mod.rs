@@ -16,3 +16,4 @@ pub(super) mod proof;
 pub(super) mod repo;
 mod repo_restore;
 mod repo_rules;
+pub(super) mod target;

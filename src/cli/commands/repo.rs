@@ -54,6 +54,8 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         }
         RepoCommand::Key(command) => super::key::run_repo(session, &command),
         RepoCommand::Stats(at) => stats(session, &at),
+        RepoCommand::Probe { repos, access } => super::target::probe_places(session, &repos, &access),
+        RepoCommand::ExtendLocks(at) => super::target::extend_places(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
         RepoCommand::Find(args) => super::find::run_repo(session, &args),
@@ -82,6 +84,7 @@ pub(in crate::cli) fn place_options(access: &S3Args) -> PlaceOptions {
         path_style: access.path_style.then_some(true),
         credentials_file: access.credentials_file.clone(),
         ca_file: access.ca_file.clone(),
+        lock: None,
     }
 }
 

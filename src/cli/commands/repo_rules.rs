@@ -2,6 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::app::error::AppError;
 use crate::app::plumbing::absolute;
@@ -18,6 +19,8 @@ use crate::source::files::{SafePath, WalkOptions};
 use crate::source::frozen::hook::Hook;
 use crate::source::stream::StreamSource;
 
+/// A hook gets at least this long.
+const HOOK_LIMIT_MIN: Duration = Duration::from_secs(1);
 /// At most this many patterns that decided nothing are named.
 const IDLE_NAMED_MAX: usize = 10;
 
@@ -54,7 +57,11 @@ pub(super) fn sourced(stream: &StreamArgs, paths: &[PathBuf], rules: &RuleArgs) 
 /// Which view is read.
 pub(super) fn freeze(args: SnapshotArgs, state: &Path) -> Freeze {
     if let Some(program) = args.snapshot_hook {
-        return Freeze::Hook(Hook { program, limit: args.snapshot_hook_timeout, records: state.join(VIEWS) });
+        return Freeze::Hook(Hook {
+            program,
+            limit: args.snapshot_hook_timeout.max(HOOK_LIMIT_MIN),
+            records: state.join(VIEWS),
+        });
     }
     match args.snapshot {
         SnapshotKindArg::None => Freeze::None,

@@ -117,7 +117,7 @@ impl<'a> Sources<'a> {
             let reads = match &request.stream {
                 Some(stream) => open_stream(path, stream, moment, cx)?,
                 None => match &hooked {
-                    Some(view) => in_hooked(path, view)?,
+                    Some(view) => in_hooked(path, view, cx)?,
                     None if request.freeze != Freeze::Btrfs && is_device(path) => open_device(path, cx),
                     None => frozen_or_files(path, request, &mut views, cx)?,
                 },
@@ -311,12 +311,17 @@ fn make_hooked(hook: &Hook, request: &BackupRequest, cx: &Context) -> Result<Arc
 }
 
 /// A root in the view of a hook. What is mounted below the root and not in the view is missing there.
-fn in_hooked(root: &Path, view: &Arc<HookView>) -> Result<Reads, EngineError> {
+fn in_hooked(root: &Path, view: &Arc<HookView>, cx: &Context) -> Result<Reads, EngineError> {
     let failed = |error: std::io::Error| FilesError::Freeze { path: shown(root), reason: error.to_string() };
     let real = root.canonicalize().map_err(failed)?;
     let nowhere = || failed(std::io::Error::other("the hook made no view of it"));
     let at = view.place(&real).ok_or_else(nowhere)?.canonicalize().map_err(failed)?;
-    let live_dev = std::fs::metadata(&real).map_err(failed)?.dev();
+    let live = std::fs::metadata(&real).map_err(failed)?;
+    let live_dev = live.dev();
+    if std::fs::metadata(&at).map_err(failed)?.ino() != live.ino() {
+        let what = "has another inode number: a copy, which is read as a whole, or not a view of it";
+        cx.progress.note(format!("the view {} of {} {what}", shown(&at), shown(root)));
+    }
     let all = mounts::all().map_err(failed)?;
     let there = mounts::below(&all, &at);
     let mounts = mounts::below(&all, &real).into_iter().filter(|place| !there.contains(place)).collect();

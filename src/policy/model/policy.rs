@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 
 use super::{Limits, PolicyId, Setting, TargetName, Version};
 use crate::base::effort::Effort;
+use crate::base::lock::LockRule;
 use crate::policy::due::Line;
 use crate::policy::limit::Limit;
 use crate::policy::schedule::Schedule;
@@ -209,6 +210,8 @@ pub struct Target {
     /// Certificates (PEM) of whoever may vouch for the store. `None`: `AWS_CA_BUNDLE`, else the
     /// system's authorities.
     pub ca_file: Option<PathBuf>,
+    /// S3 only: how every object is locked.
+    pub immutable: Option<LockRule>,
     /// How fast bytes may go there.
     pub upload_limit: Option<Limit>,
     /// How fast they may come from there, but for restores.

@@ -512,9 +512,11 @@ fn open_in_view(view: &View, below: &Path) -> io::Result<(Arc<Dir>, Stat)> {
 /// The same in a view that stands elsewhere.
 fn open_elsewhere(view: &Path, live_dev: u64) -> io::Result<(Arc<Dir>, Stat)> {
     let real = std::fs::canonicalize(view)?;
-    let devices = Devices { view: rustix::fs::stat(&real)?.st_dev, live: live_dev };
     let open = |path: &Path, flags| rustix::fs::openat(CWD, path, flags, Mode::empty());
-    let make = |fd, name| Dir::in_view(fd, name, devices);
+    let make = |fd: OwnedFd, name| {
+        let devices = Devices { view: rustix::fs::fstat(&fd)?.st_dev, live: live_dev };
+        Dir::in_view(fd, name, devices)
+    };
     match with_noatime(|more| open(&real, ROOT | more)) {
         Err(Errno::NOTDIR) => open_file_root(&real, open, make),
         opened => open_dir_root(opened, make),

@@ -10,7 +10,9 @@
 //! folder above it belong to root or this user, and only they can write to them. No shell, no
 //! environment of ours, no key, a limit in time, bounded output.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -35,6 +37,10 @@ const RECORD: &[u8] = b"lifeboat-view-1";
 const LOCK: &str = "lock";
 /// A record is no longer: some thousand roots.
 const RECORD_BYTES_MAX: u64 = 1024 * 1024;
+/// Links on the way to a program, as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+/// A request to stop is heard within this time.
+const TURN: Duration = Duration::from_millis(100);
 /// The directory bit that lets only owners rename what is theirs, and writing by group or others.
 const STICKY: u32 = 0o1000;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -79,31 +85,69 @@ pub struct Wanted<'a> {
     pub roots: &'a [PathBuf],
 }
 
-/// Looks whether a program may be a hook.
+/// Looks whether a program may be a hook: its real path, which is the one to be started.
 ///
 /// # Errors
 /// What is wrong with it, for a person.
-pub fn check(program: &Path) -> Result<(), String> {
-    let shown = |path: &Path| display::path(path.as_os_str().as_bytes());
+pub fn check(program: &Path) -> Result<PathBuf, String> {
     if !program.is_absolute() {
         return Err(format!("{} is not an absolute path", shown(program)));
     }
-    let real = program.canonicalize().map_err(|error| format!("{}: {error}", shown(program)))?;
-    let us = rustix::process::geteuid().as_raw();
-    for path in program.ancestors().chain(real.ancestors()) {
-        let facts = path.metadata().map_err(|error| format!("{}: {error}", shown(path)))?;
-        if facts.uid() != 0 && facts.uid() != us {
-            return Err(format!("{} belongs to neither root nor this user", shown(path)));
-        }
-        let is_kept_apart = facts.is_dir() && facts.mode() & STICKY != 0;
-        if facts.mode() & WRITABLE_BY_OTHERS != 0 && !is_kept_apart {
-            return Err(format!("{} can be changed by its group or by everybody", shown(path)));
-        }
-    }
+    let real = walk_there(program)?;
     if !real.is_file() {
         return Err(format!("{} is no regular file", shown(program)));
     }
-    rustix::fs::access(&real, Access::EXEC_OK).map_err(|_| format!("{} is not executable", shown(program)))
+    rustix::fs::access(&real, Access::EXEC_OK)
+        .map_err(|_| format!("{} is not executable", shown(program)))?;
+    Ok(real)
+}
+
+/// Goes the way to a program step by step, links included, and looks at each step: who can change one
+/// decides what is started.
+fn walk_there(path: &Path) -> Result<PathBuf, String> {
+    let mut left: VecDeque<OsString> = path.components().map(|part| part.as_os_str().to_owned()).collect();
+    let mut real = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(part) = left.pop_front() {
+        match part.as_bytes() {
+            b"." => continue,
+            b".." => {
+                real.pop();
+                continue;
+            }
+            _ => real.push(&part),
+        }
+        let facts = real.symlink_metadata().map_err(|error| format!("{}: {error}", shown(&real)))?;
+        may_only_we_change(&real, &facts)?;
+        if facts.is_symlink() {
+            links += 1;
+            if links > LINKS_MAX {
+                return Err(format!("{} leads through too many links", shown(path)));
+            }
+            let target = real.read_link().map_err(|error| format!("{}: {error}", shown(&real)))?;
+            real.pop();
+            let further = target.components().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+            further.into_iter().rev().for_each(|part| left.push_front(part));
+        }
+    }
+    Ok(real)
+}
+
+fn may_only_we_change(path: &Path, facts: &Metadata) -> Result<(), String> {
+    let us = rustix::process::geteuid().as_raw();
+    if facts.uid() != 0 && facts.uid() != us {
+        return Err(format!("{} belongs to neither root nor this user", shown(path)));
+    }
+    // In a sticky folder others can add, but not exchange what isn't theirs. A link has no mode.
+    let is_kept_apart = facts.is_symlink() || (facts.is_dir() && facts.mode() & STICKY != 0);
+    if facts.mode() & WRITABLE_BY_OTHERS != 0 && !is_kept_apart {
+        return Err(format!("{} can be changed by its group or by everybody", shown(path)));
+    }
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    display::path(path.as_os_str().as_bytes())
 }
 
 impl HookView {
@@ -118,14 +162,18 @@ impl HookView {
         cancel: &Cancel,
         clock: &Arc<dyn Clock>,
     ) -> io::Result<Self> {
-        check(&hook.program).map_err(io::Error::other)?;
+        // From here on by its real path: what a link leads to may change.
+        let hook = &Hook { program: check(&hook.program).map_err(io::Error::other)?, ..hook.clone() };
         durable::create_dir_all(&hook.records)?;
-        let whole = durable::lock(&hook.records.join(LOCK))?;
+        let whole = lock_patiently(&hook.records.join(LOCK), cancel, clock)?;
         drop_left_behind(hook, clock)?;
         let host_digits = hex::encode(&hash::plain(&[wanted.host.as_bytes()])[..4]);
         let id = format!("lifeboat-{host_digits}-{}", hex::encode(entropy::random::<8>()));
         let record = hook.records.join(&id);
         let text = to_record(&hook.program, wanted);
+        if text.len() as u64 > RECORD_BYTES_MAX {
+            return Err(io::Error::other("the paths of the roots are longer than 1 MiB together"));
+        }
         durable::create_new(&record, &text)?;
         let lock = durable::try_lock(&record)?.ok_or_else(|| io::Error::other("its record is locked"))?;
         drop(whole);
@@ -227,7 +275,7 @@ fn places(said: &[u8], roots: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
         return Err(format!("the hook printed {} paths for {} roots", places.len(), roots.len()));
     }
     for (place, root) in places.iter().zip(roots) {
-        let shown = display::path(place.as_os_str().as_bytes());
+        let shown = shown(place);
         if !place.is_absolute() {
             return Err(format!("the hook printed {shown}, which is not an absolute path"));
         }
@@ -243,8 +291,20 @@ fn places(said: &[u8], roots: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     Ok(places)
 }
 
-/// Has every view dropped that a killed run left. One that can't be dropped stays recorded and fails
-/// the run: snapshots that pile up fill the pool that the source lives in.
+/// Waits for the lock, as long as nobody wants to stop.
+fn lock_patiently(path: &Path, cancel: &Cancel, clock: &Arc<dyn Clock>) -> io::Result<Lock> {
+    loop {
+        match durable::try_lock(path)? {
+            Some(lock) => return Ok(lock),
+            None if cancel.is_cancelled() => return Err(io::Error::other("it was stopped")),
+            None => clock.sleep(TURN),
+        }
+    }
+}
+
+/// Has every view dropped that an earlier run left. One of the same hook that can't be dropped stays
+/// recorded and fails the run: snapshots that pile up fill the pool that the source lives in. Another
+/// hook's is that one's next run's.
 fn drop_left_behind(hook: &Hook, clock: &Arc<dyn Clock>) -> io::Result<()> {
     for entry in std::fs::read_dir(&hook.records)? {
         let entry = entry?;
@@ -258,12 +318,16 @@ fn drop_left_behind(hook: &Hook, clock: &Arc<dyn Clock>) -> io::Result<()> {
         }
         let text = std::fs::read(&path)?;
         let Some((program, host, roots)) = from_record(&text) else { continue };
-        let failed = |error: String| {
-            io::Error::other(format!("the view {id} of a run that was killed can't be dropped: {error}"))
-        };
-        check(&program).map_err(failed)?;
+        if program != hook.program {
+            continue;
+        }
         let left = View { program: &program, id, host: &host, roots: &roots, lock: &lock };
-        call(left, "drop", hook.limit, Cancel::new(), clock).map_err(|error| failed(error.to_string()))?;
+        call(left, "drop", hook.limit, Cancel::new(), clock).map_err(|error| {
+            io::Error::other(format!(
+                "the view {id} that an earlier run left can't be dropped: {error}; when you have taken it away yourself, remove {}",
+                shown(&path)
+            ))
+        })?;
         forget(&path)?;
     }
     Ok(())
@@ -439,7 +503,7 @@ mod tests {
         let program = &stage.hook.program;
         let set =
             |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("set");
-        assert_eq!(check(program), Ok(()));
+        assert_eq!(check(program).as_ref(), Ok(&program.canonicalize().expect("there")));
         for (path, mode, back, expected) in [
             (program.as_path(), 0o720, 0o700, "can be changed by its group"),
             (program.as_path(), 0o702, 0o700, "or by everybody"),
@@ -460,5 +524,14 @@ mod tests {
         set(&open, 0o777);
         std::os::unix::fs::symlink(program, open.join("hook")).expect("linked");
         assert!(check(&open.join("hook")).expect_err("refused").contains("changed by"));
+        // And through a link that leads through a link.
+        let front = stage.folder.path().join("front");
+        std::os::unix::fs::symlink("open/hook", &front).expect("linked");
+        let error = check(&front).expect_err("refused");
+        assert!(error.contains("/open can be changed by"), "{error}");
+        set(&open, 0o755);
+        assert_eq!(check(&front).as_ref(), Ok(&program.canonicalize().expect("there")));
+        std::os::unix::fs::symlink("round", stage.folder.path().join("round")).expect("linked");
+        assert!(check(&stage.folder.path().join("round")).expect_err("refused").contains("too many links"));
     }
 }
