@@ -38,5 +38,5 @@ pub const ACCOUNTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub const PATTERNS_MAX: usize = 20_000;
 /// A file of patterns.
 pub const PATTERN_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Key slots of a repository that are looked at; who needs more has lost count of his secrets.
-pub const SLOTS_MAX: usize = 1000;
+/// Key slots of a repository, and how many are tried: each may cost a passphrase's derivation.
+pub const SLOTS_MAX: usize = 100;

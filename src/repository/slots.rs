@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::access::{Repository, Target, read_format};
 use super::error::RepositoryError;
+use super::format::error::FormatError;
 use super::format::names::{KeyKind, key_name, parse_key_name};
 use super::format::repo_fmt::RepoFmt;
 use super::format::slot::{self, KeyObject, SlotHead, SlotSecret};
@@ -73,16 +74,23 @@ pub fn make(
 /// Puts a slot on a target and opens what stands there afterwards.
 ///
 /// # Errors
-/// Whatever the target says; when what stands there is not opened by the secret.
+/// Whatever the target says; when what stands there is not opened by the secret, or it would be
+/// one more than are ever tried.
 pub fn put(
     repository: &Repository,
     target: &Target,
     made: &KeyObject,
     secret: &SlotSecret,
 ) -> Result<Put, RepositoryError> {
+    let name = key_name(KeyKind::Slot, &made.name);
+    let others = list_all(target.storage.as_ref(), "keys/slot-")?;
+    if others.len() >= SLOTS_MAX && others.iter().all(|stat| stat.name != name) {
+        return Err(
+            FormatError::Unfit { what: "one more key slot", why: "there are 100; remove one first" }.into()
+        );
+    }
     let put = put_whole(target.storage.as_ref(), made)?;
     let format = repository.format();
-    let name = key_name(KeyKind::Slot, &made.name);
     let there = target.storage.get(&name, Span::Whole, Read::Medium)?;
     slot::open_slot(&there, &format.encode(), format, secret)?;
     Ok(put)
@@ -224,6 +232,26 @@ mod tests {
         let full = Shared { memory, before_delete: Mutex::new(None), is_full: true };
         remove(&caller, &target(Arc::new(full)), &first.slot().name).unwrap_err();
         assert!(Repository::open(vec![plain], &old).is_ok(), "the old secret opens it still");
+    }
+
+    #[test]
+    fn no_slot_is_added_that_would_never_be_tried() {
+        let memory = Arc::new(MemoryStorage::new());
+        let plain = target(memory.clone());
+        let secret = SlotSecret::new_key_file();
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let repository = Repository::create(plain.clone(), &secret, options).expect("made");
+        for number in 1..SLOTS_MAX {
+            let id = hash::object(&number.to_le_bytes());
+            memory.put_new(&key_name(KeyKind::Slot, &id), Bytes::from_static(b"x")).expect("put");
+        }
+        let new = SlotSecret::new_key_file();
+        let made = make(&repository, &new, CHEAP).expect("a slot");
+        put(&repository, &plain, &made, &new).unwrap_err();
+        assert!(memory.head(&key_name(KeyKind::Slot, &made.name)).expect("asked").is_none());
+        // One that is there already is only read back.
+        put(&repository, &plain, repository.slot(), &secret).expect("there");
+        assert!(Repository::open(vec![plain], &secret).is_ok(), "damaged ones are passed over");
     }
 
     #[test]
