@@ -14,12 +14,14 @@ use crate::engine;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
+use crate::engine::repair::{RepairOutcome, RepairRequest};
 use crate::engine::stats::Stats;
 use crate::engine::sync::SyncOutcome;
 use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::REPO_FMT;
+use crate::repository::rebuild::Rebuilt;
 use crate::storage::capabilities::{self, Capabilities};
 use crate::storage::place::{Access, PlaceOptions};
 
@@ -143,6 +145,33 @@ impl Plumbing {
         })
     }
 
+    /// Mends one place, with what the others have.
+    ///
+    /// # Errors
+    /// As [`engine::repair::repair`]; what opening the place said when no other opens either.
+    pub fn repair(
+        &self,
+        url: &str,
+        from: &[String],
+        passphrase: &Secret<Vec<u8>>,
+        dry_run: bool,
+    ) -> Result<RepairOutcome, Failure> {
+        let access = if dry_run { Access::Read } else { Access::Write };
+        let target = self.target(url, access)?;
+        let sources = from.iter().map(|url| self.target(url, Access::Read)).collect::<Result<Vec<_>, _>>()?;
+        repair_at(&target, &sources, passphrase, dry_run, &self.cx)
+    }
+
+    /// Lists the packs of a place anew that no index run of it lists.
+    ///
+    /// # Errors
+    /// As [`engine::repair::rebuild_index`].
+    pub fn rebuild_index(&self, url: &str, passphrase: &Secret<Vec<u8>>) -> Result<Rebuilt, Failure> {
+        let target = self.target(url, Access::Write)?;
+        let repository = Repository::open(vec![target.clone()], passphrase)?;
+        Ok(engine::repair::rebuild_index(&repository, &target, &host_name(), &self.cx)?)
+    }
+
     /// Counts what a place holds.
     ///
     /// # Errors
@@ -152,6 +181,34 @@ impl Plumbing {
         let repository = passphrase.map(|p| self.open(url, p)).transpose()?;
         Ok(engine::stats::stats(&target, repository.as_ref())?)
     }
+}
+
+/// Mends a target with what the sources have, whichever of them can still be opened.
+///
+/// # Errors
+/// As [`engine::repair::repair`]; what opening the target said when no source opens either.
+pub fn repair_at(
+    target: &Target,
+    sources: &[Target],
+    passphrase: &Secret<Vec<u8>>,
+    dry_run: bool,
+    cx: &Context,
+) -> Result<RepairOutcome, Failure> {
+    let repository = match Repository::open(vec![target.clone()], passphrase) {
+        Ok(repository) => repository,
+        Err(error) => {
+            let opened = sources.iter().find_map(|s| Repository::open(vec![s.clone()], passphrase).ok());
+            let Some(opened) = opened else { return Err(error.into()) };
+            opened.with_targets(vec![target.clone()])
+        }
+    };
+    for place in sources.iter().chain([target]) {
+        repository.is_of(place)?;
+    }
+    let host = host_name();
+    let request = RepairRequest { target, sources, host: &host, dry_run };
+    // No cache: what is said of the target must rest on what it holds now.
+    Ok(engine::repair::repair(&repository, &request, cx)?)
 }
 
 /// A repository that was made, and what its places can do.

@@ -192,6 +192,22 @@ pub(super) const REPO_SYNC: &str = "\
 Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
 
 Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const REPO_REPAIR: &str = "\
+Example: lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www --dry-run
+         lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www
+
+Reads every object of the place, says what is hurt and how it will be mended, and mends it. What no --from has is set aside, after what
+is still whole in it was saved; the next full backup stores anew what the source still has. See docs/repair.md.
+
+Exit codes: 0 everything is whole; 1 unreachable; 2 a --from holds another repository; 10 no repository; 12 wrong key; 13 something
+is hurt still, and named (with --dry-run: something is hurt); 130 cancelled: begin it again.";
+pub(super) const REPO_REBUILD_INDEX: &str = "\
+Example: lifeboat repo rebuild-index --repo /mnt/nas/www --password-file passphrase
+
+Reads the last 64 KiB of each pack that no index run lists, and writes new runs. Runs that can be read stay.
+
+Exit codes: 0 every pack is listed; 1 failed; 10 no repository; 12 wrong key; 13 some packs cannot be listed, and are named;
+130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

@@ -6,7 +6,7 @@
 //! then on it protects what follows. Without the key everything is copied that the source lists,
 //! and a snapshot is confirmed only where no sweep is under way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -20,8 +20,9 @@ use crate::codec::hash;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{REPO_FMT, SnapshotName, content_hash};
+use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash};
 use crate::repository::format::snapshot::confirmation_body;
+use crate::repository::index::Index;
 use crate::repository::load;
 use crate::repository::needs;
 use crate::repository::snapshots::{self, Snapshot};
@@ -131,6 +132,7 @@ fn sync_one(
 ) -> Result<u64, RepositoryError> {
     let source = around.sources.first().ok_or(RepositoryError::Defect { what: "the source of a sync" })?;
     let needed = needs::packs_of(around.repository, source, &loaded.index, snapshot)?;
+    let runs = runs_of(&loaded.index, snapshot, &needed)?;
     let packs: Vec<NeededPack> =
         needed.into_iter().map(|(class, hash)| NeededPack { class, hash, covered: false }).collect();
     let proposal = Proposal {
@@ -139,13 +141,63 @@ fn sync_one(
         at: snapshot.body.captured_at,
         writer: snapshot.writer,
         parent: None,
-        runs: snapshot.body.index_runs.clone(),
+        runs,
         packs,
     };
     let name = commit::propose(to, &proposal)?;
     let copied = commit::complete(around, to, &proposal)?;
     commit::confirm(around, to, &proposal, name)?;
     Ok(copied)
+}
+
+/// The runs that bring a snapshot's packs along: those that it names, as far as they are there, and
+/// for packs that none of these lists another one: a lost run is made anew under another name.
+fn runs_of(
+    index: &Index,
+    snapshot: &Snapshot,
+    needed: &BTreeSet<(PackClass, ObjectHash)>,
+) -> Result<Vec<ObjectHash>, RepositoryError> {
+    let mut runs = BTreeSet::new();
+    for run in &snapshot.body.index_runs {
+        if index.packs_of_run(run)?.is_some() {
+            runs.insert(*run);
+        }
+    }
+    for (_, hash) in needed {
+        let with = index.runs_with(hash)?;
+        if !with.iter().any(|run| runs.contains(run)) {
+            runs.extend(with.first());
+        }
+    }
+    Ok(runs.into_iter().collect())
+}
+
+/// Makes one snapshot valid at `to`, which has the repository, from a place where it is valid.
+///
+/// # Errors
+/// `NoSnapshot` when it is not valid at `from`; whatever the places say.
+pub(crate) fn sync_snapshot(
+    repository: &Repository,
+    from: &Target,
+    to: &Target,
+    id: &ObjectHash,
+    cx: &Context,
+) -> Result<(), EngineError> {
+    let place = || from.storage.label().to_owned();
+    let name = snapshots::list(from)?.valid.into_iter().find(|name| name.id == *id);
+    let name = name.ok_or_else(|| RepositoryError::NoSnapshot { wanted: id.short(), place: place() })?;
+    let snapshot = snapshots::load(repository, from, &repository.writers(from)?, &name)?;
+    let loaded = load::load(repository, std::slice::from_ref(from))?;
+    let sources = [from.clone()];
+    let around = Surroundings {
+        repository,
+        sources: &sources,
+        runs: &loaded.index,
+        progress: cx.progress.as_ref(),
+        cancel: &cx.cancel,
+    };
+    sync_one(&around, &loaded, to, &snapshot)?;
+    Ok(())
 }
 
 /// Copies everything that the source lists, without a key.

@@ -52,6 +52,8 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             }
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
+        RepoCommand::Repair { at, from, dry_run } => super::repair::run_repo(session, &at, &from, dry_run),
+        RepoCommand::RebuildIndex(at) => super::repair::rebuild_index(session, &at),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),

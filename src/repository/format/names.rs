@@ -174,8 +174,11 @@ pub fn parse_forget_name(name: &ObjectName) -> Option<ObjectHash> {
 }
 
 /// The hash that an object's bytes must have, by its name; `None` for names that carry none
-/// (`repo.fmt`, confirmations).
+/// (`repo.fmt`, confirmations, requests to forget, which carry the hash of a snapshot).
 pub fn content_hash(name: &ObjectName) -> Option<ObjectHash> {
+    if name.as_str().starts_with("f/") {
+        return None;
+    }
     if let Some(entry) = parse_snapshot_name(name) {
         return match entry {
             SnapshotEntry::Proposal(name) => Some(name.id),
