@@ -20,7 +20,8 @@ use crate::codec::hash;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash};
+use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash, pack_name};
+use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_body;
 use crate::repository::index::Index;
 use crate::repository::load;
@@ -55,6 +56,8 @@ pub fn establish(from: &Target, to: &Target) -> Result<(), EngineError> {
         }
         Err(error) => return Err(error.into()),
     };
+    // What would make the copy of a repository unreadable is not copied.
+    RepoFmt::decode(&format).map_err(RepositoryError::from)?;
     match to.storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
         Ok(there) if there == format => {}
         Ok(_) => {
@@ -132,7 +135,7 @@ fn sync_one(
 ) -> Result<u64, RepositoryError> {
     let source = around.sources.first().ok_or(RepositoryError::Defect { what: "the source of a sync" })?;
     let needed = needs::packs_of(around.repository, source, &loaded.index, snapshot)?;
-    let runs = runs_of(&loaded.index, snapshot, &needed)?;
+    let runs = runs_of(source, &loaded.index, snapshot, &needed)?;
     let packs: Vec<NeededPack> =
         needed.into_iter().map(|(class, hash)| NeededPack { class, hash, covered: false }).collect();
     let proposal = Proposal {
@@ -152,7 +155,11 @@ fn sync_one(
 
 /// The runs that bring a snapshot's packs along: those that it names, as far as they are there, and
 /// for packs that none of these lists another one: a lost run is made anew under another name.
+///
+/// # Errors
+/// `Damage` for a pack that no run lists: where it lies nobody would find it.
 fn runs_of(
+    source: &Target,
     index: &Index,
     snapshot: &Snapshot,
     needed: &BTreeSet<(PackClass, ObjectHash)>,
@@ -163,10 +170,15 @@ fn runs_of(
             runs.insert(*run);
         }
     }
-    for (_, hash) in needed {
+    for (class, hash) in needed {
         let with = index.runs_with(hash)?;
+        let first = with.first().ok_or_else(|| RepositoryError::Damage {
+            place: source.storage.label().to_owned(),
+            object: pack_name(*class, hash).to_string(),
+            what: "is in no index run".to_owned(),
+        })?;
         if !with.iter().any(|run| runs.contains(run)) {
-            runs.extend(with.first());
+            runs.insert(*first);
         }
     }
     Ok(runs.into_iter().collect())

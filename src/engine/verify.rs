@@ -190,7 +190,10 @@ pub(crate) fn examine(
     cx: &Context,
 ) -> Result<Examined, EngineError> {
     let findings = Findings::new();
-    let (objects, _) = list_objects(target)?;
+    let (objects, has_format) = list_objects(target)?;
+    if !has_format {
+        findings.add_bad(&REPO_FMT, "is missing".to_owned());
+    }
     let total = objects.iter().map(|stat| stat.bytes).sum();
     cx.progress.phase(&format!("read {}", target.name), Some(count(objects.len())), Some(total));
     read_all(target, &objects, None, &findings, cx)?;

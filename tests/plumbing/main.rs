@@ -31,6 +31,7 @@ mod kill;
 mod lab;
 mod losses;
 mod marks;
+mod matrix;
 mod mirror;
 mod odd;
 mod power;

@@ -113,7 +113,8 @@ pub struct RepairOutcome {
 impl RepairOutcome {
     /// Whether the target is whole now.
     pub fn is_whole(&self) -> bool {
-        self.remaining_count == 0 && self.still_hurt.is_empty()
+        let all_done = !self.dry_run || self.steps.is_empty();
+        all_done && self.remaining_count == 0 && self.still_hurt.is_empty()
     }
 
     /// How many objects were mended.

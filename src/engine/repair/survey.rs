@@ -24,7 +24,7 @@ use crate::repository::load::{self, Loaded};
 use crate::repository::mend;
 use crate::repository::needs;
 use crate::repository::snapshots::{self, Snapshot};
-use crate::storage::contract::{ObjectName, list_all};
+use crate::storage::contract::{ObjectName, Read, Span, list_all};
 
 /// A target and what may mend it.
 pub(super) struct Ground<'a> {
@@ -82,7 +82,8 @@ impl Survey {
                     break;
                 }
             }
-            if headless.contains(&name.id) {
+            // A damaged confirmation is a poor witness; what becomes of it is planned with the rest.
+            if headless.contains(&name.id) && !self.examined.bad.contains(&name.confirmation()) {
                 let nobody = || Means::Nothing { why: "no place that was named has the snapshot".to_owned() };
                 let means = from.map_or_else(nobody, |from| Means::Commit { from });
                 self.push(name.proposal(), State::Missing, means);
@@ -96,7 +97,9 @@ impl Survey {
     fn know(&mut self, ground: &Ground<'_>, snapshots: &[Snapshot]) -> Result<(), EngineError> {
         self.known.insert(REPO_FMT.clone(), Bytes::from(ground.repository.format().encode()));
         for name in &self.examined.bad {
-            if let Some(SnapshotEntry::Confirmation(snapshot)) = parse_snapshot_name(name) {
+            if let Some(SnapshotEntry::Confirmation(snapshot)) = parse_snapshot_name(name)
+                && self.examined.listed.contains(&snapshot.proposal())
+            {
                 let body = Bytes::copy_from_slice(&confirmation_body(&snapshot.id));
                 self.known.insert(name.clone(), body);
             }
@@ -124,6 +127,12 @@ impl Survey {
         }
         if !self.examined.listed.contains(&*REPO_FMT) {
             self.push(REPO_FMT.clone(), State::Missing, Means::Known);
+        } else if !self.examined.bad.contains(&*REPO_FMT) {
+            // Sound in itself, and yet another one than every key slot names.
+            let there = ground.target.storage.get(&REPO_FMT, Span::Whole, Read::Medium)?;
+            if self.known.get(&*REPO_FMT).is_some_and(|known| *known != there) {
+                self.push(REPO_FMT.clone(), State::Damaged, Means::Known);
+            }
         }
         Ok(())
     }
@@ -138,6 +147,14 @@ impl Survey {
         let nothing = |why: &str| Ok(Means::Nothing { why: why.to_owned() });
         if self.known.contains_key(name) {
             return Ok(Means::Known);
+        }
+        if let Some(SnapshotEntry::Confirmation(snapshot)) = parse_snapshot_name(name) {
+            let is_litter = !ground.sources.is_empty() && !self.elsewhere.contains_key(&snapshot.id);
+            return if is_litter {
+                Ok(Means::SetAside)
+            } else {
+                nothing("the snapshot that it confirms is not here")
+            };
         }
         if name.as_str().starts_with("g/") {
             return nothing("a sweep plan stands on one target alone, and no other has it");
@@ -340,13 +357,14 @@ fn packs_of(
     everybody.iter().find_map(|place| needs::packs_of(ground.repository, place, index, snapshot).ok())
 }
 
-/// The names of each snapshot on the sources, valid ones first.
+/// The names of each snapshot on the sources, confirmed or not: its bytes are the same.
 fn elsewhere(ground: &Ground<'_>) -> Result<HashMap<ObjectHash, Vec<(usize, SnapshotName)>>, EngineError> {
     let mut names: HashMap<ObjectHash, Vec<(usize, SnapshotName)>> = HashMap::new();
     for (number, source) in ground.sources.iter().enumerate() {
-        let list = snapshots::list(source)?;
-        for name in list.valid.into_iter().chain(list.pending) {
-            names.entry(name.id).or_default().push((number, name));
+        for stat in list_all(source.storage.as_ref(), "s/")? {
+            if let Some(SnapshotEntry::Proposal(name)) = parse_snapshot_name(&stat.name) {
+                names.entry(name.id).or_default().push((number, name));
+            }
         }
     }
     Ok(names)
