@@ -35,6 +35,7 @@ mod matrix;
 mod mirror;
 mod odd;
 mod power;
+mod repair;
 mod restore;
 mod resume;
 mod scale;

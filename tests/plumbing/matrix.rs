@@ -551,9 +551,9 @@ fn each_damage_of_each_kind_of_object_is_noticed_named_and_mended() {
         let mut seed = first.wrapping_add(round);
         for kind in KINDS {
             for (number, of) in HARMS.into_iter().enumerate() {
-                // The ordinary run takes every third of them, and always what differs most.
+                // The ordinary run takes every fourth of them, and always what differs most.
                 let always = matches!(of, Harm::Missing | Harm::Doubled | Harm::Exchanged);
-                let chosen = draw(&mut seed, 3) == 0 || always || rounds.is_some();
+                let chosen = draw(&mut seed, 4) == 0 || always || rounds.is_some();
                 if !chosen || (kind == Kind::Forget && number % 4 != 0 && rounds.is_none()) {
                     continue;
                 }
