@@ -5,7 +5,7 @@
 //! paths are hurt. Deep: every blob is opened and its id computed again. Reads go past the caches
 //! of this machine, because a page cache proves nothing about a disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ use crate::repository::format::snapshot::confirmation_matches;
 use crate::repository::index::Index;
 use crate::repository::load;
 use crate::repository::needs;
-use crate::repository::snapshots;
+use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::contract::{ObjectName, Read, Span, Stat, StorageError};
 
 /// At most this many problems are named; the count is always whole.
@@ -463,40 +463,68 @@ fn find_missing(
             findings
                 .add(snapshot.name.proposal().to_string(), "carries no signature that verifies".to_owned());
         }
-        // A run that is gone matters as far as no other run lists the packs that it listed.
-        let mut unlisted = false;
-        let mut missing: BTreeMap<ObjectHash, PackClass> = BTreeMap::new();
-        match needs::packs_of(repository, target, &loaded.index, snapshot) {
-            Ok(packs) => {
-                for (class, hash) in packs {
-                    if lost.contains(&hash) || loaded.index.number_of(&hash)?.is_none() {
-                        missing.insert(hash, class);
-                    }
-                }
-            }
-            Err(error) => {
-                unlisted = true;
-                findings.add(format!("snapshot {}", snapshot.id.short()), Chain(&error).to_string());
-            }
-        }
-        for (hash, class) in &missing {
-            if loaded.index.number_of(hash)?.is_none() {
-                unlisted = true;
-                findings.add(pack_name(*class, hash).to_string(), "is in no index run".to_owned());
-            }
-        }
-        let gone = snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err());
-        for run in gone.filter(|_| unlisted) {
-            findings.add(index_name(0, run).to_string(), "is missing".to_owned());
-        }
-        let paths = hurt::paths(repository, target, &loaded.index, snapshot, &lost, cx)?;
-        match paths {
-            // Also when a pack of its set is gone: every blob that it names stands elsewhere.
+        let place = Place { repository, target, index: &loaded.index, listed, lost: &lost };
+        match place.hurts(snapshot, findings, cx)? {
             None => outcome.whole.push(snapshot.id),
             Some((paths, named)) => outcome.hurt.push(HurtSnapshot { snapshot: snapshot.id, paths, named }),
         }
     }
     Ok(())
+}
+
+/// What a target was found to hold.
+struct Place<'a> {
+    repository: &'a Repository,
+    target: &'a Target,
+    index: &'a Index,
+    /// The runs that it lists, sorted.
+    listed: &'a [ObjectHash],
+    /// Packs that are bad or missing.
+    lost: &'a HashSet<ObjectHash>,
+}
+
+impl Place<'_> {
+    /// Which paths of a snapshot are hurt, if any; with them the packs and runs that it lacks are
+    /// named. What is gone while every blob stands elsewhere hurts nobody: it was removed or stored
+    /// anew, and entries of runs are hints.
+    fn hurts(
+        &self,
+        snapshot: &Snapshot,
+        findings: &Findings,
+        cx: &Context,
+    ) -> Result<Option<(u64, Vec<String>)>, EngineError> {
+        let Self { repository, target, index, listed, lost } = *self;
+        let paths = hurt::paths(repository, target, index, snapshot, lost, cx)?;
+        let packs = match needs::packs_of(repository, target, index, snapshot) {
+            Ok(packs) => packs,
+            Err(error) => {
+                findings.add(format!("snapshot {}", snapshot.id.short()), Chain(&error).to_string());
+                BTreeSet::new()
+            }
+        };
+        if paths.is_none() {
+            return Ok(None);
+        }
+        for (class, hash) in &packs {
+            let name = pack_name(*class, hash);
+            if index.number_of(hash)?.is_none() {
+                findings.add(name.to_string(), "is in no index run".to_owned());
+            } else if lost.contains(hash) && !lock(&findings.bad).contains(&name) {
+                findings.add_bad(&name, "is missing".to_owned());
+            }
+        }
+        for run in snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err()) {
+            let mut lacks = packs.is_empty();
+            for (_, hash) in &packs {
+                lacks |= index.number_of(hash)?.is_none();
+            }
+            // Where every pack is in a run, the one that is gone is not what is lacking.
+            if lacks {
+                findings.add(index_name(0, run).to_string(), "is missing".to_owned());
+            }
+        }
+        Ok(paths)
+    }
 }
 
 /// The packs that the runs name and that are bad or missing. Those that came after the listing are
@@ -509,20 +537,20 @@ fn find_lost(
     depth: Depth,
     cx: &Context,
 ) -> Result<HashSet<ObjectHash>, EngineError> {
-    let mut late = Vec::new();
+    let (mut late, mut lost) = (Vec::new(), HashSet::new());
     for pack in index.packs() {
         let (_, pack) = pack?;
         let name = pack_name(pack.class, &pack.hash);
         if !lock(&findings.seen).contains(&name) {
             match target.storage.head(&name)? {
                 Some(stat) => late.push(stat),
-                None => findings.add_bad(&name, "is missing".to_owned()),
+                // Whether that hurts anybody only the snapshots can say.
+                None => drop(lost.insert(pack.hash)),
             }
         }
     }
     read_all(target, &late, (depth == Depth::Blobs).then_some(repository), findings, cx)?;
     let bad = lock(&findings.bad);
-    let mut lost = HashSet::new();
     for pack in index.packs().filter(|_| !bad.is_empty()) {
         let (_, pack) = pack?;
         if bad.contains(&pack_name(pack.class, &pack.hash)) {

@@ -112,3 +112,100 @@ pub(crate) fn set_aside(target: &Target, name: &ObjectName) -> Result<Option<Obj
     storage.sync()?;
     Ok(Some(aside))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::clock::ManualClock;
+    use crate::base::secret::Secret;
+    use crate::codec::kdf::KdfParams;
+    use crate::codec::sign::Signer;
+    use crate::repository::access::CreateOptions;
+    use crate::repository::format::names::pack_name;
+    use crate::repository::format::slot::open_passphrase_slot;
+    use crate::storage::contract::{Storage, list_all};
+    use crate::storage::fault::{Fault, FaultPlan};
+    use crate::storage::memory::MemoryStorage;
+
+    fn target(storage: Arc<dyn Storage>) -> Target {
+        Target { name: "place".to_owned(), storage, in_flight: 1 }
+    }
+
+    /// A repository with a damaged pack, and that pack's name and bytes.
+    fn stage() -> (Arc<MemoryStorage>, Repository, ObjectName, Bytes) {
+        let memory = Arc::new(MemoryStorage::new());
+        let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf };
+        let passphrase = Secret::new(b"mend".to_vec());
+        let repository = Repository::create(target(memory.clone()), &passphrase, options).expect("made");
+        let bytes = Bytes::from(vec![7; 5000]);
+        let name = pack_name(PackClass::Data, &hash::object(&bytes));
+        memory.put_new(&name, Bytes::from_static(b"damaged")).expect("put");
+        (memory, repository, name, bytes)
+    }
+
+    fn get(memory: &MemoryStorage, name: &ObjectName) -> Bytes {
+        memory.get(name, Span::Whole, Read::Quick).expect("there")
+    }
+
+    #[test]
+    fn only_bytes_of_the_right_hash_take_a_damaged_objects_place() {
+        let (memory, repository, name, bytes) = stage();
+        let place = target(memory.clone());
+        let wrong = Bytes::from(vec![8; 5000]);
+        assert!(matches!(put_hashed(&repository, &place, &name, wrong), Err(RepositoryError::Damage { .. })));
+        assert_eq!(get(&memory, &name), &b"damaged"[..]);
+        put_hashed(&repository, &place, &name, bytes.clone()).expect("mended");
+        assert_eq!(get(&memory, &name), bytes);
+    }
+
+    #[test]
+    fn what_does_not_come_back_from_the_medium_does_not_count_as_mended() {
+        let (memory, _, name, bytes) = stage();
+        let plan = FaultPlan { flip_per_mille: 1000, ..FaultPlan::quiet(3) };
+        let lying = Fault::new(memory.clone(), Arc::new(ManualClock::new(Default::default())), plan);
+        let place = target(Arc::new(lying));
+        assert!(matches!(put_known(&place, &name, bytes), Err(RepositoryError::StillHurt { .. })));
+        memory.replace(&name, Bytes::from_static(b"damaged")).expect("put");
+        assert!(set_aside(&place, &name).is_err(), "its copy did not come back");
+        assert_eq!(get(&memory, &name), &b"damaged"[..], "so it stays");
+    }
+
+    #[test]
+    fn a_pack_that_a_sweep_plan_names_is_never_mended() {
+        let (memory, repository, name, bytes) = stage();
+        let format = repository.format();
+        let slot = list_all(memory.as_ref(), "keys/slot-").expect("listed").remove(0).name;
+        let passphrase = Secret::new(b"mend".to_vec());
+        let root = open_passphrase_slot(&get(&memory, &slot), &format.encode(), format, &passphrase);
+        let admin = Signer::from_seed(root.expect("opened").admin().expect("granted").expose());
+        let plan = PlanBody::new(vec![(PackClass::Data, hash::object(&bytes))], Vec::new());
+        let (sealed, id) = plan.seal(&repository.id(), &admin, repository.keys()).expect("sealed");
+        let plan_name: ObjectName = format!("g/20270115T080000Z-{id}").parse().expect("a name");
+        memory.put_new(&plan_name, Bytes::from(sealed)).expect("put");
+        let place = target(memory.clone());
+        let mended = put_hashed(&repository, &place, &name, bytes.clone());
+        assert!(matches!(mended, Err(RepositoryError::Condemned { .. })));
+        assert_eq!(get(&memory, &name), &b"damaged"[..]);
+        // Nor where nobody can read what the plan names.
+        memory.tamper(&plan_name, |bytes| bytes[200] ^= 1);
+        assert!(put_hashed(&repository, &place, &name, bytes).is_err());
+        assert_eq!(get(&memory, &name), &b"damaged"[..]);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_kept_out_of_every_listing_and_what_is_whole_stays() {
+        let (memory, repository, name, bytes) = stage();
+        let place = target(memory.clone());
+        let aside = set_aside(&place, &name).expect("moved").expect("it was damaged");
+        assert_eq!(get(&memory, &aside), &b"damaged"[..]);
+        assert!(aside.as_str().starts_with(ASIDE_PREFIX));
+        assert!(list_all(memory.as_ref(), "p/").expect("listed").is_empty());
+        assert_eq!(set_aside(&place, &name).expect("looked"), None, "it is gone already");
+        put_hashed(&repository, &place, &name, bytes.clone()).expect("mended");
+        assert_eq!(set_aside(&place, &name).expect("looked"), None, "it is whole");
+        assert_eq!(get(&memory, &name), bytes);
+    }
+}

@@ -38,13 +38,21 @@ fn heals(lab: &Lab, first: &str, arguments: &[&str]) -> Value {
 fn is_whole(lab: &Lab, outcome: &Value, first: &str) {
     let newest = outcome["snapshot"].as_str().expect("an id");
     for place in PLACES {
-        // The runs still name what is gone, and the first snapshot is hurt for good: that is said.
-        let found = lab.verify(place, &["--deep"], 13);
+        let said = lab.repo("verify", &[place], &["--deep", "--json"]);
+        let found = said.json()["verify"].clone();
         let whole = found["whole"].as_array().expect("a list");
         assert!(whole.iter().any(|id| id == newest), "{place}: {found:#}");
-        let hurt = found["hurt"].as_array().expect("a list");
-        assert!(hurt.iter().any(|h| h["snapshot"] == first), "{place}: {found:#}");
         lab.restores_whole(place, newest, &lab.path("source"));
+        // What was stored anew heals older snapshots as well, and verify says of which that is so.
+        let back = lab.restore(place, first, "older");
+        drop(std::fs::remove_dir_all(lab.path("older")));
+        if whole.iter().any(|id| id == first) {
+            back.exits(0);
+        } else {
+            let hurt = found["hurt"].as_array().expect("a list");
+            assert!(hurt.iter().any(|h| h["snapshot"] == first), "{place}: {found:#}");
+            assert_eq!((said.code, back.code), (Some(13), Some(13)), "{place}: {found:#}\n{back:#?}");
+        }
     }
 }
 

@@ -387,7 +387,7 @@ fn harm(place: &mut Files, kind: Kind, harm: Harm, seed: &mut u64) -> Option<Vec
             return Some(vec![victim, other]);
         }
         Harm::Doubled => {
-            let (start, _) = victim.match_indices('-').last().or(victim.match_indices('/').last())?;
+            let (start, _) = victim.rmatch_indices('-').next().or(victim.rmatch_indices('/').next())?;
             let mut double = victim.clone().into_bytes();
             double[start + 5] = if double[start + 5] == b'0' { b'1' } else { b'0' };
             let double = String::from_utf8(double).expect("ASCII");
