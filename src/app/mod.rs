@@ -12,6 +12,7 @@ pub mod look;
 pub mod places;
 pub mod plan;
 pub mod plumbing;
+pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod secrets;

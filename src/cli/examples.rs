@@ -86,6 +86,16 @@ Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
 
 Exit codes: 0 nothing wrong; 1 a target was not reached; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPAIR: &str = "\
+Example: lifeboat repair web --dry-run
+         lifeboat repair web --target nas
+
+Reads every object of each target, says what is hurt and how it will be mended, and mends it from the policy's other targets. What none
+of them has is set aside, after what is still whole in it was saved; `lifeboat run POLICY --full` stores anew what the source still has.
+See docs/repair.md.
+
+Exit codes: 0 everything is whole; 1 a target was not reached; 2 usage or configuration; 10 no repository; 12 wrong key; 13 something
+is hurt still, and named (with --dry-run: something is hurt); 130 cancelled: begin it again.";
 pub(super) const DRILL_RUN: &str = "\
 Example: lifeboat drill run web-weekly
 

@@ -524,6 +524,9 @@ fn nothing_hurt_is_copied(stage: &Stage, hurt: &Files, case: &str) {
         } else {
             drop(sync_keyless(&from, &to, &stage.cx));
         }
+        if let Ok(bytes) = fresh.get(&name("repo.fmt"), Span::Whole, Read::Quick) {
+            assert!(RepoFmt::decode(&bytes).is_ok(), "{case}: sync ({keyed}) copied a damaged repo.fmt");
+        }
         let Ok(repository) = stage.open(&fresh) else { continue };
         let (valid, _) =
             snapshots::load_all(&repository, &to).unwrap_or_else(|error| panic!("{case}: {error}"));

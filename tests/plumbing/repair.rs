@@ -184,3 +184,35 @@ fn a_twin_that_is_damaged_too_mends_nothing() {
     assert_eq!(outcome["steps"][0]["by"], "set_aside", "{outcome:#}");
     assert!(outcome["remaining_count"].as_u64() > Some(0), "{outcome:#}");
 }
+
+#[test]
+fn a_policys_targets_are_mended_from_each_other_and_the_evidence_says_so() {
+    let lab = Lab::new();
+    plain_source(&lab.path("source"));
+    std::fs::create_dir_all(lab.path("config/policies")).expect("made");
+    let policy = format!(
+        "source = [{:?}]\n[targets.nas]\nurl = {:?}\n[targets.disk]\nurl = {:?}\n",
+        lab.path("source"),
+        lab.path("nas"),
+        lab.path("disk"),
+    );
+    std::fs::write(lab.path("config/policies/web.toml"), policy).expect("written");
+    let top = |arguments: &[&str]| {
+        let mut command = lab.bare();
+        run(command.arg("--config").arg(lab.path("config")).args(arguments))
+    };
+    let said = top(&["run", "web"]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    damage(&largest(&lab.path("nas")), 500);
+    let said = top(&["repair", "web", "--dry-run"]).exits(13);
+    assert!(said.out.contains("copy from disk"), "{said:#?}");
+    let said = top(&["repair", "web"]).exits(0);
+    assert!(said.out.contains(": mended") && said.out.contains("/large"), "{said:#?}");
+    let mut log = String::new();
+    for path in files(&lab.path("state")).iter().filter(|path| path.to_string_lossy().contains("evidence")) {
+        log += &String::from_utf8_lossy(&std::fs::read(path).expect("read"));
+    }
+    assert!(log.contains("repair.ended"), "nothing of it is in the evidence");
+    top(&["verify", "web"]).exits(0);
+    top(&["evidence", "verify"]).exits(0);
+}

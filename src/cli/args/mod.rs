@@ -16,7 +16,7 @@ pub use look::{
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
-    ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+    RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
 };
 pub use repo::{RepoBackupArgs, RepoCommand};
 pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};

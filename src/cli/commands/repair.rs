@@ -2,17 +2,37 @@
 
 use serde_json::json;
 
+use super::policy::site;
 use super::repo::plumbing;
+use crate::app::repair::repair_policy;
 use crate::app::secrets::read_password;
 use crate::base::error::{Class, Failure};
 use crate::base::size::format_bytes;
-use crate::cli::args::OneRepo;
+use crate::cli::args::{OneRepo, RepairArgs};
+use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::repair::{Means, RepairOutcome, State, Step, StepEnd};
 
 /// At most this many steps are printed for people; `--json` has all of them.
 const STEPS_SHOWN_MAX: usize = 200;
+
+/// Mends a policy's targets.
+pub(in crate::cli) fn run_policy(session: &Session, args: &RepairArgs) -> Result<u8, Failure> {
+    let site = limited(session, site(session)?, args.policy.as_deref())?;
+    let mut code = 0;
+    for policy in site.policies(args.policy.as_deref())? {
+        let done = repair_policy(&site, policy, args.target.as_deref(), args.dry_run)?;
+        for outcome in &done.outcomes {
+            code = code.max(print_repair(session.output, outcome));
+        }
+        for (target, failure) in &done.unreached {
+            session.output.talk(&format!("{}: ", escape(target)));
+            code = code.max(session.output.failure(failure));
+        }
+    }
+    Ok(code)
+}
 
 /// Mends one place.
 pub(super) fn run_repo(
@@ -27,7 +47,7 @@ pub(super) fn run_repo(
 }
 
 /// Prints what a repair found and did, and gives the exit code.
-pub(in crate::cli) fn print_repair(out: Output, outcome: &RepairOutcome) -> u8 {
+fn print_repair(out: Output, outcome: &RepairOutcome) -> u8 {
     let code = if outcome.is_whole() { 0 } else { Class::Damage.exit_code() };
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "exit": code, "repair": outcome }));
@@ -82,7 +102,6 @@ fn line_of(step: &Step) -> String {
         State::Missing => "missing",
     };
     let means = match &step.means {
-        Means::Parity => "its own parity".to_owned(),
         Means::Known => "made anew, its bytes are known".to_owned(),
         Means::Copy { from } => format!("copy from {}", escape(from)),
         Means::Commit { from } => format!("commit again from {}", escape(from)),

@@ -19,7 +19,7 @@ use crate::repository::format::names::{
 use crate::repository::load;
 use crate::repository::mend;
 use crate::repository::rebuild::{self, Tools};
-use crate::repository::salvage::salvage;
+use crate::repository::salvage::{Salvaged, salvage};
 use crate::storage::contract::ObjectName;
 
 /// Executes every step in its order; each notes how it ended. One that fails stops no other.
@@ -82,7 +82,6 @@ fn one(ground: &Ground<'_>, survey: &Survey, step: &Step) -> Result<StepEnd, Eng
             sync_snapshot(ground.repository, source, ground.target, &snapshot.id, ground.cx)?;
         }
         Means::SetAside => return aside(ground, survey, name),
-        Means::Parity => return Err(EngineError::Defect { what: "parity" }),
         Means::Rebuild => return Err(EngineError::Defect { what: "the order of a repair" }),
         Means::Nothing { why } => return Ok(StepEnd::Failed { why: why.clone() }),
     }
@@ -150,7 +149,7 @@ fn clear_run(ground: &Ground<'_>, step: &Step) -> Result<StepEnd, EngineError> {
 }
 
 fn aside(ground: &Ground<'_>, survey: &Survey, name: &ObjectName) -> Result<StepEnd, EngineError> {
-    let mut saved = crate::repository::salvage::Salvaged::default();
+    let mut saved = Salvaged::default();
     if PackClass::of_name(name).is_some() {
         saved = save(ground.repository, ground, survey, name)?;
     }
@@ -166,7 +165,7 @@ fn save(
     ground: &Ground<'_>,
     survey: &Survey,
     name: &ObjectName,
-) -> Result<crate::repository::salvage::Salvaged, EngineError> {
+) -> Result<Salvaged, EngineError> {
     let signer = signer(ground)?;
     let index = load::load(repository, std::slice::from_ref(ground.target))?.index;
     Ok(salvage(repository, ground.target, name, &index, &survey.examined.bad, &signer)?)

@@ -1,9 +1,9 @@
 //! Mending one target: find what is hurt, plan how each piece is made whole, do it, say what
 //! remains.
 //!
-//! In this order of preference: a pack's own parity; the object of the same name from another
-//! target; what is known without one (a confirmation by its name, `repo.fmt` and certificates by the
-//! key, index runs by the ends of packs). What nobody can give is set aside, after whatever is whole
+//! What is known without another copy is made anew (a confirmation by its name, `repo.fmt` and
+//! certificates by the keys); else the object of the same name comes from another target; index runs
+//! that nobody has are made of the ends of packs. What nobody can give is set aside, after whatever is whole
 //! in it was moved into a new pack: it counts as absent then, and the next full backup stores anew
 //! what the source still has. Nothing is believed that does not have the hash in its name.
 //!

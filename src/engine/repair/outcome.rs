@@ -20,8 +20,6 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum Means {
-    /// Out of itself: a pack with parity.
-    Parity,
     /// Its bytes are known without another copy.
     Known,
     /// The object of this name from another target.

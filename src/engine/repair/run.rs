@@ -5,11 +5,16 @@ use std::collections::HashSet;
 use super::execute::{execute, signer, still_bad};
 use super::outcome::RepairOutcome;
 use super::survey::{Ground, Survey};
+use crate::base::id::ObjectHash;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::hurt;
 use crate::engine::verify::{HurtSnapshot, examine_again};
 use crate::repository::access::{Repository, Target};
+use crate::repository::format::names::{PackClass, content_hash};
+use crate::repository::load;
 use crate::repository::rebuild::{self, Rebuilt, Tools};
+use crate::repository::snapshots;
 
 /// What is to be mended, and with what.
 pub struct RepairRequest<'a> {
@@ -60,11 +65,30 @@ pub fn repair(
     let hurt_now: HashSet<_> = after.hurt.iter().map(|hurt: &HurtSnapshot| hurt.snapshot).collect();
     outcome.whole_again =
         outcome.hurt.iter().map(|hurt| hurt.snapshot).filter(|id| !hurt_now.contains(id)).collect();
+    name_paths(&ground, &survey, &mut outcome)?;
     outcome.still_hurt = after.hurt;
     outcome.remaining_count = after.problem_count;
     outcome.remaining = after.problems;
     outcome.steps = survey.steps;
     Ok(outcome)
+}
+
+/// Says of the snapshots that are whole again which paths were hurt: while their listings could not be
+/// read nobody knew.
+fn name_paths(ground: &Ground<'_>, survey: &Survey, outcome: &mut RepairOutcome) -> Result<(), EngineError> {
+    let objects = survey.examined.bad.iter().chain(survey.steps.iter().map(|step| &step.object));
+    let were_lost: HashSet<ObjectHash> =
+        objects.filter(|name| PackClass::of_name(name).is_some()).filter_map(content_hash).collect();
+    let (snapshots, _) = snapshots::load_all(ground.repository, ground.target)?;
+    let index = load::load(ground.repository, std::slice::from_ref(ground.target))?.index;
+    for hurt in outcome.hurt.iter_mut().filter(|hurt| outcome.whole_again.contains(&hurt.snapshot)) {
+        let Some(snapshot) = snapshots.iter().find(|snapshot| snapshot.id == hurt.snapshot) else { continue };
+        let found = hurt::paths(ground.repository, ground.target, &index, snapshot, &were_lost, ground.cx)?;
+        if let Some((paths, named)) = found {
+            (hurt.paths, hurt.named) = (paths, named);
+        }
+    }
+    Ok(())
 }
 
 /// Lists every pack of a target that no readable index run lists, from the packs' own ends.
