@@ -29,6 +29,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use super::guard::Guard;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Classified};
 
@@ -262,6 +263,11 @@ pub trait Storage: Send + Sync {
     /// As [`Storage::head`]. What may not be asked is unknown, not an error.
     fn facts(&self) -> Result<Facts, StorageError> {
         Ok(Facts::default())
+    }
+
+    /// Locks of the place, where it has any; layers through which one may write pass it on.
+    fn guard(&self) -> Option<&dyn Guard> {
+        None
     }
 
     /// How far away the place is; every layer passes the question on.

@@ -16,8 +16,9 @@ pub use look::{
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
-    RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+    RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs,
+    TargetCommand, VerifyArgs,
 };
 pub use repo::{RepoBackupArgs, RepoCommand};
-pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
+pub use source::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};
