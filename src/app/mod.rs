@@ -16,6 +16,7 @@ pub mod places;
 pub mod plan;
 pub mod plumbing;
 mod prune;
+pub mod repair;
 pub mod restore;
 pub mod run;
 pub mod secrets;

@@ -14,6 +14,7 @@ use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
 use crate::engine::locks::LockOutcome;
+use crate::engine::repair::{RepairOutcome, RepairRequest};
 use crate::engine::stats::Stats;
 use crate::engine::sync::SyncOutcome;
 use crate::engine::verify::{Depth, VerifyOutcome};
@@ -21,6 +22,7 @@ use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::REPO_FMT;
 use crate::repository::format::slot::SlotSecret;
+use crate::repository::rebuild::Rebuilt;
 use crate::storage::capabilities::{self, Capabilities};
 use crate::storage::place::{Access, PlaceOptions};
 
@@ -153,6 +155,33 @@ impl Plumbing {
         })
     }
 
+    /// Mends one place, with what the others have.
+    ///
+    /// # Errors
+    /// As [`engine::repair::repair`]; what opening the place said when no other opens either.
+    pub fn repair(
+        &self,
+        url: &str,
+        from: &[String],
+        secret: &SlotSecret,
+        dry_run: bool,
+    ) -> Result<RepairOutcome, Failure> {
+        let access = if dry_run { Access::Read } else { Access::Write };
+        let target = self.target(url, access)?;
+        let sources = from.iter().map(|url| self.target(url, Access::Read)).collect::<Result<Vec<_>, _>>()?;
+        repair_at(&target, &sources, secret, dry_run, &self.cx)
+    }
+
+    /// Lists the packs of a place anew that no index run of it lists.
+    ///
+    /// # Errors
+    /// As [`engine::repair::rebuild_index`].
+    pub fn rebuild_index(&self, url: &str, secret: &SlotSecret) -> Result<Rebuilt, Failure> {
+        let target = self.target(url, Access::Write)?;
+        let repository = Repository::open(vec![target.clone()], secret)?;
+        Ok(engine::repair::rebuild_index(&repository, &target, &host_name(), &self.cx)?)
+    }
+
     /// Tries a place out.
     ///
     /// # Errors
@@ -185,6 +214,34 @@ impl Plumbing {
         let repository = secret.map(|secret| self.open(url, secret)).transpose()?;
         Ok(engine::stats::stats(&target, repository.as_ref())?)
     }
+}
+
+/// Mends a target with what the sources have, whichever of them can still be opened.
+///
+/// # Errors
+/// As [`engine::repair::repair`]; what opening the target said when no source opens either.
+pub fn repair_at(
+    target: &Target,
+    sources: &[Target],
+    secret: &SlotSecret,
+    dry_run: bool,
+    cx: &Context,
+) -> Result<RepairOutcome, Failure> {
+    let repository = match Repository::open(vec![target.clone()], secret) {
+        Ok(repository) => repository,
+        Err(error) => {
+            let opened = sources.iter().find_map(|s| Repository::open(vec![s.clone()], secret).ok());
+            let Some(opened) = opened else { return Err(error.into()) };
+            opened.with_targets(vec![target.clone()])
+        }
+    };
+    for place in sources.iter().chain([target]) {
+        repository.is_of(place)?;
+    }
+    let host = host_name();
+    let request = RepairRequest { target, sources, host: &host, dry_run };
+    // No cache: what is said of the target must rest on what it holds now.
+    Ok(engine::repair::repair(&repository, &request, cx)?)
 }
 
 /// A repository that was made, and what its places can do.

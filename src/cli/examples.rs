@@ -86,6 +86,16 @@ Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
 
 Exit codes: 0 nothing wrong; 1 a target was not reached; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPAIR: &str = "\
+Example: lifeboat repair web --dry-run
+         lifeboat repair web --target nas
+
+Reads every object of each target, says what is hurt and how it will be mended, and mends it from the policy's other targets. What none
+of them has is set aside, after what is still whole in it was saved; `lifeboat run POLICY --full` stores anew what the source still has.
+See docs/repair.md.
+
+Exit codes: 0 everything is whole; 1 a target was not reached; 2 usage or configuration; 10 no repository; 12 wrong key; 13 something
+is hurt still, and named (with --dry-run: something is hurt); 130 cancelled: begin it again.";
 pub(super) const DRILL_RUN: &str = "\
 Example: lifeboat drill run web-weekly
 
@@ -281,6 +291,22 @@ never remove its newest snapshot. What a snapshot held is freed by prune, later.
 Exit codes: 0 done; 1 failed, or no such snapshot; 2 wrong arguments; 3 a place failed, others are done;
 10 no repository; 12 wrong key; 13 done, but a snapshot could not be read; 14 refused: a wrong clock,
 more than half of a set, or the place keeps something; 130 cancelled.";
+pub(super) const REPO_REPAIR: &str = "\
+Example: lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www --dry-run
+         lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www
+
+Reads every object of the place, says what is hurt and how it will be mended, and mends it. What no --from has is set aside, after what
+is still whole in it was saved; the next full backup stores anew what the source still has. See docs/repair.md.
+
+Exit codes: 0 everything is whole; 1 unreachable; 2 a --from holds another repository; 10 no repository; 12 wrong key; 13 something
+is hurt still, and named (with --dry-run: something is hurt); 130 cancelled: begin it again.";
+pub(super) const REPO_REBUILD_INDEX: &str = "\
+Example: lifeboat repo rebuild-index --repo /mnt/nas/www --password-file passphrase
+
+Reads the last 64 KiB of each pack that no index run lists, and writes new runs. Runs that can be read stay.
+
+Exit codes: 0 every pack is listed; 1 failed; 10 no repository; 12 wrong key; 13 some packs cannot be listed, and are named;
+130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

@@ -15,6 +15,7 @@ pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 mod roots;
 pub mod stats;

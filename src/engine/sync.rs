@@ -20,7 +20,8 @@ use crate::codec::hash;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::{self, Along, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash};
+use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash, pack_name};
+use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::{PackSetRef, confirmation_body};
 use crate::repository::index::Index;
 use crate::repository::load;
@@ -55,6 +56,8 @@ pub fn establish(from: &Target, to: &Target) -> Result<(), EngineError> {
         }
         Err(error) => return Err(error.into()),
     };
+    // What would make the copy of a repository unreadable is not copied.
+    RepoFmt::decode(&format).map_err(RepositoryError::from)?;
     match to.storage.get(&REPO_FMT, Span::Whole, Read::Quick) {
         Ok(there) if there == format => {}
         Ok(_) => {
@@ -155,10 +158,16 @@ fn sync_one(
         .collect();
     let needed = needed(around, source, both, &condemned, snapshot)?;
     let mut runs = BTreeSet::new();
-    for (_, hash) in &needed {
+    for (class, hash) in &needed {
         // What the destination's index lists needs no other run there.
         if both.there.number_of(hash)?.is_none() {
-            runs.extend(both.source.runs_with(hash)?.into_iter().next());
+            let run = both.source.runs_with(hash)?.into_iter().next();
+            // Where it lies nobody would find it.
+            runs.insert(run.ok_or_else(|| RepositoryError::Damage {
+                place: source.storage.label().to_owned(),
+                object: pack_name(*class, hash).to_string(),
+                what: "is in no index run".to_owned(),
+            })?);
         }
     }
     let packs: Vec<NeededPack> =
@@ -224,6 +233,40 @@ fn needed(
         },
         error => error,
     })
+}
+
+/// Makes one snapshot valid at `to`, which has the repository, from a place where it is valid.
+///
+/// # Errors
+/// `NoSnapshot` when it is not valid at `from`; whatever the places say.
+pub(crate) fn sync_snapshot(
+    repository: &Repository,
+    from: &Target,
+    to: &Target,
+    id: &ObjectHash,
+    cx: &Context,
+) -> Result<(), EngineError> {
+    let place = || from.storage.label().to_owned();
+    let name = snapshots::list(from)?.valid.into_iter().find(|name| name.id == *id);
+    let name = name.ok_or_else(|| RepositoryError::NoSnapshot { wanted: id.short(), place: place() })?;
+    let snapshot = snapshots::load(repository, from, &repository.writers(from)?, &name)?;
+    let loaded = load::load(repository, std::slice::from_ref(from))?;
+    let sources = [from.clone()];
+    let around = Surroundings {
+        repository,
+        sources: &sources,
+        runs: &loaded.index,
+        progress: cx.progress.as_ref(),
+        cancel: &cx.cancel,
+    };
+    let both = Both {
+        source: &loaded.index,
+        from: needs::listed(from)?,
+        there: load::load(repository, std::slice::from_ref(to))?.index,
+        to: needs::listed(to)?,
+    };
+    sync_one(&around, &both, to, &snapshot)?;
+    Ok(())
 }
 
 /// Copies everything that the source lists, without a key.

@@ -94,6 +94,22 @@ pub struct VerifyOutcome {
 }
 
 impl VerifyOutcome {
+    fn empty(target: &Target, depth: Depth, with_key: bool) -> Self {
+        Self {
+            target: target.name.clone(),
+            depth,
+            with_key,
+            objects: 0,
+            bytes: 0,
+            blobs: 0,
+            problem_count: 0,
+            problems: Vec::new(),
+            snapshots: 0,
+            whole: Vec::new(),
+            hurt: Vec::new(),
+        }
+    }
+
     /// Whether nothing was wrong.
     pub fn is_clean(&self) -> bool {
         self.problem_count == 0 && self.hurt.is_empty()
@@ -136,6 +152,80 @@ impl Findings {
         self.add(name.to_string(), what);
         lock(&self.bad).insert(name.clone());
     }
+
+    fn fill(&self, outcome: &mut VerifyOutcome) {
+        outcome.objects = self.objects.load(Ordering::Relaxed);
+        outcome.bytes = self.bytes.load(Ordering::Relaxed);
+        outcome.blobs = self.blobs.load(Ordering::Relaxed);
+        outcome.problem_count = self.count.load(Ordering::Relaxed);
+        outcome.problems = lock(&self.problems).iter().cloned().collect();
+    }
+
+    fn into_examined(self, mut outcome: VerifyOutcome, objects: &[Stat]) -> Examined {
+        self.fill(&mut outcome);
+        let bad = self.bad.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Examined { outcome, listed: objects.iter().map(|stat| stat.name.clone()).collect(), bad }
+    }
+}
+
+/// What a look at a whole target found, as a repair needs it.
+pub(crate) struct Examined {
+    /// What `verify` would say.
+    pub(crate) outcome: VerifyOutcome,
+    /// Every object that is listed.
+    pub(crate) listed: HashSet<ObjectName>,
+    /// Those that are not what their names say, and packs that index runs name and that are missing.
+    pub(crate) bad: HashSet<ObjectName>,
+}
+
+/// As [`verify`] with the key, for a place whose `repo.fmt` may be missing.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn examine(
+    target: &Target,
+    repository: &Repository,
+    cx: &Context,
+) -> Result<Examined, EngineError> {
+    let findings = Findings::new();
+    let (objects, has_format) = list_objects(target)?;
+    if !has_format {
+        findings.add_bad(&REPO_FMT, "is missing".to_owned());
+    }
+    let total = objects.iter().map(|stat| stat.bytes).sum();
+    cx.progress.phase(&format!("read {}", target.name), Some(count(objects.len())), Some(total));
+    read_all(target, &objects, None, &findings, cx)?;
+    cx.progress.phase_finished("read");
+    let mut outcome = VerifyOutcome::empty(target, Depth::Objects, true);
+    missing::find(repository, target, &findings, &mut outcome, cx)?;
+    Ok(findings.into_examined(outcome, &objects))
+}
+
+/// What is hurt at a target where these objects are known to be damaged and no others: for what
+/// was read a moment ago.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn examine_again(
+    target: &Target,
+    repository: &Repository,
+    damaged: &HashSet<ObjectName>,
+    cx: &Context,
+) -> Result<Examined, EngineError> {
+    let findings = Findings::new();
+    let (objects, has_format) = list_objects(target)?;
+    if !has_format {
+        findings.add_bad(&REPO_FMT, "is missing".to_owned());
+    }
+    for stat in &objects {
+        lock(&findings.seen).insert(stat.name.clone());
+        if damaged.contains(&stat.name) {
+            findings.add_bad(&stat.name, "is not what its name says".to_owned());
+        }
+    }
+    let mut outcome = VerifyOutcome::empty(target, Depth::Objects, true);
+    missing::find(repository, target, &findings, &mut outcome, cx)?;
+    Ok(findings.into_examined(outcome, &objects))
 }
 
 /// Reads everything at a target. With the repository opened (`keyed`), also finds what is missing.
@@ -149,33 +239,20 @@ pub fn verify(
     cx: &Context,
 ) -> Result<VerifyOutcome, EngineError> {
     let findings = Findings::new();
-    let objects = list_objects(target)?;
+    let (objects, has_format) = list_objects(target)?;
+    if !has_format {
+        return Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into());
+    }
     let total = objects.iter().map(|stat| stat.bytes).sum();
     cx.progress.phase(&format!("verify {}", target.name), Some(count(objects.len())), Some(total));
     read_all(target, &objects, keyed.filter(|_| depth == Depth::Blobs), &findings, cx)?;
     cx.progress.phase_finished("verify");
-    let mut outcome = VerifyOutcome {
-        target: target.name.clone(),
-        depth,
-        with_key: keyed.is_some(),
-        objects: 0,
-        bytes: 0,
-        blobs: 0,
-        problem_count: 0,
-        problems: Vec::new(),
-        snapshots: 0,
-        whole: Vec::new(),
-        hurt: Vec::new(),
-    };
+    let mut outcome = VerifyOutcome::empty(target, depth, keyed.is_some());
     match keyed {
         Some(repository) => missing::find(repository, target, &findings, &mut outcome, cx)?,
         None => outcome.snapshots = count(snapshots::list(target)?.valid.len()),
     }
-    outcome.objects = findings.objects.load(Ordering::Relaxed);
-    outcome.bytes = findings.bytes.load(Ordering::Relaxed);
-    outcome.blobs = findings.blobs.load(Ordering::Relaxed);
-    outcome.problem_count = findings.count.load(Ordering::Relaxed);
-    outcome.problems = lock(&findings.problems).iter().cloned().collect();
+    findings.fill(&mut outcome);
     Ok(outcome)
 }
 
@@ -196,23 +273,13 @@ pub fn read_back(target: &Target, names: &[ObjectName], cx: &Context) -> Result<
     cx.progress.phase(&format!("read back {}", target.name), Some(count(objects.len())), Some(total));
     read_all(target, &objects, None, &findings, cx)?;
     cx.progress.phase_finished("read back");
-    let problems: Vec<Problem> = lock(&findings.problems).iter().cloned().collect();
-    Ok(VerifyOutcome {
-        target: target.name.clone(),
-        depth: Depth::Objects,
-        with_key: false,
-        objects: findings.objects.load(Ordering::Relaxed),
-        bytes: findings.bytes.load(Ordering::Relaxed),
-        blobs: 0,
-        problem_count: findings.count.load(Ordering::Relaxed),
-        problems,
-        snapshots: 0,
-        whole: Vec::new(),
-        hurt: Vec::new(),
-    })
+    let mut outcome = VerifyOutcome::empty(target, Depth::Objects, false);
+    findings.fill(&mut outcome);
+    Ok(outcome)
 }
 
-fn list_objects(target: &Target) -> Result<Vec<Stat>, EngineError> {
+/// Everything that a repository consists of, and whether `repo.fmt` is among it.
+fn list_objects(target: &Target) -> Result<(Vec<Stat>, bool), EngineError> {
     let mut objects = Vec::new();
     for prefix in ["keys/", "p/", "m/", "i/", "s/", "g/", "f/"] {
         target.storage.list(prefix, &mut |stat| {
@@ -220,13 +287,10 @@ fn list_objects(target: &Target) -> Result<Vec<Stat>, EngineError> {
             ControlFlow::Continue(())
         })?;
     }
-    match target.storage.head(&REPO_FMT)? {
-        Some(stat) => objects.push(stat),
-        None => {
-            return Err(RepositoryError::NoRepository { place: target.storage.label().to_owned() }.into());
-        }
-    }
-    Ok(objects)
+    let format = target.storage.head(&REPO_FMT)?;
+    let has_format = format.is_some();
+    objects.extend(format);
+    Ok((objects, has_format))
 }
 
 /// Reads objects with a few threads; a target that fails ends the work, damage does not.

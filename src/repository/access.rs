@@ -10,6 +10,7 @@ use super::error::RepositoryError;
 use super::format::cert::WriterCert;
 use super::format::keys::{EpochKeys, RootKeys, writer_seed};
 use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
+use super::format::object::Object;
 use super::format::pack::PackIdentity;
 use super::format::repo_fmt::RepoFmt;
 use super::format::slot::{self, KeyObject, SlotSecret};
@@ -131,6 +132,39 @@ impl Repository {
         Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None })
     }
 
+    /// That a place holds this repository, as far as what it holds can be read: its `repo.fmt` says
+    /// so, or, where that is damaged or gone, a key object does.
+    ///
+    /// # Errors
+    /// `Different`; `NoRepository` when nothing there speaks for it; whatever the place says.
+    pub fn is_of(&self, place: &Target) -> Result<(), RepositoryError> {
+        let found = match read_format(place) {
+            Ok(bytes) => RepoFmt::decode(&bytes).ok(),
+            Err(RepositoryError::NoRepository { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if found.as_ref() == Some(&self.format) {
+            return Ok(());
+        }
+        for stat in list_all(place.storage.as_ref(), "keys/")? {
+            let bytes = place.storage.get(&stat.name, Span::Whole, Read::Quick)?;
+            if Object::decode(&bytes, &self.id(), None)
+                .is_ok_and(|object| object.verify(&self.format.admin_public).is_ok())
+            {
+                return Ok(());
+            }
+        }
+        let place = place.storage.label().to_owned();
+        Err(match found {
+            Some(_) => RepositoryError::Different { first: self.first_label(), second: place },
+            None => RepositoryError::NoRepository { place },
+        })
+    }
+
+    fn first_label(&self) -> String {
+        self.targets.first().map(|target| target.storage.label().to_owned()).unwrap_or_default()
+    }
+
     /// The same repository at other places: a place is added or left out without asking for the
     /// secret again.
     pub fn with_targets(&self, targets: Vec<Target>) -> Self {
@@ -240,6 +274,18 @@ impl Repository {
         let cert = WriterCert::host(signer.public(), host).encode(&self.format.repo_id, &admin)?;
         target.storage.put_new(&key_name(KeyKind::Cert, &cert.name), Bytes::from(cert.bytes))?;
         Ok(())
+    }
+
+    /// A host's certificate as this repository would put it: its name and its bytes, which are always
+    /// the same.
+    ///
+    /// # Errors
+    /// When this passphrase's slot doesn't grant the administrator's key.
+    pub(crate) fn certificate(&self, host: &str) -> Result<(ObjectName, Bytes), RepositoryError> {
+        let signer = self.signer(host)?;
+        let admin = Signer::from_seed(self.root.admin()?.expose());
+        let cert = WriterCert::host(signer.public(), host).encode(&self.format.repo_id, &admin)?;
+        Ok((key_name(KeyKind::Cert, &cert.name), Bytes::from(cert.bytes)))
     }
 
     /// The writers that the administrator's key vouches for on a target, by id. Certificates that

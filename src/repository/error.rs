@@ -107,6 +107,22 @@ pub enum RepositoryError {
         /// What was in the way.
         what: String,
     },
+    /// A sweep plan names a pack that was to be mended.
+    #[error("{place}: {object} was not mended: a sweep plan names it, and a sweep may be removing it now")]
+    Condemned {
+        /// Where.
+        place: String,
+        /// Which.
+        object: String,
+    },
+    /// What was just written comes back as something else.
+    #[error("{place}: {object} was written, and other bytes come back")]
+    StillHurt {
+        /// Where.
+        place: String,
+        /// Which.
+        object: String,
+    },
     /// Every target failed.
     #[error("no target takes what is stored: {reasons}")]
     NoTarget {
@@ -141,9 +157,13 @@ impl Classified for RepositoryError {
             Self::WrongKey { .. } => Class::WrongKey,
             Self::OwnSlot { .. } => Class::Refused,
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
-            Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } => Class::Damage,
+            Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } | Self::StillHurt { .. } => {
+                Class::Damage
+            }
             Self::NoSnapshot { .. } => Class::NotFound,
-            Self::Busy { .. } | Self::Defect { .. } | Self::LocalIndex(_) => Class::Failed,
+            Self::Busy { .. } | Self::Condemned { .. } | Self::Defect { .. } | Self::LocalIndex(_) => {
+                Class::Failed
+            }
             Self::NoTarget { class, .. } => *class,
             Self::Cancelled => Class::Cancelled,
         }
@@ -164,6 +184,8 @@ impl Classified for RepositoryError {
             Self::NoSnapshot { .. } => "E0386",
             Self::Ambiguous { .. } => "E0387",
             Self::Busy { .. } => "E0388",
+            Self::Condemned { .. } => "E0357",
+            Self::StillHurt { .. } => "E0358",
             Self::NoTarget { .. } => "E0389",
             Self::Cancelled => "E0390",
             Self::Defect { .. } => "E0391",
@@ -205,6 +227,12 @@ impl Classified for RepositoryError {
             Self::NoSnapshot { .. } => "`lifeboat repo snapshots` lists what there is".to_owned(),
             Self::Ambiguous { .. } => "give more digits of the id".to_owned(),
             Self::Busy { .. } => "run the same command again; what is stored already is not stored twice".to_owned(),
+            Self::Condemned { .. } => {
+                "what is still needed of it is moved by the sweep; run the repair again when the sweep has ended".to_owned()
+            }
+            Self::StillHurt { .. } => {
+                "the medium does not keep what it is given: replace it, and fill the new one with `lifeboat repo sync`".to_owned()
+            }
             Self::NoTarget { .. } => "see the reasons; the next run stores only what is missing".to_owned(),
             Self::LocalIndex(_) => {
                 "make room in the state folder or in the folder for temporary files; nothing stored is affected, and the local index is made anew by the next run".to_owned()

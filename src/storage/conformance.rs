@@ -25,6 +25,7 @@ const PROMISES: &[Promise] = &[
     ("a second put changes nothing and says so", second_put_changes_nothing),
     ("a second put of another length changes nothing", second_put_of_other_length_changes_nothing),
     ("a put under a fresh name says which name", fresh_put_says_its_name),
+    ("a replacement takes the place of what was there, or of nothing", replacement_takes_the_place),
     ("many threads put and get at once", many_threads_at_once),
     ("ranges end at the end of the object", ranges_end_at_the_end),
     ("ranges of an empty object are empty", ranges_of_an_empty_object_are_empty),
@@ -90,6 +91,17 @@ fn put(storage: &dyn Storage, text: &str, bytes: &[u8]) {
 
 fn whole(storage: &dyn Storage, text: &str) -> Bytes {
     storage.get(&name(text), Span::Whole, Read::Quick).expect("get")
+}
+
+fn replacement_takes_the_place(storage: &dyn Storage) {
+    put(storage, "p/ab/one", &[1; 5000]);
+    for (text, len) in [("p/ab/one", 3), ("p/ab/one", 100_000), ("p/cd/two", 7)] {
+        storage.replace(&name(text), Bytes::from(pattern(len))).expect("replace");
+        storage.sync().expect("sync");
+        assert_eq!(whole(storage, text), pattern(len), "{text}");
+        assert_eq!(storage.head(&name(text)).expect("head").map(|stat| stat.bytes), u64::try_from(len).ok());
+    }
+    assert_eq!(names(storage, "p/"), ["p/ab/one", "p/cd/two"]);
 }
 
 fn names(storage: &dyn Storage, prefix: &str) -> Vec<String> {

@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //! 1. **Create only.** [`Storage::put_new`] never changes an object that exists; it answers
-//!    [`Put::Existing`] and leaves it alone. Where a store has no conditional create (see
+//!    [`Put::Existing`] and leaves it alone. Only [`Storage::replace`] overwrites, for repairs. Where a store has no conditional create (see
 //!    `capabilities`) a lost race may replace an object by another of the same name; the
 //!    repository gives equal names to equal bytes only, so nothing is lost by it.
 //! 2. **Durable when answered.** After `put_new` returned and [`Storage::sync`] has been called
@@ -36,7 +36,7 @@ use crate::base::error::{Class, Classified};
 /// The name of an object: components of `[a-z0-9._-]` joined by `/`, at most 200 bytes; no
 /// component is empty, begins with a dot or is longer than 150 bytes. Upper-case `T` and `Z` are
 /// allowed for the times in names.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct ObjectName(String);
 
 /// Text that cannot be an object's name.
@@ -238,6 +238,18 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// `Denied`, `ReadOnly`, `Unreachable`, `Io`.
     fn delete(&self, name: &ObjectName) -> Result<(), StorageError>;
+
+    /// Puts an object in the place of whatever stands under its name, damaged or not, or where
+    /// nothing does: the one call that overwrites, for `repository/mend` alone, which gives it bytes
+    /// of the right hash. A reader sees the old bytes or the new ones, and a crash leaves one of them.
+    /// (This way of doing it, for drivers that have no better one, is absent in between.)
+    ///
+    /// # Errors
+    /// As [`Storage::put_new`]. After an error the old object, the new one or none is there.
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.delete(name)?;
+        self.put_new(name, bytes).map(drop)
+    }
 
     /// Makes everything put so far durable (guarantee 2).
     ///

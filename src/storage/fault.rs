@@ -153,6 +153,10 @@ impl Storage for Fault {
         self.operation(|| self.inner.put_new(name, bytes))
     }
 
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.operation(|| self.inner.replace(name, bytes))
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         self.operation(|| self.inner.get(name, span, read)).map(|bytes| self.spoil(bytes))
     }

@@ -361,6 +361,20 @@ impl Storage for LocalStorage {
         })
     }
 
+    /// A new file gets the name: what lies on a bad spot of the medium is not written over.
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        let path = self.path(name);
+        let written = match durable::replace(&path, &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_folders(&path).and_then(|()| durable::replace(&path, &bytes))
+            }
+            written => written,
+        };
+        written.map_err(|error| self.not_written(name, error))?;
+        self.touch(&path);
+        Ok(())
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         let failed = |error| self.failed(format!("reading {name}"), error);
         let opened = File::open(self.path(name)).and_then(|file| Ok((file.metadata()?, file)));

@@ -82,6 +82,12 @@ impl Storage for MemoryStorage {
         Ok(Put::Created)
     }
 
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        let modified = self.clock.now();
+        self.objects().insert(name.clone(), Object { bytes, modified });
+        Ok(())
+    }
+
     fn get(&self, name: &ObjectName, span: Span, _read: Read) -> Result<Bytes, StorageError> {
         let Some(Object { bytes, .. }) = self.objects().get(name).cloned() else {
             return Err(StorageError::NotFound { place: self.label.clone(), name: name.clone() });

@@ -99,6 +99,13 @@ impl Storage for Metered {
         Ok(put)
     }
 
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        let len = bytes.len();
+        self.meter.count(&self.meter.puts, self.inner.replace(name, bytes))?;
+        add(&self.meter.put_bytes, len);
+        Ok(())
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         let bytes = self.meter.count(&self.meter.gets, self.inner.get(name, span, read))?;
         add(&self.meter.got_bytes, bytes.len());

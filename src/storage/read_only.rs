@@ -40,6 +40,10 @@ impl Storage for ReadOnly {
         self.refuse("writing", &name())
     }
 
+    fn replace(&self, name: &ObjectName, _bytes: Bytes) -> Result<(), StorageError> {
+        self.refuse("writing", name)
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         self.inner.get(name, span, read)
     }
@@ -98,6 +102,7 @@ mod tests {
         assert!(matches!(storage.put_new(&other, Bytes::new()), Err(StorageError::ReadOnly { .. })));
         let fresh = storage.put_fresh(&mut || other.clone(), Bytes::new());
         assert!(matches!(fresh, Err(StorageError::ReadOnly { .. })));
+        assert!(matches!(storage.replace(&name, Bytes::new()), Err(StorageError::ReadOnly { .. })));
         assert!(matches!(storage.delete(&name), Err(StorageError::ReadOnly { .. })));
         assert_eq!(storage.get(&name, Span::Whole, Read::Medium).expect("get"), &b"x"[..]);
         assert_eq!(memory.head(&other).expect("head"), None);

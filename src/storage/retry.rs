@@ -165,6 +165,11 @@ impl Storage for Retry {
         }
     }
 
+    /// The same bytes under the same name: an attempt whose answer was lost is simply repeated.
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.repeat(|| self.inner.replace(name, bytes.clone()))
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         self.repeat(|| self.inner.get(name, span, read))
     }

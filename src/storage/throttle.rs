@@ -171,6 +171,11 @@ impl Storage for Throttled {
         self.inner.put_fresh(name, bytes)
     }
 
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.up(&bytes)?;
+        self.inner.replace(name, bytes)
+    }
+
     fn get(&self, name: &ObjectName, span: Span, read: Read) -> Result<Bytes, StorageError> {
         let bytes = self.inner.get(name, span, read)?;
         self.throttle.pass(Direction::Down, bytes.len(), self.inner.label())?;

@@ -21,8 +21,8 @@ pub use look::{
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args, SecretArgs};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
-    ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs, TargetCommand,
-    VerifyArgs,
+    RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs,
+    TargetCommand, VerifyArgs,
 };
 pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};

@@ -140,6 +140,19 @@ pub struct VerifyArgs {
     pub occurrence: Option<String>,
 }
 
+/// `lifeboat repair`.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// The policy (default: all)
+    pub policy: Option<String>,
+    /// One target only
+    #[arg(long)]
+    pub target: Option<String>,
+    /// Find and plan, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `lifeboat drill`.
 #[derive(Debug, Subcommand)]
 pub enum DrillCommand {

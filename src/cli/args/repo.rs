@@ -100,6 +100,22 @@ pub enum RepoCommand {
     /// Drop snapshots: those that no rule keeps, or those named
     #[command(after_help = examples::REPO_FORGET)]
     Forget(Box<RepoForgetArgs>),
+    /// Mend a place: find what is hurt there, and make it whole from the places that have it
+    #[command(after_help = examples::REPO_REPAIR)]
+    Repair {
+        /// The place to mend
+        #[command(flatten)]
+        at: OneRepo,
+        /// A place of the same repository that may have what is hurt (repeatable)
+        #[arg(long, value_name = "URL")]
+        from: Vec<String>,
+        /// Find and plan, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Make lost index runs anew, from the packs alone
+    #[command(after_help = examples::REPO_REBUILD_INDEX)]
+    RebuildIndex(OneRepo),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

@@ -8,8 +8,8 @@ use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
-    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
-    RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
+    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, RepairArgs,
+    ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
 };
 use super::repo::RepoCommand;
 use crate::cli::examples;
@@ -98,6 +98,9 @@ pub enum Command {
     /// Read copies back and compare every object with its name
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Mend the targets of a policy, each with what the others have
+    #[command(after_help = examples::REPAIR)]
+    Repair(RepairArgs),
     /// Restore drills: run, list, show
     #[command(subcommand)]
     Drill(DrillCommand),

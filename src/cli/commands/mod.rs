@@ -15,6 +15,7 @@ pub(super) mod mount;
 pub(super) mod policy;
 pub(super) mod proof;
 mod prune;
+pub(super) mod repair;
 pub(super) mod repo;
 mod repo_restore;
 mod repo_rules;

@@ -158,16 +158,20 @@ impl Look<'_> {
         for (hash, class) in packs.iter().filter_map(|hash| Some((hash, self.lost.absent.get(hash)?))) {
             self.judged.missing.push(pack_name(*class, hash));
         }
-        let listed = self.loaded.listed.first().map(Vec::as_slice).unwrap_or_default();
-        for run in snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err()) {
-            self.judged.problems.push((index_name(0, run).to_string(), "is missing".to_owned()));
-        }
         let needed = needs::packs_of(self.repository, self.target, &self.loaded.index, snapshot);
+        let mut lacks_a_run = needed.is_err();
         for (class, hash) in needed.unwrap_or_default() {
             if self.loaded.index.number_of(&hash)?.is_none() {
+                lacks_a_run = true;
                 let name = pack_name(class, &hash).to_string();
                 self.judged.problems.push((name, "is in no index run".to_owned()));
             }
+        }
+        let listed = self.loaded.listed.first().map(Vec::as_slice).unwrap_or_default();
+        let gone = snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err());
+        // Where every pack is in a run, the one that is gone is not what is lacking.
+        for run in gone.filter(|_| lacks_a_run) {
+            self.judged.problems.push((index_name(0, run).to_string(), "is missing".to_owned()));
         }
         Ok(())
     }

@@ -358,6 +358,14 @@ impl Storage for S3Storage {
         })
     }
 
+    /// A PUT without a condition; where the bucket keeps versions, the old one stays.
+    fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.put(name, bytes, Create::LookFirst).map_err(|failure| match failure {
+            Failure::Absent => Failure::NoBucket.into_error(&self.label, "writing", Some(name)),
+            failure => failure.into_error(&self.label, "writing", Some(name)),
+        })
+    }
+
     fn get(&self, name: &ObjectName, span: Span, _read: Read) -> Result<Bytes, StorageError> {
         let read = self.read(name, span).map_err(|f| f.into_error(&self.label, "reading", Some(name)))?;
         read.map_err(|bytes| StorageError::TooLong { place: self.label.clone(), name: name.clone(), bytes })

@@ -9,7 +9,7 @@ use super::super::group;
 use super::super::keys::{BlobKind, EpochKeys, IdKeys};
 use super::super::tlv::Reader;
 use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, ROLE_DATA, ROLE_FOOT, box_header};
-use super::row::{ROW_BYTES, Row, foot_bytes};
+use super::row::{BlobRow, ROW_BYTES, Row, foot_bytes};
 use super::trail::{TRAIL_BYTES, Trail, Trailer};
 use crate::base::secret::{Key, Secret};
 use crate::codec::compress::{Compression, Decompressor};
@@ -143,6 +143,28 @@ impl PackDirectory {
         } else {
             Err(FormatError::Malformed { what, why: "its content is not its id's" })
         }
+    }
+}
+
+impl PackDirectory {
+    /// A blob as it was before it was sealed, compressed as it is: to be sealed into another pack.
+    /// It is not checked against its id; [`PackDirectory::open_blob`] does that.
+    ///
+    /// # Errors
+    /// When the row does not exist, or the bytes do not open.
+    pub fn stored_blob(
+        &self,
+        ordinal: u32,
+        sealed: &[u8],
+        stored: &mut Vec<u8>,
+    ) -> Result<BlobRow, FormatError> {
+        let what = "a blob";
+        let row = self.row(ordinal).ok_or(FormatError::Malformed { what, why: "its row does not exist" })?;
+        let key = self.pack_keys.get(usize::from(row.key_box)).ok_or(FormatError::NotOpened { what })?;
+        seal::open_blob(key.expose(), &row.sealed_under(), sealed, stored)
+            .map_err(|_| FormatError::NotOpened { what })?;
+        let Row { id, kind, plain_bytes, compression, level, .. } = *row;
+        Ok(BlobRow { id, kind, plain_bytes, compression, level })
     }
 }
 

@@ -11,4 +11,4 @@ pub use build::{FinishedPack, PackBuilder};
 pub use directory::{BlobOpener, PackDirectory};
 pub use head::{HEADER_BYTES, PackIdentity};
 pub use row::{BlobRow, ROW_BYTES, Row};
-pub use trail::{SHARD_BYTES, TAIL_BYTES_FIRST, TRAIL_BYTES, hurt_shards};
+pub use trail::{SHARD_BYTES, TAIL_BYTES_FIRST, TRAIL_BYTES, foot_offset, hurt_shards};

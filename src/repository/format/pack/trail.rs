@@ -104,6 +104,14 @@ impl Trail {
     }
 }
 
+/// Where the footer of a pack of this length begins, from its last bytes.
+///
+/// # Errors
+/// When the trailer cannot be read.
+pub fn foot_offset(tail: &[u8], total: u64) -> Result<u64, FormatError> {
+    Ok(u64::try_from(Trail::decode(tail, total)?.offsets.foot).unwrap_or(u64::MAX))
+}
+
 /// The shards of a pack whose sums do not fit: where damage lies, found without a key.
 ///
 /// # Errors
