@@ -340,7 +340,7 @@ fn run() -> IndexRun {
         })
         .collect();
     entries.sort_unstable();
-    IndexRun { packs: packs.collect(), entries }
+    IndexRun { packs: packs.collect(), entries, ..IndexRun::default() }
 }
 
 /// Gives one run over and over.

@@ -12,6 +12,7 @@ pub mod look;
 pub mod places;
 pub mod plan;
 pub mod plumbing;
+mod prune;
 pub mod restore;
 pub mod run;
 pub mod secrets;

@@ -192,6 +192,16 @@ pub(super) const REPO_SYNC: &str = "\
 Example: lifeboat repo sync --from /mnt/disk/www --to s3://bucket/www
 
 Exit codes: 0 complete; 1 failed; 10 no repository at --from; 12 wrong key; 13 damage found: nothing damaged is copied; 130 cancelled.";
+pub(super) const REPO_PRUNE: &str = "\
+Example: lifeboat repo prune --repo /mnt/nas/www --password-file passphrase --dry-run
+Example: lifeboat repo prune --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase
+
+It first writes down which packs shall go (a plan), and deletes them in a later run, when the grace
+is over. Backups go on all the while; nothing is locked, and it may be stopped at any time.
+
+Exit codes: 0 done; 1 failed, or no room; 2 wrong arguments; 3 a place failed, others are done;
+10 no repository; 12 wrong key, or one that may not remove; 13 damage found: nothing is deleted;
+14 refused: a short list, a wrong clock, more than half would go, or the place keeps something; 130 cancelled.";
 pub(super) const REPO_STATS: &str = "\
 Example: lifeboat repo stats --repo /mnt/nas/www
 

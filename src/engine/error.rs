@@ -6,6 +6,7 @@ use crate::base::error::{Class, Classified};
 use crate::base::metadata::FileKind;
 use crate::repository::error::RepositoryError;
 use crate::repository::manifest::ManifestError;
+use crate::repository::sweep::SweepError;
 use crate::source::files::FilesError;
 use crate::storage::contract::StorageError;
 
@@ -16,6 +17,9 @@ pub enum EngineError {
     /// The repository or one of its places.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// A plan was not made or not carried out.
+    #[error(transparent)]
+    Sweep(#[from] SweepError),
     /// The source or the folder restored into.
     #[error(transparent)]
     Source(#[from] FilesError),
@@ -164,6 +168,7 @@ impl Classified for EngineError {
     fn class(&self) -> Class {
         match self {
             Self::Repository(error) => error.class(),
+            Self::Sweep(error) => error.class(),
             Self::Source(error) => error.class(),
             Self::NoSource { .. } | Self::TooFewFiles { .. } | Self::Stream { .. } | Self::Defect { .. } => {
                 Class::Failed
@@ -181,6 +186,7 @@ impl Classified for EngineError {
     fn code(&self) -> &'static str {
         match self {
             Self::Repository(error) => error.code(),
+            Self::Sweep(error) => error.code(),
             Self::Source(error) => error.code(),
             Self::NoSource { .. } => "E0601",
             Self::NoPath { .. } => "E0602",
@@ -203,6 +209,7 @@ impl Classified for EngineError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Repository(error) => return error.hint(),
+            Self::Sweep(error) => return error.hint(),
             Self::Source(error) => return error.hint(),
             Self::TooFewFiles { .. } => {
                 "check that its file system is mounted; min_files in the policy sets the bound".to_owned()

@@ -9,14 +9,26 @@ use crate::base::display;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{BlobId, ObjectHash};
 use crate::repository::access::{Repository, Target};
+use crate::repository::error::RepositoryError;
 use crate::repository::index::Index;
-use crate::repository::manifest::{Content, ManifestReader};
+use crate::repository::manifest::{Content, ManifestError, ManifestReader};
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 use crate::storage::contract::Read;
 
 /// At most this many paths are named for each snapshot.
 const PATHS_NAMED_MAX: usize = 100;
+
+/// What of a snapshot is hurt.
+#[derive(Debug, Default)]
+pub(super) struct Hurt {
+    /// How many paths.
+    pub(super) count: u64,
+    /// The first of them.
+    pub(super) named: Vec<String>,
+    /// The packs that hold what is missed.
+    pub(super) packs: HashSet<ObjectHash>,
+}
 
 /// How many paths of a snapshot cannot be restored when these packs are lost, and the first of
 /// them; `None` when every blob it names is in the index and in a pack that is left.
@@ -30,25 +42,34 @@ pub(super) fn paths(
     snapshot: &Snapshot,
     lost: &HashSet<ObjectHash>,
     cx: &Context,
-) -> Result<Option<(u64, Vec<String>)>, EngineError> {
+) -> Result<Option<Hurt>, EngineError> {
     let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
-    let mut found = Hurt { count: 0, named: Vec::new() };
+    let mut found = Hurt::default();
     for root in &snapshot.body.roots {
         let shown = display::path(&root.path);
         match walk(&reader, &root.node, &shown, lost, &mut found, cx) {
             Ok(()) => {}
             Err(error) if error.class() == Class::Damage => {
                 found.push(format!("{shown}: a part of its listing cannot be read"));
+                if let EngineError::Repository(RepositoryError::Manifest(ManifestError::Get { id, .. })) =
+                    &error
+                {
+                    found.packs.extend(packs_of(index, id)?);
+                }
             }
             Err(error) => return Err(error),
         }
     }
-    Ok((found.count > 0).then_some((found.count, found.named)))
+    Ok((found.count > 0).then_some(found))
 }
 
-struct Hurt {
-    count: u64,
-    named: Vec<String>,
+/// The packs that a blob is said to be in.
+pub(super) fn packs_of(index: &Index, id: &BlobId) -> Result<Vec<ObjectHash>, EngineError> {
+    let mut packs = Vec::new();
+    for at in index.locations(id)? {
+        packs.extend(index.pack(at.pack)?.map(|pack| pack.hash));
+    }
+    Ok(packs)
 }
 
 impl Hurt {
@@ -69,13 +90,14 @@ fn walk(
     cx: &Context,
 ) -> Result<(), EngineError> {
     let mut last = (BlobId::default(), true);
+    let mut missed = HashSet::new();
     let mut stands = |id: &BlobId| -> Result<bool, EngineError> {
         // Neighbours share their group: one look-up serves them all.
         if last.0 != *id {
-            let index = reader.index();
-            let mut whole = false;
-            for at in index.locations(id)? {
-                whole |= index.pack(at.pack)?.is_some_and(|pack| !lost.contains(&pack.hash));
+            let packs = packs_of(reader.index(), id)?;
+            let whole = packs.iter().any(|pack| !lost.contains(pack));
+            if !whole {
+                missed.extend(packs);
             }
             last = (*id, whole);
         }
@@ -108,5 +130,6 @@ fn walk(
             found.push(format!("{shown}/{}", display::path(&entry.path())));
         }
     }
+    found.packs.extend(missed);
     Ok(())
 }

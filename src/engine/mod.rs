@@ -12,6 +12,7 @@ pub(crate) mod hurt;
 pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;
+pub mod prune;
 pub mod restore;
 mod roots;
 pub mod stats;

@@ -6,7 +6,7 @@
 //! then on it protects what follows. Without the key everything is copied that the source lists,
 //! and a snapshot is confirmed only where no sweep is under way.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -15,13 +15,14 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::EngineError;
 use crate::base::error::Chain;
-use crate::base::id::ObjectHash;
+use crate::base::id::{BlobId, ObjectHash};
 use crate::codec::hash;
 use crate::repository::access::{Repository, Target};
-use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
+use crate::repository::commit::{self, Along, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{REPO_FMT, SnapshotName, content_hash};
-use crate::repository::format::snapshot::confirmation_body;
+use crate::repository::format::names::{PackClass, REPO_FMT, SnapshotName, content_hash};
+use crate::repository::format::snapshot::{PackSetRef, confirmation_body};
+use crate::repository::index::Index;
 use crate::repository::load;
 use crate::repository::needs;
 use crate::repository::snapshots::{self, Snapshot};
@@ -96,6 +97,12 @@ pub fn sync(
         list.valid.iter().map(|name| name.id).chain(list.forgotten).collect()
     };
     let loaded = load::load(repository, std::slice::from_ref(from))?;
+    let both = Both {
+        source: &loaded.index,
+        from: needs::listed(from)?,
+        there: load::load(repository, std::slice::from_ref(to))?.index,
+        to: needs::listed(to)?,
+    };
     cx.progress.phase(&format!("sync to {}", to.name), None, None);
     let sources = [from.clone()];
     let around = Surroundings {
@@ -110,7 +117,7 @@ pub fn sync(
             outcome.snapshots_present += 1;
             continue;
         }
-        match sync_one(&around, &loaded, to, snapshot) {
+        match sync_one(&around, &both, to, snapshot) {
             Ok(bytes) => {
                 outcome.snapshots_copied += 1;
                 outcome.bytes += bytes;
@@ -123,14 +130,37 @@ pub fn sync(
     Ok(outcome)
 }
 
+/// What both places hold, for choosing packs.
+struct Both<'b> {
+    /// The index of the source.
+    source: &'b Index,
+    /// Packs that the source lists.
+    from: HashSet<ObjectHash>,
+    /// The index of the destination.
+    there: Index,
+    /// Packs that the destination lists.
+    to: HashSet<ObjectHash>,
+}
+
 fn sync_one(
     around: &Surroundings<'_>,
-    loaded: &load::Loaded,
+    both: &Both<'_>,
     to: &Target,
     snapshot: &Snapshot,
 ) -> Result<u64, RepositoryError> {
     let source = around.sources.first().ok_or(RepositoryError::Defect { what: "the source of a sync" })?;
-    let needed = needs::packs_of(around.repository, source, &loaded.index, snapshot)?;
+    let condemned: HashSet<ObjectHash> = commit::plans(around.repository, to)?
+        .iter()
+        .flat_map(|plan| plan.packs().collect::<Vec<_>>())
+        .collect();
+    let needed = needed(around, source, both, &condemned, snapshot)?;
+    let mut runs = BTreeSet::new();
+    for (_, hash) in &needed {
+        // What the destination's index lists needs no other run there.
+        if both.there.number_of(hash)?.is_none() {
+            runs.extend(both.source.runs_with(hash)?.into_iter().next());
+        }
+    }
     let packs: Vec<NeededPack> =
         needed.into_iter().map(|(class, hash)| NeededPack { class, hash, covered: false }).collect();
     let proposal = Proposal {
@@ -139,13 +169,61 @@ fn sync_one(
         at: snapshot.body.captured_at,
         writer: snapshot.writer,
         parent: None,
-        runs: snapshot.body.index_runs.clone(),
+        runs: runs.into_iter().collect(),
         packs,
     };
     let name = commit::propose(to, &proposal)?;
-    let copied = commit::complete(around, to, &proposal)?;
+    let copied = commit::complete(around, to, &proposal, Along::Nothing)?;
     commit::confirm(around, to, &proposal, name)?;
     Ok(copied)
+}
+
+/// The packs that the destination needs for a snapshot: its pack set, while the source has all of
+/// it; after a prune, those that hold its blobs now, best those that the destination has. Never one
+/// that a plan there names.
+fn needed(
+    around: &Surroundings<'_>,
+    source: &Target,
+    both: &Both<'_>,
+    condemned: &HashSet<ObjectHash>,
+    snapshot: &Snapshot,
+) -> Result<BTreeSet<(PackClass, ObjectHash)>, RepositoryError> {
+    let is_good = |hash: &ObjectHash| both.from.contains(hash) && !condemned.contains(hash);
+    if let Ok(mut set) = needs::packs_of(around.repository, source, both.source, snapshot)
+        && set.iter().all(|(_, hash)| is_good(hash))
+    {
+        // A long pack set lies in a pack that it cannot name.
+        if let PackSetRef::Blob(id) = &snapshot.body.pack_set {
+            for at in both.source.locations(id)? {
+                set.extend(both.source.pack(at.pack)?.map(|pack| (pack.class, pack.hash)));
+            }
+        }
+        set.retain(|(_, hash)| is_good(hash));
+        return Ok(set);
+    }
+    let lowest = |index: &Index, held: &HashSet<ObjectHash>, id: &BlobId| {
+        let mut lowest = None;
+        for at in index.locations(id)? {
+            let pack =
+                index.pack(at.pack)?.filter(|p| held.contains(&p.hash) && !condemned.contains(&p.hash));
+            lowest = lowest.into_iter().chain(pack.map(|pack| (pack.class, pack.hash))).min();
+        }
+        Ok::<_, RepositoryError>(lowest)
+    };
+    needs::packs_now(around.repository, source, both.source, snapshot, &|id| {
+        // What was moved at the destination has a home there that the source doesn't know.
+        match lowest(&both.there, &both.to, id)? {
+            Some(home) => Ok(Some(home)),
+            None => lowest(both.source, &both.from, id),
+        }
+    })
+    .map_err(|error| match error {
+        RepositoryError::MissingBlob { .. } if !condemned.is_empty() => RepositoryError::Busy {
+            place: source.storage.label().to_owned(),
+            what: "a sweep at the destination removes what the snapshot needs".to_owned(),
+        },
+        error => error,
+    })
 }
 
 /// Copies everything that the source lists, without a key.

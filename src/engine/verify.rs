@@ -5,7 +5,7 @@
 //! paths are hurt. Deep: every blob is opened and its id computed again. Reads go past the caches
 //! of this machine, because a page cache proves nothing about a disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,21 +15,19 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::EngineError;
-use super::hurt;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
 use crate::codec::hash::Hasher;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::{PackClass, REPO_FMT, content_hash, index_name, pack_name};
+use crate::repository::format::names::{PackClass, REPO_FMT, content_hash};
 use crate::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity};
 use crate::repository::format::repo_fmt::RepoFmt;
 use crate::repository::format::snapshot::confirmation_matches;
-use crate::repository::index::Index;
-use crate::repository::load;
-use crate::repository::needs;
 use crate::repository::snapshots;
 use crate::storage::contract::{ObjectName, Read, Span, Stat, StorageError};
+
+mod missing;
 
 /// At most this many problems are named; the count is always whole.
 const PROBLEMS_NAMED_MAX: usize = 1000;
@@ -170,7 +168,7 @@ pub fn verify(
         hurt: Vec::new(),
     };
     match keyed {
-        Some(repository) => find_missing(repository, target, &findings, &mut outcome, cx)?,
+        Some(repository) => missing::find(repository, target, &findings, &mut outcome, cx)?,
         None => outcome.snapshots = count(snapshots::list(target)?.valid.len()),
     }
     outcome.objects = findings.objects.load(Ordering::Relaxed);
@@ -277,8 +275,14 @@ impl ObjectReader<'_> {
     fn read(&mut self, stat: &Stat) -> Result<(), EngineError> {
         lock(&self.findings.seen).insert(stat.name.clone());
         let Some(expected) = content_hash(&stat.name) else {
-            self.check_unhashed(stat)?;
-            return Ok(());
+            return match self.check_unhashed(stat) {
+                Err(EngineError::Repository(RepositoryError::Storage(StorageError::NotFound { .. })))
+                    if stat.name != *REPO_FMT =>
+                {
+                    Ok(())
+                }
+                checked => checked,
+            };
         };
         let mut what = "is not what its name says";
         for _ in 0..READS_MAX {
@@ -292,7 +296,12 @@ impl ObjectReader<'_> {
                     return Ok(());
                 }
                 Ok(_) => what = "is not what its name says",
-                Err(StorageError::NotFound { .. }) => what = "vanished while it was to be read",
+                // A sweep or a compaction took it since it was listed. Whether anything needs it is
+                // asked later.
+                Err(StorageError::NotFound { .. }) if stat.name != *REPO_FMT => {
+                    lock(&self.findings.seen).remove(&stat.name);
+                    return Ok(());
+                }
                 Err(error) if error.class() == Class::Failed => what = "cannot be read from the medium",
                 Err(error) => return Err(error.into()),
             }
@@ -363,104 +372,6 @@ impl ObjectReader<'_> {
             }
         }
     }
-}
-
-/// What the runs and the snapshots name must be there; what is bad or missing hurts snapshots.
-/// Backups may go on meanwhile: snapshots are listed before the runs, and the runs before what they
-/// name is looked for, so that what a writer puts first is never missed; it is read now.
-fn find_missing(
-    repository: &Repository,
-    target: &Target,
-    findings: &Findings,
-    outcome: &mut VerifyOutcome,
-    cx: &Context,
-) -> Result<(), EngineError> {
-    let (snapshots, unreadable) = snapshots::load_all(repository, target)?;
-    let loaded = load::load(repository, std::slice::from_ref(target))?;
-    let listed = loaded.listed.first().ok_or(EngineError::Defect { what: "the list of index runs" })?;
-    for (id, error) in &loaded.damaged {
-        findings.add(format!("index run {id}"), Chain(error).to_string());
-    }
-    let lost = find_lost(repository, target, &loaded.index, findings, outcome.depth, cx)?;
-    for (name, error) in &unreadable {
-        findings.add(name.proposal().to_string(), Chain(error).to_string());
-        outcome.hurt.push(HurtSnapshot {
-            snapshot: name.id,
-            paths: 0,
-            named: vec!["the snapshot itself".to_owned()],
-        });
-    }
-    outcome.snapshots = count(snapshots.len() + unreadable.len());
-    for snapshot in &snapshots {
-        if cx.cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
-        if !snapshot.signed {
-            findings
-                .add(snapshot.name.proposal().to_string(), "carries no signature that verifies".to_owned());
-        }
-        for run in snapshot.body.index_runs.iter().filter(|run| listed.binary_search(run).is_err()) {
-            findings.add(index_name(0, run).to_string(), "is missing".to_owned());
-        }
-        let mut missing: BTreeMap<ObjectHash, PackClass> = BTreeMap::new();
-        match needs::packs_of(repository, target, &loaded.index, snapshot) {
-            Ok(packs) => {
-                for (class, hash) in packs {
-                    if lost.contains(&hash) || loaded.index.number_of(&hash)?.is_none() {
-                        missing.insert(hash, class);
-                    }
-                }
-            }
-            Err(error) => {
-                findings.add(format!("snapshot {}", snapshot.id.short()), Chain(&error).to_string())
-            }
-        }
-        for (hash, class) in &missing {
-            if loaded.index.number_of(hash)?.is_none() {
-                findings.add(pack_name(*class, hash).to_string(), "is in no index run".to_owned());
-            }
-        }
-        let paths = hurt::paths(repository, target, &loaded.index, snapshot, &lost, cx)?;
-        match paths {
-            None if missing.is_empty() => outcome.whole.push(snapshot.id),
-            None => outcome.hurt.push(HurtSnapshot { snapshot: snapshot.id, paths: 0, named: Vec::new() }),
-            Some((paths, named)) => outcome.hurt.push(HurtSnapshot { snapshot: snapshot.id, paths, named }),
-        }
-    }
-    Ok(())
-}
-
-/// The packs that the runs name and that are bad or missing. Those that came after the listing are
-/// read now.
-fn find_lost(
-    repository: &Repository,
-    target: &Target,
-    index: &Index,
-    findings: &Findings,
-    depth: Depth,
-    cx: &Context,
-) -> Result<HashSet<ObjectHash>, EngineError> {
-    let mut late = Vec::new();
-    for pack in index.packs() {
-        let (_, pack) = pack?;
-        let name = pack_name(pack.class, &pack.hash);
-        if !lock(&findings.seen).contains(&name) {
-            match target.storage.head(&name)? {
-                Some(stat) => late.push(stat),
-                None => findings.add_bad(&name, "is missing".to_owned()),
-            }
-        }
-    }
-    read_all(target, &late, (depth == Depth::Blobs).then_some(repository), findings, cx)?;
-    let bad = lock(&findings.bad);
-    let mut lost = HashSet::new();
-    for pack in index.packs().filter(|_| !bad.is_empty()) {
-        let (_, pack) = pack?;
-        if bad.contains(&pack_name(pack.class, &pack.hash)) {
-            lost.insert(pack.hash);
-        }
-    }
-    Ok(lost)
 }
 
 fn count(len: usize) -> u64 {

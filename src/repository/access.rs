@@ -193,6 +193,14 @@ impl Repository {
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
     }
 
+    /// The administrator's key, which condemns and forgets.
+    ///
+    /// # Errors
+    /// When this passphrase's slot doesn't grant it.
+    pub fn admin(&self) -> Result<Signer, RepositoryError> {
+        Ok(Signer::from_seed(self.root.admin()?.expose()))
+    }
+
     /// Puts the host's certificate on a target unless it is there. Its bytes are always the same.
     ///
     /// # Errors

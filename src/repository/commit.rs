@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::access::{Repository, Target};
 use super::copy::{Gone, copy_missing};
 use super::error::RepositoryError;
+use super::format::index_run::IndexRun;
 use super::format::names::{PackClass, SnapshotName, content_hash, pack_name};
 use super::format::plan::PlanBody;
 use super::format::snapshot::confirmation_body;
@@ -24,9 +25,9 @@ use crate::base::entropy;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
 use crate::base::progress::Progress;
-use crate::storage::contract::list_all;
+use crate::storage::contract::{Stat, list_all};
 
-pub(crate) use super::copy::{complete, fetch_checked};
+pub(crate) use super::copy::{Along, complete, fetch_checked};
 
 /// How often an unknown or disturbed outcome is tried again under a new nonce.
 const ROUNDS_MAX: usize = 3;
@@ -68,12 +69,22 @@ pub(crate) trait KnownRuns {
     /// # Errors
     /// Whatever the local index says.
     fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError>;
+
+    /// A run itself; `None` for one that nobody can read here.
+    ///
+    /// # Errors
+    /// As [`KnownRuns::packs_of`].
+    fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError>;
 }
 
 impl KnownRuns for Index {
     fn packs_of(&self, run: &ObjectHash) -> Result<Option<Vec<(PackClass, ObjectHash)>>, RepositoryError> {
         let packs = self.packs_of_run(run)?;
         Ok(packs.map(|packs| packs.into_iter().map(|pack| (pack.class, pack.hash)).collect()))
+    }
+
+    fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
+        Self::run(self, run)
     }
 }
 
@@ -217,8 +228,18 @@ fn bring_relied(
 /// nothing. One whose bytes are not what its name says may be a plan that a sweep obeys: nobody
 /// may rely on anything there until it can be read.
 pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<PlanBody>, RepositoryError> {
+    let listed = list_all(target.storage.as_ref(), "g/")?;
+    Ok(plans_among(repository, target, listed)?.into_iter().map(|(_, plan)| plan).collect())
+}
+
+/// The plans among what `g/` listed, each with its place there.
+pub(crate) fn plans_among(
+    repository: &Repository,
+    target: &Target,
+    listed: Vec<Stat>,
+) -> Result<Vec<(Stat, PlanBody)>, RepositoryError> {
     let mut plans = Vec::new();
-    for stat in list_all(target.storage.as_ref(), "g/")? {
+    for stat in listed {
         let Some(expected) = content_hash(&stat.name).filter(|_| !stat.name.as_str().contains(".done-"))
         else {
             continue;
@@ -226,7 +247,8 @@ pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<Plan
         match fetch_checked(std::slice::from_ref(target), &stat.name, &expected) {
             Ok(bytes) => {
                 let admin = &repository.format().admin_public;
-                plans.extend(PlanBody::open(&bytes, &repository.id(), admin, repository.keys()).ok());
+                let plan = PlanBody::open(&bytes, &repository.id(), admin, repository.keys());
+                plans.extend(plan.ok().map(|plan| (stat, plan)));
             }
             // Ended since it was listed: its packs are gone, and the look at each pack sees that.
             Err(error) if error.class() == Class::Damage && target.storage.head(&stat.name)?.is_none() => {}

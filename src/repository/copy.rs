@@ -51,6 +51,15 @@ impl Gone {
     }
 }
 
+/// What goes along with the packs that a snapshot needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Along {
+    /// The other packs of the same runs that somebody has: older snapshots need them, mostly.
+    WholeRuns,
+    /// Nothing: what was pruned there must not come back.
+    Nothing,
+}
+
 /// Step 1: copies what the target lacks from the other targets. Returns how many bytes were copied.
 ///
 /// # Errors
@@ -59,6 +68,7 @@ pub(crate) fn complete(
     around: &Surroundings<'_>,
     target: &Target,
     proposal: &Proposal,
+    along: Along,
 ) -> Result<u64, RepositoryError> {
     let storage = target.storage.as_ref();
     let mut listed = HashSet::new();
@@ -66,6 +76,7 @@ pub(crate) fn complete(
         listed.extend(parse_index_name(&stat.name).map(|(_, id)| id));
         ControlFlow::Continue(())
     })?;
+    let needed: HashSet<ObjectHash> = proposal.packs.iter().map(|pack| pack.hash).collect();
     let mut copied = 0;
     let mut gone = Gone::default();
     for id in proposal.runs.iter().filter(|id| !listed.contains(*id)) {
@@ -73,22 +84,59 @@ pub(crate) fn complete(
             return Err(RepositoryError::Defect { what: "the list of index runs" });
         };
         // A run may not stand here without all its packs: one that is gone takes the run along,
-        // and with it every pack that only the run would lead to.
-        let all = || run.iter().map(|(_, hash)| *hash);
+        // and with it every pack that only the run would lead to. A pack that the snapshot does
+        // not need and nobody has was pruned: then a run is made of the others.
+        let all = || run.iter().map(|(_, hash)| *hash).filter(|hash| needed.contains(hash));
         let before = gone.packs.len();
+        let mut absent = HashSet::new();
         for (class, hash) in &run {
             let name = pack_name(*class, hash);
-            copied += gone.note(all(), copy_missing(around, target, &name, hash))?;
+            if needed.contains(hash) {
+                copied += gone.note(all(), copy_missing(around, target, &name, hash))?;
+                continue;
+            }
+            let outcome = match along {
+                Along::WholeRuns => copy_missing(around, target, &name, hash).map(Some),
+                Along::Nothing => storage.head(&name).map(|found| found.map(|_| 0)).map_err(Into::into),
+            };
+            match outcome {
+                Ok(Some(bytes)) => copied += bytes,
+                Ok(None) | Err(RepositoryError::Damage { .. }) => drop(absent.insert(*hash)),
+                Err(error) => return Err(error),
+            }
         }
         if gone.packs.len() > before {
             continue;
         }
         storage.sync()?;
-        copied += gone.note(all(), copy_missing(around, target, &index_name(0, id), id))?;
+        copied += if absent.is_empty() {
+            gone.note(all(), copy_missing(around, target, &index_name(0, id), id))?
+        } else {
+            put_part_of_run(around, target, id, &absent)?
+        };
     }
     storage.sync()?;
     gone.finish(target)?;
     Ok(copied)
+}
+
+/// Puts an index run over the packs of another one, without these. Returns its bytes.
+fn put_part_of_run(
+    around: &Surroundings<'_>,
+    target: &Target,
+    id: &ObjectHash,
+    absent: &HashSet<ObjectHash>,
+) -> Result<u64, RepositoryError> {
+    let unknown = RepositoryError::Defect { what: "the list of index runs" };
+    let part = around.runs.run(id)?.ok_or(unknown)?.without(absent);
+    if part.packs.is_empty() {
+        return Ok(0);
+    }
+    let signer = around.repository.admin()?;
+    let (bytes, id) = part.seal(&around.repository.id(), &signer, around.repository.keys())?;
+    let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    target.storage.put_new(&index_name(0, &id), Bytes::from(bytes))?;
+    Ok(count)
 }
 
 /// Copies one object unless it is there. Returns the bytes copied.

@@ -16,3 +16,4 @@ pub(crate) mod presence;
 pub mod reader;
 pub mod snapshots;
 pub(crate) mod strength;
+pub mod sweep;

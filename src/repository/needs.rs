@@ -1,16 +1,22 @@
-//! What a snapshot needs: its pack set, and the blobs its manifests name.
+//! What a snapshot needs: its pack set, and where the blobs are that its manifests name.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
 
 use super::access::{Repository, Target};
 use super::error::RepositoryError;
-use super::format::names::PackClass;
+use super::format::keys::BlobKind;
+use super::format::names::{PackClass, content_hash, pack_name};
 use super::format::pack_set::PackSet;
 use super::format::snapshot::PackSetRef;
 use super::index::Index;
+use super::manifest::{BlobRef, BlobSource, NodeKind, Visit, visit_blobs};
 use super::reader::BlobReader;
 use super::snapshots::Snapshot;
-use crate::base::id::ObjectHash;
+use crate::base::id::{BlobId, ObjectHash};
 use crate::storage::contract::Read;
 
 /// The packs of a snapshot's pack set.
@@ -27,8 +33,88 @@ pub fn packs_of(
         PackSetRef::Inline(packs) => Ok(packs.iter().copied().collect()),
         PackSetRef::Blob(id) => {
             let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
-            let bytes = reader.get(super::format::keys::BlobKind::PackSet, id)?;
+            let bytes = reader.get(BlobKind::PackSet, id)?;
             Ok(PackSet::decode(&bytes)?.packs.into_iter().collect())
         }
+    }
+}
+
+/// The packs that a place lists.
+///
+/// # Errors
+/// Whatever the target says.
+pub fn listed(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
+    let mut listed = HashSet::new();
+    for (class, prefix) in [(PackClass::Data, "p/"), (PackClass::Meta, "m/")] {
+        target.storage.list(prefix, &mut |stat| {
+            let hash = content_hash(&stat.name).filter(|hash| pack_name(class, hash) == stat.name);
+            listed.extend(hash);
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(listed)
+}
+
+/// The packs that hold what a snapshot needs now, by a walk over its manifests: its pack set may
+/// name packs that were swept since. `home` says for each blob in which pack it is to be taken from.
+///
+/// # Errors
+/// `MissingBlob` when a blob has no home; what cannot be read.
+pub fn packs_now(
+    repository: &Repository,
+    target: &Target,
+    index: &Index,
+    snapshot: &Snapshot,
+    home: &dyn Fn(&BlobId) -> Result<Option<(PackClass, ObjectHash)>, RepositoryError>,
+) -> Result<BTreeSet<(PackClass, ObjectHash)>, RepositoryError> {
+    let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
+    let found = RefCell::new((BTreeSet::new(), HashSet::new()));
+    let place = |id: &BlobId| -> Result<(), RepositoryError> {
+        let missing = || RepositoryError::MissingBlob { id: *id, place: target.storage.label().to_owned() };
+        found.borrow_mut().0.insert(home(id)?.ok_or_else(missing)?);
+        Ok(())
+    };
+    if let PackSetRef::Blob(id) = &snapshot.body.pack_set {
+        place(id)?;
+    }
+    for root in &snapshot.body.roots {
+        let mut trouble = None;
+        visit_blobs(&root.node, &Nodes(&reader), &mut |blob| {
+            let (id, is_manifest) = match blob {
+                BlobRef::Manifest(_, id) => (id, true),
+                BlobRef::Chunk(id) | BlobRef::Group(id) => (id, false),
+            };
+            if trouble.is_some() || (is_manifest && !found.borrow_mut().1.insert(id)) {
+                return Visit::Skip;
+            }
+            match place(&id) {
+                Ok(()) => Visit::Enter,
+                Err(error) => {
+                    trouble = Some(error);
+                    Visit::Skip
+                }
+            }
+        })?;
+        if let Some(error) = trouble {
+            return Err(error);
+        }
+    }
+    Ok(found.into_inner().0)
+}
+
+/// Parts of manifests out of packs.
+struct Nodes<'n, 'r>(&'n BlobReader<'r>);
+
+impl BlobSource for Nodes<'_, '_> {
+    type Error = RepositoryError;
+
+    fn get(&self, kind: NodeKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        let kind = match kind {
+            NodeKind::Leaf => BlobKind::Leaf,
+            NodeKind::Node => BlobKind::Node,
+            NodeKind::ChunkList => BlobKind::ChunkList,
+            NodeKind::Attr => BlobKind::Attr,
+        };
+        self.0.get(kind, id)
     }
 }

@@ -100,6 +100,14 @@ impl PackBuffers {
     }
 }
 
+/// The size at which packs of a class are closed.
+pub(crate) fn pack_bytes_of(class: PackClass, pack_bytes: usize) -> usize {
+    match class {
+        PackClass::Data => pack_bytes,
+        PackClass::Meta => meta_pack_bytes(pack_bytes),
+    }
+}
+
 fn meta_pack_bytes(pack_bytes: usize) -> usize {
     pack_bytes / 4
 }

@@ -231,7 +231,11 @@ fn run(blobs: u32) -> IndexRun {
         })
         .collect();
     entries.sort();
-    IndexRun { packs: vec![pack(1, PackClass::Data), pack(2, PackClass::Meta)], entries }
+    IndexRun {
+        packs: vec![pack(1, PackClass::Data), pack(2, PackClass::Meta)],
+        entries,
+        ..IndexRun::default()
+    }
 }
 
 fn open_run(repo: &Repo, run: &IndexRun) -> Result<IndexRun, FormatError> {

@@ -34,6 +34,7 @@ mod marks;
 mod mirror;
 mod odd;
 mod power;
+mod prune;
 mod restore;
 mod resume;
 mod scale;

@@ -4,6 +4,7 @@ mod limits;
 mod look;
 mod place;
 mod policy;
+mod prune;
 mod repo;
 mod source;
 mod top;
@@ -18,6 +19,7 @@ pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
     ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
 };
+pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};
 pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

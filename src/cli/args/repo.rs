@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
+use super::prune::RepoPruneArgs;
 use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
@@ -85,6 +86,9 @@ pub enum RepoCommand {
         #[command(flatten)]
         access: S3Args,
     },
+    /// Free what no snapshot needs any more
+    #[command(after_help = examples::REPO_PRUNE)]
+    Prune(Box<RepoPruneArgs>),
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),

@@ -52,6 +52,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
             }
             Ok(if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() })
         }
+        RepoCommand::Prune(args) => super::prune::run(session, &args),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),

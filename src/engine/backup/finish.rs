@@ -13,7 +13,7 @@ use crate::codec::sign::Signer;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{Repository, Target};
-use crate::repository::commit::{self, NeededPack, Proposal, Surroundings};
+use crate::repository::commit::{self, Along, NeededPack, Proposal, Surroundings};
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::{Lag, LaneOutcome};
 use crate::repository::format::names::{index_name, pack_name};
@@ -126,7 +126,7 @@ pub(super) fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Res
         cancel: &cx.cancel,
     };
     ready.repository.certify(target, ready.host, ready.signer)?;
-    let copied = commit::complete(&around, target, ready.proposal)?;
+    let copied = commit::complete(&around, target, ready.proposal, Along::WholeRuns)?;
     let name = commit::propose(target, ready.proposal)?;
     commit::confirm(&around, target, ready.proposal, name)?;
     Ok(copied)

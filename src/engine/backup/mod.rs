@@ -33,6 +33,6 @@ mod windows;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use run::backup;

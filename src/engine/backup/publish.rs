@@ -15,6 +15,7 @@ use crate::engine::error::EngineError;
 use crate::repository::commit::{KnownRuns, NeededPack};
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::{FanOut, Lag};
+use crate::repository::format::index_run::IndexRun;
 use crate::repository::format::keys::BlobKind;
 use crate::repository::format::names::{PackClass, index_name};
 use crate::repository::format::pack_set;
@@ -164,6 +165,11 @@ impl KnownRuns for Known<'_> {
         };
         let lines = self.stored.own.iter().flatten().filter(|line| line.run == place);
         Ok(Some(lines.map(|line| (line.class, line.hash)).collect()))
+    }
+
+    fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
+        // Whoever copies a run of this session copies all of it: its packs are new.
+        self.index.run(run)
     }
 }
 

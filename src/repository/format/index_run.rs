@@ -2,6 +2,8 @@
 //!
 //! The body is a pack table, then columns over all blobs sorted by id, each compressed on its own.
 
+use std::collections::HashSet;
+
 use super::error::FormatError;
 use super::keys::EpochKeys;
 use super::names::PackClass;
@@ -19,6 +21,7 @@ const TAG_IDS: u16 = 3;
 const TAG_PACK_NUMBERS: u16 = 4;
 const TAG_ORDINALS: u16 = 5;
 const TAG_STORED_BYTES: u16 = 6;
+const TAG_MOVED: u16 = 8;
 const PACK_ROW_BYTES: usize = 65;
 /// Blobs in one run: their ids take 16 MiB.
 pub const ENTRIES_MAX: usize = BLOB_PLAIN_BYTES_MAX / 32;
@@ -60,9 +63,33 @@ pub struct IndexRun {
     pub packs: Vec<RunPack>,
     /// Its blobs, sorted by id, pack, ordinal.
     pub entries: Vec<RunEntry>,
+    /// Which packs' blobs were moved into which packs of this run, sorted: (old, new).
+    pub moved: Vec<(ObjectHash, ObjectHash)>,
 }
 
 impl IndexRun {
+    /// The same run without these packs.
+    #[must_use]
+    pub fn without(self, absent: &HashSet<ObjectHash>) -> Self {
+        let mut numbers = Vec::with_capacity(self.packs.len());
+        let mut packs = Vec::new();
+        for pack in self.packs {
+            numbers.push(
+                (!absent.contains(&pack.hash)).then_some(u32::try_from(packs.len()).unwrap_or(u32::MAX)),
+            );
+            if numbers.last().is_some_and(Option::is_some) {
+                packs.push(pack);
+            }
+        }
+        let new = |entry: RunEntry| {
+            let pack = usize::try_from(entry.pack).ok().and_then(|pack| *numbers.get(pack)?)?;
+            Some(RunEntry { pack, ..entry })
+        };
+        let entries = self.entries.into_iter().filter_map(new).collect();
+        let moved = self.moved.into_iter().filter(|(_, to)| !absent.contains(to)).collect();
+        Self { packs, entries, moved }
+    }
+
     /// Signs and seals a run whose entries are sorted.
     ///
     /// # Errors
@@ -95,6 +122,10 @@ impl IndexRun {
         body.put(TAG_PACK_NUMBERS, &squeeze(&column(|entry| entry.pack)));
         body.put(TAG_ORDINALS, &squeeze(&column(|entry| entry.ordinal)));
         body.put(TAG_STORED_BYTES, &squeeze(&column(|entry| entry.stored_bytes)));
+        if !self.moved.is_empty() {
+            let moved = self.moved.iter().flat_map(|(old, new)| [*old.as_bytes(), *new.as_bytes()]);
+            body.put(TAG_MOVED, moved.flatten().collect::<Vec<u8>>().as_slice());
+        }
         let header = ObjectHeader {
             kind: ObjectKind::Index,
             sealing: Sealing::Epoch,
@@ -117,9 +148,11 @@ impl IndexRun {
             return Err(wrong("it is another kind of object"));
         }
         let mut columns: [Option<&[u8]>; 7] = [None; 7];
+        let mut moved = Vec::new();
         for (tag, value) in tlv::read_filled(WHAT, &object.body)? {
             match columns.get_mut(usize::from(tag)) {
                 Some(column) => *column = Some(value),
+                None if tag == TAG_MOVED => moved = read_moved(value)?,
                 None => tlv::unknown(WHAT, tag)?,
             }
         }
@@ -151,7 +184,22 @@ impl IndexRun {
         if !entries.is_sorted_by(|a, b| a < b) || !entries.iter().all(good) {
             return Err(wrong("its blobs are not sorted, too long, or in a pack that it does not list"));
         }
-        Ok(Self { packs, entries })
+        Ok(Self { packs, entries, moved })
+    }
+}
+
+fn read_moved(bytes: &[u8]) -> Result<Vec<(ObjectHash, ObjectHash)>, FormatError> {
+    let (pairs, slack) = bytes.as_chunks::<64>();
+    let half = |bytes: &[u8]| {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(bytes);
+        ObjectHash::new(hash)
+    };
+    let moved: Vec<_> = pairs.iter().map(|pair| (half(&pair[..32]), half(&pair[32..]))).collect();
+    if slack.is_empty() && moved.is_sorted_by(|a, b| a < b) {
+        Ok(moved)
+    } else {
+        Err(FormatError::Malformed { what: WHAT, why: "its list of moved packs is not sorted" })
     }
 }
 

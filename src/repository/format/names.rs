@@ -168,6 +168,22 @@ pub fn parse_snapshot_name(name: &ObjectName) -> Option<SnapshotEntry> {
     Some(if confirmed { SnapshotEntry::Confirmation(parsed) } else { SnapshotEntry::Proposal(parsed) })
 }
 
+/// `g/<time>-<id>`: a sweep plan.
+pub fn plan_name(at: Timestamp, id: &ObjectHash) -> ObjectName {
+    name(format!("g/{}-{id}", at.compact()))
+}
+
+/// The mark that a plan was carried out: `<plan>.done-<nonce>`.
+pub fn done_name(plan: &ObjectName, nonce: [u8; 8]) -> ObjectName {
+    name(format!("{plan}.done-{}", hex::encode(nonce)))
+}
+
+/// The plan that such a mark stands for.
+pub fn plan_of_done(name: &ObjectName) -> Option<ObjectName> {
+    let (plan, _) = name.as_str().strip_prefix("g/")?.split_once(".done-")?;
+    ObjectName::new(format!("g/{plan}")).ok()
+}
+
 /// The snapshot id that a request to forget names: `f/<id>`.
 pub fn parse_forget_name(name: &ObjectName) -> Option<ObjectHash> {
     name.as_str().strip_prefix("f/")?.parse().ok()

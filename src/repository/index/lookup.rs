@@ -343,6 +343,21 @@ impl Index {
         Ok(None)
     }
 
+    /// A run that this index covers, read again; `None` for another one.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn run(&self, id: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
+        let wants = |place: &&Place| {
+            let at = place.current().run(id);
+            at.is_some_and(|at| place.wanted.as_ref().is_none_or(|wanted| wanted[at]))
+        };
+        match (&self.mending, self.places.iter().any(|place| wants(&place))) {
+            (Some(mending), true) => mending.source.run(id).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// The runs it covers, sorted, each with the number of its blobs.
     pub(super) fn runs(&self) -> Vec<(ObjectHash, u64)> {
         let mut all = Vec::new();
@@ -388,6 +403,51 @@ impl Index {
             }
             Err(error) => Some(Err(error.into())),
         }))
+    }
+
+    /// How many blobs each pack has here, by the packs' numbers; 0 where a number stands for none.
+    ///
+    /// # Errors
+    /// When a part is hurt and cannot be built anew.
+    pub fn blobs_by_pack(&self) -> Result<Vec<u32>, RepositoryError> {
+        let mut blobs = Vec::new();
+        for place in &self.places {
+            blobs.resize(usize::try_from(place.first).unwrap_or(usize::MAX), 0);
+            let (part, mut number) = (place.current(), 0);
+            while number < part.packs() {
+                let rows = self.ask(place, |part| part.packs_from(number))?;
+                for row in &rows {
+                    blobs.push(if place.wants(&part, number) { row.blobs } else { 0 });
+                    number += 1;
+                }
+                if rows.is_empty() {
+                    return Err(RepositoryError::Defect { what: "the list of packs" });
+                }
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// Shows where each listed blob lies and its length as stored, run by run, packs that were
+    /// dropped included. Reads every run again; memory is that of one run.
+    ///
+    /// # Errors
+    /// A run that cannot be read any more; when a part is hurt and cannot be built anew.
+    pub fn visit_stored(&self, visit: &mut dyn FnMut(Location, u32)) -> Result<(), RepositoryError> {
+        let Some(mending) = &self.mending else { return Ok(()) };
+        for place in &self.places {
+            let part = place.current();
+            for (at, row) in part.runs().iter().enumerate() {
+                if place.wanted.as_ref().is_some_and(|wanted| !wanted[at]) {
+                    continue;
+                }
+                let first = place.first + row.first;
+                for entry in &mending.source.run(&row.id)?.entries {
+                    visit(Location { pack: first + entry.pack, ordinal: entry.ordinal }, entry.stored_bytes);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Forgets every entry of these packs: they count as absent.

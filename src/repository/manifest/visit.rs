@@ -40,10 +40,24 @@ pub fn visit_blobs<S: BlobSource>(
     source: &S,
     visit: &mut dyn FnMut(BlobRef) -> Visit,
 ) -> Result<(), ManifestError> {
+    visit_blobs_past(root, source, visit, &mut Err)
+}
+
+/// As [`visit_blobs`], but a part that cannot be read or is malformed is given to `fault`, which
+/// may say to go on beside it.
+///
+/// # Errors
+/// Whatever `fault` gives back.
+pub fn visit_blobs_past<S: BlobSource>(
+    root: &BlobId,
+    source: &S,
+    visit: &mut dyn FnMut(BlobRef) -> Visit,
+    fault: &mut dyn FnMut(ManifestError) -> Result<(), ManifestError>,
+) -> Result<(), ManifestError> {
     if visit(BlobRef::Manifest(NodeKind::Node, *root)) == Visit::Skip {
         return Ok(());
     }
-    below_node(root, None, source, visit)
+    Walk { source, visit, fault }.past_node(root, None)
 }
 
 /// Tells `visit` of a chunk list and everything below it, as [`visit_blobs`] does.
@@ -56,74 +70,82 @@ pub fn visit_list<S: BlobSource>(
     source: &S,
     visit: &mut dyn FnMut(BlobRef) -> Visit,
 ) -> Result<(), ManifestError> {
-    below_list(Listed { id: *id, above: None, chunks }, source, visit)
+    Walk { source, visit, fault: &mut Err }.past_list(Listed { id: *id, above: None, chunks })
 }
 
-/// Everything below a node that was entered; `above` is the level of its parent. Calls itself
-/// at most as deep as levels can be, since they fall.
-fn below_node<S: BlobSource>(
-    id: &BlobId,
-    above: Option<u8>,
-    source: &S,
-    visit: &mut dyn FnMut(BlobRef) -> Visit,
-) -> Result<(), ManifestError> {
-    let node = get_node(source, id)?;
-    ensure(above.is_none_or(|above| node.level + 1 == above), "a node of the wrong level")
-        .map_err(|fault| fault.of(NodeKind::Node, id))?;
-    for row in 0..node.len() {
-        let child = node.child(row).id;
-        let kind = if node.level == 1 { NodeKind::Leaf } else { NodeKind::Node };
-        if visit(BlobRef::Manifest(kind, child)) == Visit::Skip {
-            continue;
-        }
-        if kind == NodeKind::Leaf {
-            below_leaf(&child, source, visit)?;
-        } else {
-            below_node(&child, Some(node.level), source, visit)?;
-        }
-    }
-    Ok(())
+struct Walk<'w, S> {
+    source: &'w S,
+    visit: &'w mut dyn FnMut(BlobRef) -> Visit,
+    fault: &'w mut dyn FnMut(ManifestError) -> Result<(), ManifestError>,
 }
 
-fn below_leaf<S: BlobSource>(
-    id: &BlobId,
-    source: &S,
-    visit: &mut dyn FnMut(BlobRef) -> Visit,
-) -> Result<(), ManifestError> {
-    let plain = get(source, NodeKind::Leaf, id)?;
-    let leaf = Leaf::decode(id, &plain, End::Cut)?;
-    let references = leaf.references();
-    for attr in references.attributes.into_iter().flatten() {
-        visit(BlobRef::Manifest(NodeKind::Attr, *attr));
-    }
-    for group in references.groups {
-        visit(BlobRef::Group(*group));
-    }
-    for chunk in references.chunks {
-        visit(BlobRef::Chunk(*chunk));
-    }
-    for (list, chunks) in references.lists {
-        below_list(Listed { id: *list, above: None, chunks: *chunks }, source, visit)?;
-    }
-    Ok(())
-}
-
-fn below_list<S: BlobSource>(
-    listed: Listed,
-    source: &S,
-    visit: &mut dyn FnMut(BlobRef) -> Visit,
-) -> Result<(), ManifestError> {
-    if visit(BlobRef::Manifest(NodeKind::ChunkList, listed.id)) == Visit::Skip {
-        return Ok(());
-    }
-    let mut list = OpenList::read(listed, source)?;
-    while let Some(row) = list.next_row()? {
-        match row {
-            ListRow::Chunk(chunk) => {
-                visit(BlobRef::Chunk(chunk.id));
+impl<S: BlobSource> Walk<'_, S> {
+    /// Everything below a node that was entered; `above` is the level of its parent. Calls itself
+    /// at most as deep as levels can be, since they fall.
+    fn past_node(&mut self, id: &BlobId, above: Option<u8>) -> Result<(), ManifestError> {
+        let read = get_node(self.source, id).and_then(|node| {
+            ensure(above.is_none_or(|above| node.level + 1 == above), "a node of the wrong level")
+                .map_err(|fault| fault.of(NodeKind::Node, id))?;
+            Ok(node)
+        });
+        let node = match read {
+            Ok(node) => node,
+            Err(error) => return (self.fault)(error),
+        };
+        for row in 0..node.len() {
+            let child = node.child(row).id;
+            let kind = if node.level == 1 { NodeKind::Leaf } else { NodeKind::Node };
+            if (self.visit)(BlobRef::Manifest(kind, child)) == Visit::Skip {
+                continue;
             }
-            ListRow::List(below) => below_list(below, source, visit)?,
+            if kind == NodeKind::Leaf {
+                self.past_leaf(&child)?;
+            } else {
+                self.past_node(&child, Some(node.level))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn past_leaf(&mut self, id: &BlobId) -> Result<(), ManifestError> {
+        let read = get(self.source, NodeKind::Leaf, id).and_then(|plain| Leaf::decode(id, &plain, End::Cut));
+        let leaf = match read {
+            Ok(leaf) => leaf,
+            Err(error) => return (self.fault)(error),
+        };
+        let references = leaf.references();
+        for attr in references.attributes.into_iter().flatten() {
+            (self.visit)(BlobRef::Manifest(NodeKind::Attr, *attr));
+        }
+        for group in references.groups {
+            (self.visit)(BlobRef::Group(*group));
+        }
+        for chunk in references.chunks {
+            (self.visit)(BlobRef::Chunk(*chunk));
+        }
+        for (list, chunks) in references.lists {
+            self.past_list(Listed { id: *list, above: None, chunks: *chunks })?;
+        }
+        Ok(())
+    }
+
+    fn past_list(&mut self, listed: Listed) -> Result<(), ManifestError> {
+        if (self.visit)(BlobRef::Manifest(NodeKind::ChunkList, listed.id)) == Visit::Skip {
+            return Ok(());
+        }
+        let mut list = match OpenList::read(listed, self.source) {
+            Ok(list) => list,
+            Err(error) => return (self.fault)(error),
+        };
+        loop {
+            match list.next_row() {
+                Ok(None) => return Ok(()),
+                Ok(Some(ListRow::Chunk(chunk))) => {
+                    (self.visit)(BlobRef::Chunk(chunk.id));
+                }
+                Ok(Some(ListRow::List(below))) => self.past_list(below)?,
+                Err(error) => return (self.fault)(error),
+            }
         }
     }
-    Ok(())
 }

@@ -7,5 +7,5 @@ mod in_place;
 mod lost;
 mod order;
 mod size;
-mod stage;
+pub(in crate::engine) mod stage;
 mod sweeps;

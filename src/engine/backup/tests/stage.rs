@@ -31,31 +31,31 @@ use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, Stora
 use crate::storage::memory::MemoryStorage;
 
 /// Something that happens between two operations of the writer.
-pub(super) type Deed = Box<dyn FnOnce(&MemoryStorage) + Send>;
+pub(in crate::engine) type Deed = Box<dyn FnOnce(&MemoryStorage) + Send>;
 
 /// A storage that counts operations and lets things happen before them.
-pub(super) struct Meddled {
-    pub(super) memory: Arc<MemoryStorage>,
+pub(in crate::engine) struct Meddled {
+    pub(in crate::engine) memory: Arc<MemoryStorage>,
     operations: AtomicU64,
     deeds: Mutex<BTreeMap<u64, Vec<Deed>>>,
 }
 
 impl Meddled {
-    pub(super) fn new(memory: Arc<MemoryStorage>) -> Self {
+    pub(in crate::engine) fn new(memory: Arc<MemoryStorage>) -> Self {
         Self { memory, operations: AtomicU64::new(0), deeds: Mutex::default() }
     }
 
     /// Lets `deed` happen before the operation of that number, counted from 1.
-    pub(super) fn before(&self, operation: u64, deed: Deed) {
+    pub(in crate::engine) fn before(&self, operation: u64, deed: Deed) {
         self.deeds.lock().expect("no deed panics").entry(operation).or_default().push(deed);
     }
 
-    pub(super) fn operations(&self) -> u64 {
+    pub(in crate::engine) fn operations(&self) -> u64 {
         self.operations.load(Ordering::SeqCst)
     }
 
     /// Whatever has not happened yet happens now, in its order.
-    pub(super) fn let_the_rest_happen(&self) {
+    pub(in crate::engine) fn let_the_rest_happen(&self) {
         let deeds = std::mem::take(&mut *self.deeds.lock().expect("no deed panics"));
         deeds.into_values().flatten().for_each(|deed| deed(&self.memory));
     }
@@ -106,17 +106,17 @@ impl Storage for Meddled {
 }
 
 /// A repository, its administrator's key and a source folder.
-pub(super) struct Stage {
-    pub(super) repository: Repository,
+pub(in crate::engine) struct Stage {
+    pub(in crate::engine) repository: Repository,
     admin: Signer,
-    pub(super) source: tempfile::TempDir,
-    pub(super) clock: Arc<ManualClock>,
+    pub(in crate::engine) source: tempfile::TempDir,
+    pub(in crate::engine) clock: Arc<ManualClock>,
     /// The repository's objects as they were put aside last.
     kept: Mutex<Vec<(ObjectName, Bytes)>>,
 }
 
 impl Stage {
-    pub(super) fn new() -> Arc<Self> {
+    pub(in crate::engine) fn new() -> Arc<Self> {
         let passphrase = Secret::new(b"stage".to_vec());
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
         let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
@@ -140,7 +140,7 @@ impl Stage {
     }
 
     /// Puts the objects aside for [`Stage::fresh`].
-    pub(super) fn keep(&self, memory: &MemoryStorage) {
+    pub(in crate::engine) fn keep(&self, memory: &MemoryStorage) {
         let all = list_all(memory, "").expect("listed").into_iter().map(|stat| {
             let bytes = memory.get(&stat.name, Span::Whole, Read::Quick).expect("read");
             (stat.name, bytes)
@@ -149,7 +149,7 @@ impl Stage {
     }
 
     /// A storage with what was put aside.
-    pub(super) fn fresh(&self) -> Arc<MemoryStorage> {
+    pub(in crate::engine) fn fresh(&self) -> Arc<MemoryStorage> {
         let memory = MemoryStorage::new();
         for (name, bytes) in self.kept.lock().expect("nobody panics").iter() {
             memory.put_new(name, bytes.clone()).expect("put");
@@ -157,8 +157,17 @@ impl Stage {
         Arc::new(memory)
     }
 
+    /// The same, dated by the stage's clock.
+    pub(in crate::engine) fn fresh_dated(&self) -> Arc<MemoryStorage> {
+        let memory = MemoryStorage::with_clock(self.clock.clone());
+        for (name, bytes) in self.kept.lock().expect("nobody panics").iter() {
+            memory.put_new(name, bytes.clone()).expect("put");
+        }
+        Arc::new(memory)
+    }
+
     /// A backup of the source to these storages.
-    pub(super) fn backup(
+    pub(in crate::engine) fn backup(
         &self,
         storages: &[Arc<dyn Storage>],
         kind: SnapshotKind,
@@ -167,7 +176,7 @@ impl Stage {
     }
 
     /// The same, of a source that has to look like this.
-    pub(super) fn backup_by(
+    pub(in crate::engine) fn backup_by(
         &self,
         storages: &[Arc<dyn Storage>],
         kind: SnapshotKind,
@@ -200,7 +209,7 @@ impl Stage {
     }
 
     /// A plan over these packs and proposals becomes visible.
-    pub(super) fn plan(
+    pub(in crate::engine) fn plan(
         &self,
         memory: &MemoryStorage,
         packs: Vec<(PackClass, ObjectHash)>,
@@ -223,7 +232,7 @@ impl Stage {
     }
 
     /// The packs that a snapshot object names.
-    pub(super) fn packs_of(
+    pub(in crate::engine) fn packs_of(
         &self,
         memory: &MemoryStorage,
         name: &SnapshotName,
@@ -239,7 +248,7 @@ impl Stage {
     /// A sweeper's look: what it will delete, in its order. Roots are all snapshot objects but
     /// those that a plan names and that are not confirmed, and those to be forgotten. Packs that a
     /// root needs are left alone, where a real sweeper would move what is live in them.
-    pub(super) fn look(&self, memory: &MemoryStorage) -> Vec<ObjectName> {
+    pub(in crate::engine) fn look(&self, memory: &MemoryStorage) -> Vec<ObjectName> {
         let plans = self.plans(memory);
         let (proposals, confirmed) = snapshots(memory);
         let forgotten: HashSet<String> =
@@ -263,7 +272,7 @@ impl Stage {
     }
 
     /// Plans all of whose packs are gone are taken away, as early as any sweeper could.
-    pub(super) fn end_plans(&self, memory: &MemoryStorage) {
+    pub(in crate::engine) fn end_plans(&self, memory: &MemoryStorage) {
         for (name, plan) in self.plans(memory) {
             let stands = plan.packs().any(|hash| {
                 [PackClass::Data, PackClass::Meta]
@@ -278,7 +287,7 @@ impl Stage {
     }
 
     /// Every snapshot that is valid now has all its packs. Says which are valid.
-    pub(super) fn check(&self, memory: &MemoryStorage, case: &str) -> BTreeSet<ObjectHash> {
+    pub(in crate::engine) fn check(&self, memory: &MemoryStorage, case: &str) -> BTreeSet<ObjectHash> {
         let mut valid = BTreeSet::new();
         let (proposals, confirmed) = snapshots(memory);
         for proposal in proposals.iter().filter(|proposal| confirmed.contains(*proposal)) {
@@ -296,7 +305,7 @@ impl Stage {
 }
 
 /// Proposals, and those of them that are confirmed.
-pub(super) fn snapshots(memory: &MemoryStorage) -> (Vec<SnapshotName>, HashSet<SnapshotName>) {
+pub(in crate::engine) fn snapshots(memory: &MemoryStorage) -> (Vec<SnapshotName>, HashSet<SnapshotName>) {
     let (mut proposals, mut confirmed) = (Vec::new(), HashSet::new());
     for stat in list_all(memory, "s/").expect("listed") {
         match parse_snapshot_name(&stat.name).expect("a name of ours") {
@@ -308,7 +317,7 @@ pub(super) fn snapshots(memory: &MemoryStorage) -> (Vec<SnapshotName>, HashSet<S
 }
 
 /// All packs that a storage holds.
-pub(super) fn packs(memory: &MemoryStorage) -> Vec<(PackClass, ObjectHash)> {
+pub(in crate::engine) fn packs(memory: &MemoryStorage) -> Vec<(PackClass, ObjectHash)> {
     let of = |class, prefix| {
         let stats = list_all(memory, prefix).expect("listed");
         stats.into_iter().map(move |stat| (class, stat.name.last().parse().expect("a hash")))
@@ -316,16 +325,16 @@ pub(super) fn packs(memory: &MemoryStorage) -> Vec<(PackClass, ObjectHash)> {
     of(PackClass::Data, "p/").chain(of(PackClass::Meta, "m/")).collect()
 }
 
-pub(super) fn target(storage: Arc<dyn Storage>) -> Target {
+pub(in crate::engine) fn target(storage: Arc<dyn Storage>) -> Target {
     Target { name: "memory".to_owned(), storage, in_flight: 1 }
 }
 
-pub(super) fn name(text: &str) -> ObjectName {
+pub(in crate::engine) fn name(text: &str) -> ObjectName {
     text.parse().expect("a name")
 }
 
 /// The next number of a seed's sequence (SplitMix64).
-pub(super) fn draw(seed: &mut u64, below: u64) -> u64 {
+pub(in crate::engine) fn draw(seed: &mut u64, below: u64) -> u64 {
     *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *seed;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

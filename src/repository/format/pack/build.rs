@@ -47,9 +47,14 @@ pub struct PackBuilder {
     identity: PackIdentity,
     bytes: Vec<u8>,
     rows: Vec<Row>,
-    pack_key: Key,
+    /// The keys of its blobs, in the order of their boxes: this pack's own first, if it has one.
+    data_keys: Vec<Key>,
     foot_key: Key,
 }
+
+/// Key boxes for blobs in one pack: packs are moved into one another again and again, and each
+/// brings the keys of its blobs.
+const DATA_KEYS_MAX: usize = 1024;
 
 impl PackBuilder {
     /// An empty pack in this buffer.
@@ -60,9 +65,14 @@ impl PackBuilder {
             identity,
             bytes: buffer,
             rows: Vec::new(),
-            pack_key: Secret::new(entropy::random()),
+            data_keys: vec![Secret::new(entropy::random())],
             foot_key: Secret::new(entropy::random()),
         }
+    }
+
+    /// An empty pack for blobs that are sealed already, under keys of other packs.
+    pub fn moving(identity: PackIdentity, buffer: Vec<u8>) -> Self {
+        Self { data_keys: Vec::new(), ..Self::new(identity, buffer) }
     }
 
     /// Data or metadata.
@@ -93,6 +103,7 @@ impl PackBuilder {
         if plain_bytes.max(stored.len()) > BLOB_PLAIN_BYTES_MAX {
             return Err(unfit("it is too long"));
         }
+        let key = self.data_keys.first().ok_or(unfit("the pack takes only what is sealed already"))?;
         let row = Row {
             id: blob.id,
             kind: blob.kind,
@@ -104,9 +115,43 @@ impl PackBuilder {
         };
         let start = self.bytes.len();
         self.bytes.extend_from_slice(stored);
-        let tag = seal::seal_blob(self.pack_key.expose(), &row.sealed_under(), &mut self.bytes[start..]);
+        let tag = seal::seal_blob(key.expose(), &row.sealed_under(), &mut self.bytes[start..]);
         self.bytes.extend_from_slice(&tag);
         self.rows.push(row);
+        Ok(u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Whether the key boxes have room for this key.
+    pub fn takes_key(&self, key: &Key) -> bool {
+        self.data_keys.len() < DATA_KEYS_MAX || self.box_of(key).is_some()
+    }
+
+    fn box_of(&self, key: &Key) -> Option<usize> {
+        self.data_keys.iter().rposition(|held| held.expose() == key.expose())
+    }
+
+    /// Takes a blob over as it is sealed (tag included), with its row and the key that it is
+    /// sealed under; gives its row's number. Nothing is opened: only the box's number changes,
+    /// which no seal covers. A pack of such blobs is begun with [`PackBuilder::moving`].
+    ///
+    /// # Errors
+    /// When the row is for the other class of packs or another length, or the boxes are full.
+    pub fn adopt(&mut self, row: &Row, sealed: &[u8], key: &Key) -> Result<u32, FormatError> {
+        let unfit = |why| FormatError::Unfit { what: "a moved blob", why };
+        let stored = usize::try_from(row.stored_bytes).unwrap_or(usize::MAX);
+        if row.kind.class() != self.identity.class || sealed.len() != stored.saturating_add(seal::TAG_BYTES) {
+            return Err(unfit("its row is not that of these bytes, or of this class of pack"));
+        }
+        let key_box = match self.box_of(key) {
+            Some(at) => at,
+            None if self.data_keys.len() < DATA_KEYS_MAX => {
+                self.data_keys.push(Secret::new(*key.expose()));
+                self.data_keys.len() - 1
+            }
+            None => return Err(unfit("the pack has no room for another key")),
+        };
+        self.bytes.extend_from_slice(sealed);
+        self.rows.push(Row { key_box: u16::try_from(key_box).unwrap_or(u16::MAX), ..*row });
         Ok(u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -155,9 +200,10 @@ impl PackBuilder {
     }
 
     fn wrap(&self, keys: &EpochKeys) -> Vec<u8> {
-        let mut out = 2u16.to_le_bytes().to_vec();
-        let boxes =
-            [(ROLE_FOOT, keys.meta_box(), &self.foot_key), (ROLE_DATA, keys.data_box(), &self.pack_key)];
+        let count = u16::try_from(self.data_keys.len() + 1).unwrap_or(u16::MAX);
+        let mut out = count.to_le_bytes().to_vec();
+        let data = self.data_keys.iter().map(|key| (ROLE_DATA, keys.data_box(), key));
+        let boxes = std::iter::once((ROLE_FOOT, keys.meta_box(), &self.foot_key)).chain(data);
         for (role, box_key, key) in boxes {
             let header = box_header(&self.identity.repo, role, self.identity.epoch);
             let sealed = seal::seal(box_key.expose(), &self.identity.repo, "box", &header, key.expose());

@@ -111,6 +111,11 @@ impl PackDirectory {
         Some(start..start + u64::from(row.stored_bytes) + TAG_BYTES as u64)
     }
 
+    /// The key that a blob is sealed under, for moving it to another pack as it is.
+    pub(crate) fn key_of(&self, ordinal: u32) -> Option<&Key> {
+        self.pack_keys.get(usize::from(self.row(ordinal)?.key_box))
+    }
+
     /// Opens a blob: deciphered, decompressed, and its id computed again. `sealed` are the bytes at
     /// [`PackDirectory::sealed_range`]; the plain bytes are `opener`'s until its next blob.
     ///

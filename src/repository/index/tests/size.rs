@@ -64,7 +64,11 @@ impl RunSource for Counted {
             ordinal: at / PACKS_A_RUN,
             stored_bytes: 1,
         });
-        Ok(IndexRun { packs: (0..PACKS_A_RUN).map(pack).collect(), entries: entries.collect() })
+        Ok(IndexRun {
+            packs: (0..PACKS_A_RUN).map(pack).collect(),
+            entries: entries.collect(),
+            ..IndexRun::default()
+        })
     }
 }
 

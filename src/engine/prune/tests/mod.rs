@@ -1,0 +1,7 @@
+//! Prunes on a storage in memory: what they free, what they keep, and what stops them.
+
+mod basics;
+mod guards;
+mod interrupted;
+mod places;
+mod stage;
