@@ -1,0 +1,232 @@
+//! Writers that are frozen or killed in the middle of a commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::script::{
+    Answer, Frozen, Op, Scene, Scripted, at_each, at_each_step, backup, forget_newest, greedy, is_torture,
+    judge, prune_and_end,
+};
+use crate::base::error::Classified;
+use crate::engine::backup::tests::stage::{name, packs, snapshots};
+use crate::engine::error::EngineError;
+use crate::engine::prune::tests::stage::{At, Case};
+use crate::repository::error::RepositoryError;
+use crate::storage::contract::Storage;
+
+#[test]
+fn interleaving_01_a_writer_frozen_at_each_operation_while_plan_and_sweep_run_whole() {
+    let scene = Scene::new();
+    for request in [greedy(), Case::request()] {
+        at_each(|number| {
+            let case = scene.case();
+            let (other, request) = (case.clone(), request.clone());
+            let storage = Scripted::at(&case.memory, number, move || {
+                other.prune(&request).expect("pruned");
+            });
+            let result = backup(&case, storage.clone());
+            judge(&case, result, 1, &format!("swept before operation {number}"));
+            storage.calls()
+        });
+    }
+}
+
+#[test]
+fn interleaving_02_a_writer_killed_at_each_operation_leaves_nothing_behind() {
+    let scene = Scene::new();
+    at_each(|number| {
+        let case = scene.case();
+        let storage = Scripted::new(&case.memory, move |call| {
+            if call.number >= number && call.op != Op::Page { Answer::Dead } else { Answer::Go }
+        });
+        let result = backup(&case, storage.clone());
+        let what = format!("killed at operation {number}");
+        // The last words may be lost on their way: valid, and nobody was told.
+        let found = case.is_whole(&what);
+        assert!(found == 1 + u64::from(result.is_ok()) || found == 2, "{what}: {found}");
+        case.settle(&what);
+        assert_eq!(case.is_whole(&what), found, "{what}");
+        judge(&case, backup(&case, case.storage()), found, &what);
+        storage.calls()
+    });
+}
+
+#[test]
+fn interleaving_03_a_plan_made_swept_and_deleted_before_the_writer_looks() {
+    let scene = Scene::new();
+    at_each(|number| {
+        let case = scene.case();
+        let other = case.clone();
+        let storage = Scripted::at(&case.memory, number, move || prune_and_end(&other));
+        let result = backup(&case, storage.clone());
+        judge(&case, result, 1, &format!("swept and ended before operation {number}"));
+        storage.calls()
+    });
+}
+
+#[test]
+fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
+    let scene = Scene::new();
+    let by_request = |case: &Case| {
+        let (_, confirmed) = snapshots(&case.memory);
+        for old in confirmed {
+            case.memory.put_new(&name(&format!("f/{}", old.id)), Bytes::new()).expect("put");
+        }
+    };
+    let object_first = |case: &Case| {
+        let (_, confirmed) = snapshots(&case.memory);
+        for old in confirmed {
+            case.memory.delete(&old.proposal()).expect("deleted");
+            case.memory.delete(&old.confirmation()).expect("deleted");
+        }
+    };
+    let ways: [(&str, fn(&Case)); 3] =
+        [("removed", forget_newest), ("requested", by_request), ("the object first", object_first)];
+    for (way, forget) in ways {
+        at_each(|number| {
+            let case = scene.case();
+            let other = case.clone();
+            let storage = Scripted::at(&case.memory, number, move || {
+                forget(&other);
+                other.prune(&greedy()).expect("pruned");
+            });
+            let result = backup(&case, storage.clone());
+            if number <= storage.calls() {
+                let what = format!("{way} before operation {number}");
+                // The new snapshot was there already and went as well.
+                let gone = result.is_ok() && snapshots(&case.memory).0.is_empty();
+                if !gone {
+                    judge(&case, result, 0, &what);
+                }
+            }
+            storage.calls()
+        });
+    }
+}
+
+/// A writer that stands after its proposal, `calls` operations later.
+fn frozen_after_proposal(
+    case: &Arc<Case>,
+    calls: u64,
+) -> Frozen<Result<crate::base::id::ObjectHash, EngineError>> {
+    let proposed = std::sync::atomic::AtomicBool::new(false);
+    let after = move |call: &super::script::Call<'_>| {
+        let is_proposal = call.op == Op::Put && call.name.starts_with("s/") && !call.name.ends_with(".ok");
+        if is_proposal {
+            proposed.store(true, std::sync::atomic::Ordering::SeqCst);
+            return false;
+        }
+        call.op != Op::Page && proposed.load(std::sync::atomic::Ordering::SeqCst)
+    };
+    let writer = case.clone();
+    Frozen::start(&case.memory, calls, after, move |storage| backup(&writer, storage))
+}
+
+#[test]
+fn interleaving_08_a_proposal_condemned_and_confirmed_about_the_look_of_a_sweeper() {
+    let scene = Scene::new();
+    for calls in (1..).step_by(if is_torture() { 1 } else { 2 }) {
+        let has_stood = std::cell::Cell::new(true);
+        at_each_step(|number| {
+            let case = scene.case();
+            let what = format!("frozen {calls} operations after its proposal, thawed at step {number}");
+            let writer = frozen_after_proposal(&case, calls);
+            has_stood.set(has_stood.get() & writer.stands());
+            let writer = std::sync::Mutex::new(Some(writer));
+            let result = std::sync::Mutex::new(None);
+            let thaw = || {
+                if let Some(writer) = writer.lock().expect("nobody panics").take() {
+                    *result.lock().expect("nobody panics") = Some(writer.thaw());
+                }
+            };
+            let deed = |_| {
+                thaw();
+                // A second sweeper, after the confirmation.
+                case.prune(&greedy()).unwrap_or_else(|error| panic!("{what}: {error}"));
+                Ok(())
+            };
+            let steps = At::new(number, &deed);
+            case.prune_at(case.storage(), &greedy(), &steps)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            thaw();
+            let result = result.lock().expect("nobody panics").take().expect("it ended");
+            judge_condemned(&case, result, &what);
+            steps.reached()
+        });
+        if !has_stood.get() {
+            return;
+        }
+    }
+}
+
+/// A condemned proposal that got its confirmation stays, and its plan with it, until it is
+/// forgotten; another writer may come.
+fn judge_condemned(case: &Case, result: Result<crate::base::id::ObjectHash, EngineError>, what: &str) {
+    let (_, confirmed) = snapshots(&case.memory);
+    let valid = case.is_whole(what);
+    if let Ok(id) = &result {
+        assert!(confirmed.iter().any(|name| name.id == *id), "{what}: a success that is no backup");
+    }
+    let next = backup(case, case.storage());
+    assert!(next.is_ok(), "{what}: {next:?}");
+    assert_eq!(case.is_whole(what), valid + 1, "{what}");
+    case.prune(&greedy()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(case.is_whole(what), valid + 1, "{what}");
+}
+
+#[test]
+fn interleaving_18_a_dead_blob_beside_a_live_one_in_a_pack_of_the_parent() {
+    let scene = Scene::new();
+    at_each(|number| {
+        let case = scene.case();
+        let other = case.clone();
+        let storage = Scripted::at(&case.memory, number, move || {
+            // Every pack of the parent, whatever lives in it.
+            let newest = snapshots(&other.memory).0.into_iter().next().expect("the parent");
+            other.stage.plan(&other.memory, other.stage.packs_of(&other.memory, &newest), Vec::new());
+            other.prune(&Case::request()).expect("swept");
+        });
+        let result = backup(&case, storage.clone());
+        judge(&case, result, 1, &format!("the parent's packs condemned before operation {number}"));
+        storage.calls()
+    });
+}
+
+#[test]
+fn interleaving_19_a_writer_whose_hits_are_condemned_stores_them_anew_or_is_busy() {
+    let scene = Scene::new();
+    // Once: a further pass.
+    let case = scene.case();
+    let (other, done) = (case.clone(), std::sync::atomic::AtomicBool::new(false));
+    let storage = Scripted::new(&case.memory, move |call| {
+        if call.op == Op::Put
+            && call.name.starts_with("s/")
+            && !done.swap(true, std::sync::atomic::Ordering::SeqCst)
+        {
+            other.stage.plan(&other.memory, packs(&other.memory), Vec::new());
+        }
+        Answer::Go
+    });
+    let result = backup(&case, storage);
+    assert!(result.is_ok(), "{result:?}");
+    judge(&case, result, 1, "condemned once");
+    case.settle("condemned once");
+    // Each time: busy, and the next run is not.
+    let case = scene.case();
+    let other = case.clone();
+    let storage = Scripted::new(&case.memory, move |call| {
+        if call.op == Op::Put && call.name.starts_with("s/") {
+            other.stage.plan(&other.memory, packs(&other.memory), Vec::new());
+        }
+        Answer::Go
+    });
+    let error = backup(&case, storage).expect_err("condemned each time");
+    assert!(matches!(error, EngineError::Repository(RepositoryError::Busy { .. })), "{}", error.code());
+    case.prune(&Case::request()).expect("swept");
+    judge(&case, backup(&case, case.storage()), 1, "condemned each time");
+    case.stage.clock.advance(Duration::from_hours(30 * 24));
+    case.settle("condemned each time");
+    case.is_whole("condemned each time");
+}
