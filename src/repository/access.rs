@@ -261,6 +261,8 @@ fn establish(
         return Err(exists());
     }
     storage.sync()?;
+    // A disk that is too full for it is no reason to have no repository.
+    drop(storage.keep_room());
     Ok(())
 }
 

@@ -55,6 +55,9 @@ pub fn listed(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
     Ok(listed)
 }
 
+/// The pack that a blob is to be taken from, if any.
+pub type Home = Result<Option<(PackClass, ObjectHash)>, RepositoryError>;
+
 /// The packs that hold what a snapshot needs now, by a walk over its manifests: its pack set may
 /// name packs that were swept since. `home` says for each blob in which pack it is to be taken from.
 ///
@@ -65,7 +68,7 @@ pub fn packs_now(
     target: &Target,
     index: &Index,
     snapshot: &Snapshot,
-    home: &dyn Fn(&BlobId) -> Result<Option<(PackClass, ObjectHash)>, RepositoryError>,
+    home: &dyn Fn(&BlobId) -> Home,
 ) -> Result<BTreeSet<(PackClass, ObjectHash)>, RepositoryError> {
     let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
     let found = RefCell::new((BTreeSet::new(), HashSet::new()));

@@ -1,7 +1,9 @@
 //! Blobs, wherever they lie: look-up, footer, range, open, check the id.
 //!
 //! A read goes to the first target that has the pack; a failure there goes to the next place, the
-//! next target, and only then is an error. Nothing is returned that did not pass its id.
+//! next target. A blob that is in none of its places may have been moved by a sweep since the index
+//! was read: `i/` is listed again, and what is new there is asked, until nothing is. Only then it
+//! is an error. Nothing is returned that did not pass its id.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,7 +17,9 @@ use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
 use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
+use super::load;
 
+use crate::base::error::{Class, Classified};
 use crate::base::id::BlobId;
 use crate::storage::contract::{Distance, Read, Span, StorageError};
 
@@ -27,6 +31,10 @@ const WINDOWS_KEPT: usize = 8;
 const WINDOW_BYTES: u64 = 1024 * 1024;
 /// Data reads are widened to multiples of this, so that a request tells little about a blob's bounds.
 const RANGE_BYTES: u64 = 64 * 1024;
+/// A blob that is missed is looked for in so many newer indices.
+const LOADS_MAX: usize = 4;
+/// `i/` is listed in vain at most this often: in a damaged repository many blobs are missed.
+const LISTS_MAX: u32 = 64;
 /// A mismatch from a network target is read again this often before it is called damage.
 const READS_MAX: usize = 3;
 
@@ -41,6 +49,15 @@ pub struct BlobReader<'r> {
     /// As many as threads ever opened a blob at a time.
     openers: Mutex<Vec<BlobOpener>>,
     bytes_read: std::sync::atomic::AtomicU64,
+    fresh: Mutex<Fresh>,
+}
+
+/// The index as it was when a blob was missed.
+#[derive(Default)]
+struct Fresh {
+    index: Option<Arc<Index>>,
+    /// How often `i/` was listed in vain.
+    in_vain: u32,
 }
 
 #[derive(Clone)]
@@ -62,6 +79,7 @@ impl<'r> BlobReader<'r> {
             windows: Mutex::default(),
             openers: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
+            fresh: Mutex::default(),
         }
     }
 
@@ -90,6 +108,24 @@ impl<'r> BlobReader<'r> {
     /// # Errors
     /// `MissingBlob` when no index names it; else the last failure.
     pub fn get(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        let mut outcome = self.get_known(kind, id);
+        for _ in 0..LOADS_MAX {
+            let is_missed = |error: &RepositoryError| error.class() == Class::Damage;
+            if !outcome.as_ref().is_err_and(is_missed) {
+                break;
+            }
+            let Some(index) = self.reload()? else { break };
+            let targets = self.targets.clone();
+            let reader = BlobReader::new(self.repository, &index, targets, self.read);
+            outcome = reader.get_known(kind, id);
+            let read = reader.bytes_read();
+            self.bytes_read.fetch_add(read, std::sync::atomic::Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// A blob by what the index said when it was read.
+    fn get_known(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
         let mut last = None;
         for at in self.index.locations(id)? {
             match self.get_at(kind, id, at) {
@@ -98,6 +134,28 @@ impl<'r> BlobReader<'r> {
             }
         }
         Err(last.unwrap_or_else(|| RepositoryError::MissingBlob { id: *id, place: self.places() }))
+    }
+
+    /// The newest index, when it has runs that the one asked so far lacks, or was loaded for another
+    /// blob; `None` when there is nothing new to ask.
+    fn reload(&self) -> Result<Option<Arc<Index>>, RepositoryError> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.in_vain >= LISTS_MAX {
+            return Ok(fresh.index.clone());
+        }
+        let mut runs = Vec::new();
+        for target in &self.targets {
+            runs.extend(load::list_runs(target)?);
+        }
+        let known = fresh.index.as_deref().unwrap_or(self.index).run_ids();
+        if runs.iter().all(|run| known.binary_search(run).is_ok()) {
+            fresh.in_vain += 1;
+            return Ok(fresh.index.clone());
+        }
+        let targets: Vec<Target> = self.targets.iter().map(|target| (*target).clone()).collect();
+        let index = Arc::new(load::load(self.repository, &targets)?.index);
+        fresh.index = Some(Arc::clone(&index));
+        Ok(Some(index))
     }
 
     fn get_at(&self, kind: BlobKind, id: &BlobId, at: Location) -> Result<Bytes, RepositoryError> {

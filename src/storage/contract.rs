@@ -252,6 +252,24 @@ pub trait Storage: Send + Sync {
         Ok(Facts::default())
     }
 
+    /// Keeps a little room for [`Storage::give_room`], where the place is a disk that can get full.
+    /// Every layer passes it on.
+    ///
+    /// # Errors
+    /// As [`Storage::put_new`]; without that room everything else works as ever.
+    fn keep_room(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Gives back the room that was kept, for small objects without which nothing can be removed
+    /// from a full disk. `false` when there was none. Every layer passes it on.
+    ///
+    /// # Errors
+    /// As [`Storage::delete`].
+    fn give_room(&self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
+
     /// How far away the place is; every layer passes the question on.
     fn distance(&self) -> Distance {
         Distance::Near

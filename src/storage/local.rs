@@ -21,6 +21,7 @@ use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, Storage
 use crate::base::clock::Timestamp;
 use crate::base::direct;
 use crate::base::durable::{self, Created};
+use crate::base::entropy;
 use crate::base::limits::PACK_BYTES_MAX;
 
 /// From this size on objects are written past the page cache.
@@ -30,6 +31,10 @@ const DIRECT_BYTES_MIN: usize = 128 * 1024;
 /// Buffers that are kept for the next read, and how large one may be.
 const READ_BUFFERS_MAX: usize = 4;
 const READ_BUFFER_BYTES_MAX: usize = 18 * 1024 * 1024;
+
+/// What is kept for a full disk: no object, since its name begins with a dot.
+const RESERVE: &str = ".reserve";
+const RESERVE_BYTES: usize = 1024 * 1024;
 
 /// Objects as files below one folder.
 #[derive(Debug)]
@@ -414,6 +419,28 @@ impl Storage for LocalStorage {
             }
             Err(error) if is_absent(&error) && !self.place_is_gone() => Ok(()),
             Err(error) => Err(self.failed(format!("deleting {name}"), error)),
+        }
+    }
+
+    fn keep_room(&self) -> Result<(), StorageError> {
+        let path = self.base.join(RESERVE);
+        if std::fs::metadata(&path).is_ok_and(|found| found.len() >= RESERVE_BYTES as u64) {
+            return Ok(());
+        }
+        // Noise: zeros take no room on a file system that compresses.
+        let noise: Vec<u8> =
+            std::iter::repeat_with(entropy::random::<32>).take(RESERVE_BYTES / 32).flatten().collect();
+        match durable::create_new(&path, &noise) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed("keeping room", error)),
+        }
+    }
+
+    fn give_room(&self) -> Result<bool, StorageError> {
+        match std::fs::remove_file(self.base.join(RESERVE)) {
+            Ok(()) => Ok(true),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(self.failed("giving room", error)),
         }
     }
 

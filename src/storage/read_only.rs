@@ -77,6 +77,10 @@ impl Storage for ReadOnly {
     fn distance(&self) -> Distance {
         self.inner.distance()
     }
+
+    fn keep_room(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

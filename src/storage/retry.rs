@@ -225,6 +225,14 @@ impl Storage for Retry {
     fn distance(&self) -> Distance {
         self.inner.distance()
     }
+
+    fn keep_room(&self) -> Result<(), StorageError> {
+        self.inner.keep_room()
+    }
+
+    fn give_room(&self) -> Result<bool, StorageError> {
+        self.inner.give_room()
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use std::process::Command;
 use crate::lab::{Lab, needs_root, noise, plain_source, run};
 
 /// A small file system in memory, unmounted in the end.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: PathBuf, mib: u32) -> Self {
+    pub(crate) fn mount(at: PathBuf, mib: u32) -> Self {
         needs_root();
         std::fs::create_dir_all(&at).expect("made");
         let options = format!("size={mib}m,mode=755");
@@ -20,7 +20,7 @@ impl Small {
     }
 
     /// Takes all the space that is left.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let status = Command::new("sh")
             .args(["-c", "cat /dev/zero > \"$1/filler\" 2>/dev/null; true", "sh"])
             .arg(&self.0)
@@ -28,7 +28,7 @@ impl Small {
         assert!(status.expect("sh runs").success());
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.0.join("filler")).expect("removed");
     }
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::full_disk::Small;
+use crate::lab::{Lab, run};
+use crate::s3;
 
 /// Forgets a snapshot as its owner does: the confirmation, then the object.
 fn forget(place: &Path, id: &str) {
@@ -94,4 +96,123 @@ fn grace_is_kept_and_guards_speak_with_exit_codes() {
     assert!(said.err.contains("E0332") && said.err.contains("--accept-more-than-half"), "{said:#?}");
     lab.repo("prune", &["a"], &["--grace", "0", "--accept-more-than-half"]).exits(0);
     assert_eq!(count(&lab.path("a/p")), 0);
+}
+
+#[test]
+fn a_disk_without_a_byte_free_is_pruned_dead_packs_first() {
+    let lab = Lab::new();
+    let disk = Small::mount(lab.path("disk"), 24);
+    lab.init(&["disk/one"]);
+    fill(&lab, 8, 6);
+    let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();
+    fill(&lab, 7, 7);
+    lab.backup_source(&["disk/one"]);
+    forget(&lab.path("disk/one"), &first);
+    disk.fill();
+    let done = prune(&lab, &["disk/one"], &["--grace", "0"], 0)["targets"][0]["done"].clone();
+    assert!(done["bytes_deleted"].as_u64().expect("a number") > 2_000_000, "{done:#}");
+    lab.verify("disk/one", &["--deep"], 0);
+    lab.restores_whole("disk/one", "latest", &lab.path("source"));
+    disk.free();
+}
+
+#[test]
+fn a_move_that_finds_no_room_leaves_packs_and_plan_and_goes_on_later() {
+    let lab = Lab::new();
+    let disk = Small::mount(lab.path("disk"), 24);
+    lab.init(&["disk/one"]);
+    fill(&lab, 14, 8);
+    let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();
+    // One file of each pack, at least, and most of each pack stays.
+    for number in 0..14 {
+        if number % 4 == 0 {
+            std::fs::write(lab.path(&format!("source/file-{number}")), b"short").expect("written");
+        }
+    }
+    lab.backup_source(&["disk/one"]);
+    forget(&lab.path("disk/one"), &first);
+    disk.fill();
+    let packs = count(&lab.path("disk/one/p"));
+    let said = lab.repo("prune", &["disk/one"], &["--grace", "0", "--max-unused", "1"]).exits(1);
+    assert!(said.err.contains("E0337"), "{said:#?}");
+    assert!(count(&lab.path("disk/one/p")) <= packs && count(&lab.path("disk/one/g")) == 1);
+    lab.verify("disk/one", &["--deep"], 0);
+    disk.free();
+    let done =
+        prune(&lab, &["disk/one"], &["--grace", "0", "--max-unused", "1"], 0)["targets"][0]["done"].clone();
+    assert_eq!(done["plans_done"], 1, "{done:#}");
+    lab.verify("disk/one", &["--deep"], 0);
+}
+
+#[test]
+fn a_disk_and_s3_are_pruned_together_and_each_comes_back_alone() {
+    let lab = Lab::new();
+    let options = s3::options();
+    let bucket = format!("s3://{}/{}", options.bucket, options.prefix);
+    let credentials = s3::credentials_file();
+    let places = ["disk", bucket.as_str()];
+    let endpoint = s3::endpoint();
+    let access = ["--endpoint", &endpoint, "--credentials-file", credentials.to_str().expect("plain")];
+    let source = lab.path("source");
+    let command = |verb: &str, places: &[&str], more: &[&str]| {
+        run(&mut lab.command(verb, places, &[&access[..], more].concat())).exits(0)
+    };
+    command("init", &places, &["--pack-size", "8MiB"]);
+    fill(&lab, 8, 9);
+    let backup = ["--json", source.to_str().expect("plain")];
+    command("backup", &places, &backup);
+    fill(&lab, 5, 10);
+    let newest = command("backup", &places, &backup).json()["outcome"]["snapshot"].clone();
+    // Requests to forget count everywhere, and need no right to delete.
+    for place in places {
+        let listed = command("snapshots", &[place], &["--json"]).json();
+        let old = listed["snapshots"].as_array().expect("a list").iter().find(|s| s["id"] != newest).cloned();
+        let old = old.expect("two")["id"].as_str().expect("an id").to_owned();
+        if place == "disk" {
+            forget(&lab.path("disk"), &old);
+        } else {
+            use lifeboat::storage::contract::Storage as _;
+            let storage = lifeboat::storage::s3::S3Storage::open(options.clone()).expect("opened");
+            let name = format!("f/{old}").parse().expect("a name");
+            storage.put_new(&name, bytes::Bytes::new()).expect("put");
+        }
+    }
+    let said = command("prune", &places, &["--json", "--grace", "0", "--accept-more-than-half"]).json();
+    let targets = said["prune"]["targets"].as_array().expect("a list").clone();
+    assert_eq!(targets.len(), 2, "{said:#}");
+    for target in &targets {
+        assert!(target["done"]["bytes_deleted"].as_u64().expect("a number") > 1_000_000, "{said:#}");
+    }
+    // What was moved was sealed once.
+    assert_eq!(targets[1]["done"]["blobs_moved"], 0, "{said:#}");
+    for place in places {
+        command("verify", &[place], &["--deep"]);
+        let to = lab.path(if place == "disk" { "back-disk" } else { "back-s3" });
+        command("restore", &[place], &["latest", "--to", to.to_str().expect("plain")]);
+        crate::lab::same(&source, &to);
+    }
+    let calm = command("prune", &places, &["--json", "--grace", "0"]).json();
+    assert_eq!(
+        calm["prune"]["targets"][1]["plan"]["condemned"].as_array().expect("a list").len(),
+        0,
+        "{calm:#}"
+    );
+}
+
+#[test]
+fn checkpoints_of_a_run_that_ended_are_forgotten() {
+    let lab = Lab::new();
+    lab.init(&["a"]);
+    fill(&lab, 60, 11);
+    let source = lab.path("source");
+    lab.backup(&["a"], &["--checkpoint-every", "0s", source.to_str().expect("plain")], 0);
+    let confirmed = || std::fs::read_dir(lab.path("a/s")).expect("listed").count() / 2;
+    assert!(confirmed() > 1, "no checkpoint was made");
+    let plan = prune(&lab, &["a"], &["--grace", "0", "--dry-run"], 0)["targets"][0]["plan"].clone();
+    assert_eq!(plan["checkpoints"], confirmed() - 1, "{plan:#}");
+    let real = prune(&lab, &["a"], &["--grace", "0"], 0)["targets"][0]["plan"].clone();
+    assert_eq!(real, plan);
+    assert_eq!(confirmed(), 1);
+    lab.verify("a", &["--deep"], 0);
+    lab.restores_whole("a", "latest", &source);
 }

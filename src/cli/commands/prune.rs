@@ -123,6 +123,9 @@ fn print_plan(out: Output, plan: &PlanView, dry_run: bool) {
     if !plan.proposals.is_empty() {
         out.line(&format!("  {} proposals that nobody confirmed", plan.proposals.len()));
     }
+    if plan.checkpoints > 0 {
+        out.line(&format!("  {} checkpoints of runs that ended since", plan.checkpoints));
+    }
     let kept = &plan.kept;
     out.line(&format!(
         "  kept: {} packs ({}, {} of it unused), {} younger than the grace, {} in earlier plans",

@@ -33,6 +33,8 @@ pub struct PlanView {
     pub condemned: Vec<Choice>,
     /// Proposals that it condemns.
     pub proposals: Vec<String>,
+    /// Checkpoints of runs that ended since: they are forgotten.
+    pub checkpoints: u64,
     /// Bytes that go for good.
     pub freed_bytes: u64,
     /// Bytes that have to be moved for it.
@@ -53,6 +55,7 @@ impl PlanView {
         Self {
             condemned: draft.choices.clone(),
             proposals: draft.proposals.clone(),
+            checkpoints: u64::try_from(draft.checkpoints.len()).unwrap_or(u64::MAX),
             freed_bytes: draft.freed_bytes(),
             moved_bytes: draft.moved_bytes(),
             kept: draft.kept,

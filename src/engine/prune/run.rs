@@ -139,7 +139,10 @@ impl<'t> Work<'t> {
             max_move_bytes: request.max_move_bytes,
             accept_clock: request.accept_clock,
         };
-        sweep(cx, &rules, self.now, self.ready.take(), &mut self.report)
+        sweep(cx, &rules, self.now, self.ready.take(), &mut self.report)?;
+        // For the day when the disk is full. One that is full now has its room back at the next prune.
+        drop(self.target.storage.keep_room());
+        Ok(())
     }
 
     fn outcome(self) -> TargetPrune {

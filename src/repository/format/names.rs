@@ -190,8 +190,12 @@ pub fn parse_forget_name(name: &ObjectName) -> Option<ObjectHash> {
 }
 
 /// The hash that an object's bytes must have, by its name; `None` for names that carry none
-/// (`repo.fmt`, confirmations).
+/// (`repo.fmt`, confirmations, requests to forget).
 pub fn content_hash(name: &ObjectName) -> Option<ObjectHash> {
+    if name.as_str().starts_with("f/") {
+        // Its name has the id of the snapshot that it is about.
+        return None;
+    }
     if let Some(entry) = parse_snapshot_name(name) {
         return match entry {
             SnapshotEntry::Proposal(name) => Some(name.id),

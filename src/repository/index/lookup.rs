@@ -358,6 +358,11 @@ impl Index {
         }
     }
 
+    /// The runs it covers, sorted.
+    pub fn run_ids(&self) -> Vec<ObjectHash> {
+        self.runs().into_iter().map(|(id, _)| id).collect()
+    }
+
     /// The runs it covers, sorted, each with the number of its blobs.
     pub(super) fn runs(&self) -> Vec<(ObjectHash, u64)> {
         let mut all = Vec::new();

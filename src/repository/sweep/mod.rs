@@ -11,6 +11,7 @@
 //! `steps` are the places where a test may stop or step in. Nothing here knows what to keep: that
 //! is decided before, by whoever forgets snapshots.
 
+mod checkpoints;
 mod error;
 mod guard;
 mod mark;

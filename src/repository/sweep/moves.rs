@@ -5,7 +5,7 @@
 //! that is sound elsewhere. An index run says where everything is now, and which pack it was moved
 //! from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -17,13 +17,14 @@ use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
 use crate::codec::sign::Signer;
 use crate::repository::access::Target;
+use crate::repository::commit::plans;
 use crate::repository::format::index_run::{IndexRun, RunEntry, RunPack};
 use crate::repository::format::names::{index_name, pack_name};
 use crate::repository::format::pack::{BlobOpener, PackBuilder, PackDirectory, PackIdentity};
 use crate::repository::index::Index;
 use crate::repository::pack_pool::pack_bytes_of;
 use crate::repository::reader::BlobReader;
-use crate::storage::contract::{Distance, Read, Span, StorageError};
+use crate::storage::contract::{Distance, ObjectName, Read, Span, StorageError};
 
 /// Packs that one index run lists, unless the work ends before: what they replace can go then.
 const PACKS_A_RUN: usize = 8;
@@ -42,6 +43,7 @@ pub(super) struct Mover<'a> {
     opener: BlobOpener,
     buffer: Vec<u8>,
     open: Option<Open>,
+    twins: Vec<Twin<'a>>,
     /// Packs that are full, the first of them on the target already.
     full: Vec<Full>,
     put: usize,
@@ -76,6 +78,14 @@ struct Full {
     entries: Vec<RunEntry>,
     sources: BTreeSet<ObjectHash>,
     bytes: Bytes,
+    /// The other targets that it was put on, too.
+    twins: Vec<usize>,
+}
+
+/// Another target whose plans name packs: what is moved here is put there as well, once for all.
+struct Twin<'a> {
+    target: &'a Target,
+    condemned: HashSet<ObjectHash>,
 }
 
 impl<'a> Mover<'a> {
@@ -100,6 +110,7 @@ impl<'a> Mover<'a> {
             opener: BlobOpener::default(),
             buffer: Vec::new(),
             open: None,
+            twins: twins(cx),
             full: Vec::new(),
             put: 0,
             taken: Vec::new(),
@@ -256,7 +267,13 @@ impl<'a> Mover<'a> {
                 bytes: u64::try_from(finished.bytes.len()).unwrap_or(u64::MAX),
                 foot_offset: finished.foot_offset,
             };
-            self.full.push(Full { pack, entries, sources: open.sources, bytes: finished.bytes.into() });
+            self.full.push(Full {
+                pack,
+                entries,
+                sources: open.sources,
+                bytes: finished.bytes.into(),
+                twins: Vec::new(),
+            });
         }
         self.put_full()?;
         if self.full.len() >= PACKS_A_RUN { self.list() } else { Ok(()) }
@@ -277,6 +294,7 @@ impl<'a> Mover<'a> {
             }
             self.figures.packs += 1;
             self.figures.bytes += full.pack.bytes;
+            full.twins = put_on_twins(self.cx, &self.twins, full);
             // The memory for it goes to the next one.
             let bytes = std::mem::take(&mut full.bytes);
             self.buffer = bytes.try_into_mut().map(Vec::from).unwrap_or_default();
@@ -294,8 +312,36 @@ impl<'a> Mover<'a> {
         if self.put == 0 {
             return Ok(());
         }
+        let storage = self.cx.target.storage.as_ref();
+        storage.sync()?;
+        let (name, bytes) = self.run_over(&self.full[..self.put].iter().collect::<Vec<_>>())?;
+        self.cx.put_small(self.cx.target, &name, bytes, "an index run")?;
+        storage.sync()?;
+        for (at, twin) in self.twins.iter().enumerate() {
+            let there: Vec<&Full> =
+                self.full[..self.put].iter().filter(|full| full.twins.contains(&at)).collect();
+            if there.is_empty() {
+                continue;
+            }
+            let (name, bytes) = self.run_over(&there)?;
+            let put = twin.target.storage.sync().and_then(|()| {
+                twin.target.storage.put_new(&name, bytes)?;
+                twin.target.storage.sync()
+            });
+            if let Err(error) = put {
+                self.cx.progress.note(format!("{}: {error}", twin.target.name));
+            }
+        }
+        self.full.drain(..self.put);
+        self.listed += self.put;
+        self.put = 0;
+        self.cx.reached(Step::RunWritten)
+    }
+
+    /// An index run over these packs, and its name.
+    fn run_over(&self, packs: &[&Full]) -> Result<(ObjectName, Bytes), SweepError> {
         let mut run = IndexRun::default();
-        for (number, full) in (0u32..).zip(&self.full[..self.put]) {
+        for (number, full) in (0u32..).zip(packs) {
             run.entries.extend(full.entries.iter().map(|entry| RunEntry { pack: number, ..*entry }));
             run.moved.extend(full.sources.iter().map(|source| (*source, full.pack.hash)));
             run.packs.push(full.pack.clone());
@@ -303,19 +349,7 @@ impl<'a> Mover<'a> {
         run.entries.sort_unstable();
         run.moved.sort_unstable();
         let (bytes, id) = run.seal(&self.cx.repository.id(), &self.signer, self.cx.repository.keys())?;
-        let storage = self.cx.target.storage.as_ref();
-        storage.sync()?;
-        match storage.put_new(&index_name(0, &id), Bytes::from(bytes)) {
-            Ok(_) => storage.sync()?,
-            Err(StorageError::NoSpace { .. }) => {
-                return Err(SweepError::NoRoom { place: self.cx.place(), needed: "an index run" });
-            }
-            Err(error) => return Err(error.into()),
-        }
-        self.full.drain(..self.put);
-        self.listed += self.put;
-        self.put = 0;
-        self.cx.reached(Step::RunWritten)
+        Ok((index_name(0, &id), Bytes::from(bytes)))
     }
 
     /// The packs all of whose rows are safe elsewhere by now; each is given once.
@@ -325,6 +359,32 @@ impl<'a> Mover<'a> {
         self.taken = waiting;
         safe.into_iter().map(|(source, _)| source).collect()
     }
+}
+
+/// The other targets with plans of their own; one that doesn't answer moves for itself.
+fn twins<'a>(cx: &Sweeping<'a>) -> Vec<Twin<'a>> {
+    let twin = |target: &'a Target| {
+        let plans = plans(cx.repository, target).ok()?;
+        let condemned: HashSet<ObjectHash> =
+            plans.iter().flat_map(|plan| plan.packs().collect::<Vec<_>>()).collect();
+        (!condemned.is_empty()).then_some(Twin { target, condemned })
+    };
+    cx.others.iter().filter_map(twin).collect()
+}
+
+/// Puts a pack on the targets whose plans name all that it was made of.
+fn put_on_twins(cx: &Sweeping<'_>, twins: &[Twin<'_>], full: &Full) -> Vec<usize> {
+    let mut done = Vec::new();
+    for (at, twin) in twins.iter().enumerate() {
+        if !full.sources.iter().all(|source| twin.condemned.contains(source)) {
+            continue;
+        }
+        match twin.target.storage.put_new(&pack_name(full.pack.class, &full.pack.hash), full.bytes.clone()) {
+            Ok(_) => done.push(at),
+            Err(error) => cx.progress.note(format!("{}: {error}", twin.target.name)),
+        }
+    }
+    done
 }
 
 struct Stretch {

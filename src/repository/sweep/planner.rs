@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::SweepError;
+use super::checkpoints;
 use super::guard;
 use super::mark::{self, Mark};
 use super::packs::{Packs, Stored};
@@ -19,9 +20,10 @@ use super::rows::RowSet;
 use super::steps::{Step, Sweeping};
 use super::survey::survey;
 use crate::base::clock::Timestamp;
+use crate::base::error::{Class, Classified};
 use crate::base::id::ObjectHash;
 use crate::codec::seal::TAG_BYTES;
-use crate::repository::format::names::{PackClass, plan_name};
+use crate::repository::format::names::{PackClass, SnapshotName, plan_name};
 use crate::repository::format::plan::{Condemned, LiveRows, PlanBody};
 use crate::repository::index::Location;
 use crate::repository::pack_pool::pack_bytes_of;
@@ -112,6 +114,8 @@ pub struct Draft {
     pub choices: Vec<Choice>,
     /// The proposals that it names.
     pub proposals: Vec<String>,
+    /// Checkpoints that are forgotten first.
+    pub checkpoints: Vec<SnapshotName>,
     /// What stays.
     pub kept: Kept,
     /// All packs of the target.
@@ -160,7 +164,9 @@ pub fn draft(cx: &Sweeping<'_>, rules: &Rules, now: Timestamp) -> Result<Draft, 
 fn draft_once(cx: &Sweeping<'_>, rules: &Rules, now: Timestamp) -> Result<Draft, SweepError> {
     let standing = plans::list(cx)?;
     cx.reached(Step::PlansListed)?;
-    let roots = roots::look(cx, &[], &standing, &HashSet::new())?;
+    let mut roots = roots::look(cx, &[], &standing, &HashSet::new())?;
+    let checkpoints = checkpoints::stale(cx, now, rules.stale)?;
+    roots.forget(&checkpoints);
     let mark = mark::mark(cx, &roots)?;
     if !rules.accept_clock {
         guard::clock(cx, mark.newest)?;
@@ -176,6 +182,7 @@ fn draft_once(cx: &Sweeping<'_>, rules: &Rules, now: Timestamp) -> Result<Draft,
     let draft = Draft {
         choices,
         proposals: stale_proposals(&roots, &standing, rules, now),
+        checkpoints,
         kept,
         packs: u64::try_from(packs.all().len()).unwrap_or(u64::MAX),
         bytes: packs.all().iter().map(|pack| pack.bytes).sum(),
@@ -379,6 +386,7 @@ fn choice(pack: &Stored, reason: Reason, moved_bytes: u64) -> Choice {
 /// # Errors
 /// `NotAdmin`; whatever the target says.
 pub fn write(cx: &Sweeping<'_>, draft: &Draft) -> Result<(), SweepError> {
+    forget_checkpoints(cx, &draft.checkpoints)?;
     if draft.is_empty() {
         return Ok(());
     }
@@ -401,8 +409,24 @@ pub fn write(cx: &Sweeping<'_>, draft: &Draft) -> Result<(), SweepError> {
         let walked = draft.mark.walked_names.clone();
         let body = PlanBody::of_mark(packs, std::mem::take(&mut proposals), walked);
         let (bytes, id) = body.seal(&cx.repository.id(), &admin, cx.repository.keys())?;
-        cx.target.storage.put_new(&plan_name(cx.clock.now(), &id), Bytes::from(bytes))?;
+        cx.put_small(cx.target, &plan_name(cx.clock.now(), &id), Bytes::from(bytes), "a plan")?;
     }
     cx.target.storage.sync()?;
     cx.reached(Step::PlanWritten)
+}
+
+/// Checkpoints go as any forgotten snapshot: the confirmation, then the object. Where that is
+/// refused they stay, and the sweep counts them.
+fn forget_checkpoints(cx: &Sweeping<'_>, checkpoints: &[SnapshotName]) -> Result<(), SweepError> {
+    let storage = cx.target.storage.as_ref();
+    for name in checkpoints {
+        let gone = storage.delete(&name.confirmation()).and_then(|()| storage.delete(&name.proposal()));
+        match gone {
+            Err(error) if !matches!(error.class(), Class::Denied | Class::Refused) => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
+    }
+    if checkpoints.is_empty() { Ok(()) } else { Ok(storage.sync()?) }
 }

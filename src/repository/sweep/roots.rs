@@ -34,8 +34,16 @@ pub(super) struct Roots {
     pub(super) doomed: Vec<(SnapshotName, bool)>,
     /// All proposals without a confirmation, and when the target took them.
     pub(super) unconfirmed: Vec<(SnapshotName, Timestamp)>,
-    /// All names of snapshots that are valid, to be forgotten or not.
-    pub(super) all: BTreeSet<SnapshotName>,
+}
+
+impl Roots {
+    /// As if these had been forgotten already.
+    pub(super) fn forget(&mut self, names: &[SnapshotName]) {
+        let ids: HashSet<ObjectHash> = names.iter().map(|name| name.id).collect();
+        self.valid.retain(|name| !ids.contains(&name.id));
+        self.pending.retain(|name| !ids.contains(&name.id));
+        self.unconfirmed.retain(|(name, _)| !ids.contains(&name.id));
+    }
 }
 
 fn look_once(cx: &Sweeping<'_>) -> Result<Listed, SweepError> {
@@ -135,9 +143,7 @@ fn sort(seen: Listed, plans: &[&Standing], spared: &HashSet<SnapshotName>) -> Ro
     let mut pending = Vec::new();
     for (name, at) in seen.proposals {
         let is_confirmed = seen.confirmed.contains(&name);
-        if is_confirmed {
-            roots.all.insert(name.clone());
-        } else {
+        if !is_confirmed {
             roots.unconfirmed.push((name.clone(), at));
         }
         let is_condemned = !is_confirmed && plans.iter().any(|plan| plan.body.names_proposal(&name));

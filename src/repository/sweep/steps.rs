@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::entropy;
@@ -10,7 +12,7 @@ use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::sweep::SweepError;
 use crate::storage::capabilities::PROBE_PREFIX;
-use crate::storage::contract::{Distance, ObjectName};
+use crate::storage::contract::{Distance, ObjectName, StorageError};
 
 /// Two looks at a far place lie this far apart: a listing that was stale once is not so twice.
 const APART: Duration = Duration::from_secs(2);
@@ -105,6 +107,27 @@ impl Sweeping<'_> {
         if self.cancel.is_cancelled() { Err(RepositoryError::Cancelled.into()) } else { Ok(()) }
     }
 
+    /// Puts a small object without which nothing could be removed: on a full disk out of the room
+    /// that was kept for it.
+    pub(super) fn put_small(
+        &self,
+        target: &Target,
+        name: &ObjectName,
+        bytes: Bytes,
+        needed: &'static str,
+    ) -> Result<(), SweepError> {
+        let storage = target.storage.as_ref();
+        let mut put = storage.put_new(name, bytes.clone());
+        if matches!(put, Err(StorageError::NoSpace { .. })) && storage.give_room()? {
+            put = storage.put_new(name, bytes);
+        }
+        match put {
+            Ok(_) => Ok(()),
+            Err(StorageError::NoSpace { place, .. }) => Err(SweepError::NoRoom { place, needed }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// How long the second look waits for. A place on this machine shows what is there.
     pub(super) fn apart(&self) -> Duration {
         match self.target.storage.distance() {
@@ -126,7 +149,7 @@ impl Sweeping<'_> {
         else {
             return ours;
         };
-        let put = storage.put_new(&name, bytes::Bytes::from_static(b"clock"));
+        let put = storage.put_new(&name, Bytes::from_static(b"clock"));
         let seen = put.and_then(|_| storage.head(&name)).ok().flatten().map(|stat| stat.modified);
         drop(storage.delete(&name));
         seen.unwrap_or(ours)

@@ -444,11 +444,9 @@ impl Pass<'_> {
             return Ok(());
         }
         let name = done_name(&plan.name, entropy::random());
-        let storage = self.cx.target.storage.as_ref();
-        match storage.put_new(&name, Bytes::copy_from_slice(id.as_bytes())) {
-            Ok(_) => storage.sync()?,
-            Err(error) => return Err(error.into()),
-        }
+        let cx = self.cx;
+        cx.put_small(cx.target, &name, Bytes::copy_from_slice(id.as_bytes()), "the mark of a plan")?;
+        cx.target.storage.sync()?;
         self.report.plans_done += 1;
         self.cx.reached(Step::DoneWritten)
     }

@@ -5,4 +5,5 @@ mod guards;
 mod interleavings;
 mod interrupted;
 mod places;
-pub(in crate::engine) mod stage;
+mod readers;
+mod stage;

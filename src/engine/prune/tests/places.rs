@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::stage::Case;
 use crate::engine::backup::tests::stage::{packs, snapshots, target};
+use crate::engine::prune::prune;
 use crate::engine::sync::{SyncOutcome, sync};
 use crate::engine::verify::{Depth, verify};
+use crate::repository::format::names::{PackClass, pack_name};
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::storage::contract::Storage;
 use crate::storage::memory::MemoryStorage;
@@ -107,4 +109,52 @@ fn a_backup_completes_a_place_that_lagged_before_the_other_was_pruned() {
     assert!(!outcome.is_partial(), "{outcome:#?}");
     case.has(2, "pruned");
     has(&case, &late, 2);
+}
+
+#[test]
+fn what_is_moved_on_two_places_is_sealed_once_and_put_on_both() {
+    let case = Case::new();
+    let other = Arc::new(MemoryStorage::with_clock(case.stage.clock.clone()));
+    sync_to(&case, &other);
+    let first = snapshots(&case.memory).0[0].id;
+    for number in 0..5 {
+        case.write(&format!("big-{number}"), 1800 + number);
+    }
+    let both: [Arc<dyn Storage>; 2] = [case.storage(), other.clone()];
+    case.stage.backup(&both, SnapshotKind::Incremental).expect("backed up");
+    let twin = Case { stage: case.stage.clone(), memory: other.clone(), wrong: Default::default() };
+    case.forget(&first);
+    twin.forget(&first);
+    let repository = case.stage.repository.with_targets(vec![target(case.storage()), target(other.clone())]);
+    let outcome = prune(&repository, &Case::request(), &case.cx()).expect("pruned");
+    assert!(outcome.targets[0].done.blobs_moved > 0, "{outcome:#?}");
+    assert_eq!(outcome.targets[1].done.blobs_moved, 0, "{outcome:#?}");
+    assert_eq!(packs(&case.memory), packs(&other));
+    case.has(1, "here");
+    has(&case, &other, 1);
+    assert!(outcome.targets.iter().all(|target| target.done.plans_done == 1), "{outcome:#?}");
+}
+
+#[test]
+fn what_is_damaged_at_one_place_is_moved_out_of_the_other() {
+    let case = Case::new();
+    let other = Arc::new(MemoryStorage::with_clock(case.stage.clock.clone()));
+    sync_to(&case, &other);
+    let first = snapshots(&case.memory).0[0].id;
+    for number in 0..6 {
+        case.write(&format!("big-{number}"), 1900 + number);
+    }
+    let both: [Arc<dyn Storage>; 2] = [case.storage(), other.clone()];
+    case.stage.backup(&both, SnapshotKind::Incremental).expect("backed up");
+    for (class, hash) in packs(&case.memory).into_iter().filter(|(class, _)| *class == PackClass::Data) {
+        case.memory.tamper(&pack_name(class, &hash), |bytes| {
+            let end = bytes.len().saturating_sub(20_000).max(64);
+            bytes[64..end].iter_mut().step_by(1000).for_each(|byte| *byte ^= 1);
+        });
+    }
+    case.forget(&first);
+    let repository = case.stage.repository.with_targets(vec![target(case.storage()), target(other.clone())]);
+    let outcome = prune(&repository, &Case::request(), &case.cx()).expect("pruned");
+    assert!(outcome.targets[0].failed.is_none(), "{outcome:#?}");
+    assert!(outcome.targets[0].done.blobs_moved > 0, "{outcome:#?}");
 }

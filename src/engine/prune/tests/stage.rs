@@ -19,7 +19,7 @@ use crate::storage::memory::MemoryStorage;
 
 /// A repository in memory, and its source.
 pub(super) struct Case {
-    pub(in crate::engine) stage: Arc<Stage>,
+    pub(super) stage: Arc<Stage>,
     pub(super) memory: Arc<MemoryStorage>,
     /// What the clock of a prune says, when it is wrong.
     pub(super) wrong: Mutex<Option<Timestamp>>,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::{Class, Classified};
 use crate::base::id::ObjectHash;
 use crate::engine::backup::tests::stage::{Stage, snapshots};
@@ -221,6 +222,7 @@ impl<T: Send + 'static> Frozen<T> {
 /// A history in memory that can be played from again and again.
 pub(super) struct Scene {
     stage: Arc<Stage>,
+    now: Timestamp,
 }
 
 impl Scene {
@@ -241,11 +243,13 @@ impl Scene {
         case.write("big-0", 0);
         case.write("big-4", 4);
         stage.keep(&memory);
-        Self { stage }
+        let now = stage.clock.now();
+        Self { stage, now }
     }
 
     /// Everything as it was, in a memory of its own.
     pub(super) fn case(&self) -> Arc<Case> {
+        self.stage.clock.step_to(self.now);
         let memory = self.stage.fresh_dated();
         Arc::new(Case { stage: self.stage.clone(), memory, wrong: Mutex::default() })
     }
