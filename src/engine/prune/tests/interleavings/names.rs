@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::script::{Answer, Op, Scene, Scripted, at_each, backup, greedy, judge};
+use crate::engine::backup::tests::stage::name;
 use crate::engine::prune::tests::stage::Case;
 use crate::repository::sweep::NoSteps;
 use crate::storage::contract::Storage;
@@ -16,7 +19,8 @@ fn interleaving_09_an_object_that_is_put_once_more_after_the_sweep() {
             let what = format!("{kind} once more, tail over: {tail}");
             let writer = Scripted::new(&case.memory, |_| Answer::Go);
             let id = backup(&case, writer.clone()).expect("backed up");
-            case.forget(&id);
+            // As a client without the right to delete does: it is kept on record that it went.
+            case.memory.put_new(&name(&format!("f/{id}")), Bytes::new()).expect("put");
             let sweeper = Scripted::new(&case.memory, |_| Answer::Go);
             case.prune_at(sweeper.clone(), &greedy(), &NoSteps).expect("pruned");
             if tail {
@@ -24,19 +28,22 @@ fn interleaving_09_an_object_that_is_put_once_more_after_the_sweep() {
                 case.prune(&greedy()).expect("pruned");
             }
             let puts = [&writer, &sweeper].map(|storage| storage.puts.lock().expect("nobody panics").clone());
-            for (name, bytes) in puts.into_iter().flatten() {
-                let is_confirmation = name.as_str().ends_with(".ok");
+            for (object, bytes) in puts.into_iter().flatten() {
+                let is_confirmation = object.as_str().ends_with(".ok");
                 let is_it = match kind {
                     ".ok" => is_confirmation,
-                    prefix => name.as_str().starts_with(prefix) && !is_confirmation,
+                    prefix => object.as_str().starts_with(prefix) && !is_confirmation,
                 };
                 if is_it {
-                    case.memory.put_new(&name, bytes).expect("put");
+                    case.memory.put_new(&object, bytes).expect("put");
                 }
             }
             case.has(1, &what);
             judge(&case, backup(&case, case.storage()), 1, &what);
-            case.settle(&what);
+            if kind != ".ok" {
+                // A confirmation alone is litter that nobody minds.
+                case.settle(&what);
+            }
             case.has(2, &what);
         }
     }

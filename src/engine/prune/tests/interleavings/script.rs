@@ -18,6 +18,7 @@ use crate::engine::error::EngineError;
 use crate::engine::prune::PruneRequest;
 use crate::engine::prune::tests::stage::Case;
 use crate::repository::error::RepositoryError;
+use crate::repository::format::names::SnapshotName;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 use crate::storage::memory::MemoryStorage;
@@ -252,6 +253,13 @@ impl Scene {
         self.stage.clock.step_to(self.now);
         let memory = self.stage.fresh_dated();
         Arc::new(Case { stage: self.stage.clone(), memory, wrong: Mutex::default() })
+    }
+}
+
+impl Scene {
+    /// The snapshot that is there at first.
+    pub(super) fn oldest(&self) -> SnapshotName {
+        snapshots(&self.case().memory).0.into_iter().next().expect("a snapshot")
     }
 }
 

@@ -197,6 +197,7 @@ fn interleaving_17_what_may_not_be_deleted_stays_and_so_does_its_plan() {
             if is_locked { Answer::Refused } else { Answer::Go }
         });
         let objects = list_all(case.memory.as_ref(), locked).expect("listed");
+        case.stage.plan(&case.memory, packs(&case.memory), Vec::new());
         let outcome = case.prune_at(refusing, &greedy(), &crate::repository::sweep::NoSteps).expect("pruned");
         assert!(!outcome.targets[0].done.refused.is_empty(), "{locked}: {outcome:#?}");
         for stat in objects {
