@@ -6,6 +6,7 @@
 mod commits;
 mod names;
 mod places;
+mod races;
 mod readers;
 mod script;
 mod sweeps;
