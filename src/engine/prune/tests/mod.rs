@@ -6,4 +6,5 @@ mod interleavings;
 mod interrupted;
 mod places;
 mod readers;
+mod size;
 mod stage;
