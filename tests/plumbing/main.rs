@@ -35,6 +35,7 @@ mod mirror;
 mod odd;
 mod power;
 mod prune;
+mod races;
 mod restore;
 mod resume;
 mod scale;
