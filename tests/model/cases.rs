@@ -171,6 +171,19 @@ pub(crate) const COMPACTED: Case = Case {
     ..EMPTY
 };
 
+/// A sync brings a pack back whose entries a compaction left out.
+pub(crate) const SYNCED: Case = Case {
+    name: "a sync needs a pack that was swept and left out by a compaction",
+    packs: &[B],
+    snaps: &[of(B)],
+    writers: &[(0, NONE)],
+    sync: true,
+    sweepers: 1,
+    planners: &[Names { packs: &[1], pending: false }],
+    compactor: true,
+    ..EMPTY
+};
+
 /// A proposal comes back after it was forgotten.
 pub(crate) const PROPOSAL_BACK: Case = Case {
     name: "a proposal is stored once more, late, after it was forgotten",
@@ -186,7 +199,7 @@ pub(crate) const PROPOSAL_BACK: Case = Case {
     ..EMPTY
 };
 
-pub(crate) const ALL: [&Case; 16] = [
+pub(crate) const ALL: [&Case; 17] = [
     &HIT,
     &STORE,
     &PARENT,
@@ -203,4 +216,5 @@ pub(crate) const ALL: [&Case; 16] = [
     &BESIDE,
     &COMPACTED,
     &PROPOSAL_BACK,
+    &SYNCED,
 ];

@@ -44,6 +44,7 @@ pub(crate) enum Rule {
     RequestOutlivesItsSnapshot,
     CompactorLooksAfterReading,
     CopiesAvoidNamedPacks,
+    RunIsInForce,
 }
 
 impl Rule {
@@ -85,6 +86,7 @@ impl Rule {
         Self::RequestOutlivesItsSnapshot,
         Self::CompactorLooksAfterReading,
         Self::CopiesAvoidNamedPacks,
+        Self::RunIsInForce,
     ];
 }
 
@@ -122,6 +124,8 @@ pub(crate) struct Case {
     pub(crate) valid: u8,
     /// The snapshot of each writer and its possible parent.
     pub(crate) writers: &'static [(u8, u8)],
+    /// The writer is a sync: its packs stand elsewhere and are copied under their names.
+    pub(crate) sync: bool,
     pub(crate) sweepers: usize,
     pub(crate) planners: &'static [Names],
     pub(crate) forget: Forget,
@@ -147,6 +151,7 @@ pub(crate) const EMPTY: Case = Case {
     snaps: &[],
     valid: 0,
     writers: &[],
+    sync: false,
     sweepers: 0,
     planners: &[],
     forget: Forget::No,
@@ -296,7 +301,8 @@ impl Model<'_> {
         let after = self.has(Rule::CompactorLooksAfterReading);
         let what = match (state.compactor.at, after) {
             (0, true) | (1, false) => {
-                to.compactor.read = state.indexed;
+                to.compactor.read = state.listed();
+                to.compactor.read_again = state.relisted;
                 "lists i/"
             }
             (1, true) | (0, false) => {
@@ -304,6 +310,8 @@ impl Model<'_> {
                 "lists p/"
             }
             (2, _) => {
+                to.dropped |= state.compactor.read & !state.compactor.there;
+                to.relisted &= !state.compactor.read_again;
                 to.indexed =
                     (state.indexed & !state.compactor.read) | (state.compactor.read & state.compactor.there);
                 to.compactor = Compactor { at: 2, ..Compactor::default() };

@@ -2,7 +2,7 @@
 
 use super::cases::{
     BESIDE, BUILT_ON, COMES_BACK, COMPACTED, HIT, LOCKED, NODE, PARENT, PENDING, PENDING_NODE, PROPOSAL_BACK,
-    REQUEST, STORE, TWO_COPIES, UNLISTED,
+    REQUEST, STORE, SYNCED, TWO_COPIES, UNLISTED,
 };
 use super::model::{Case, Rule as R};
 
@@ -40,6 +40,7 @@ pub(crate) const NEEDED: &[(R, &Case)] = &[
     (R::ConfirmationGoesFirst, &PROPOSAL_BACK),
     (R::RequestOutlivesItsSnapshot, &REQUEST),
     (R::CompactorLooksAfterReading, &COMPACTED),
+    (R::RunIsInForce, &SYNCED),
 ];
 
 /// Alone it loses nothing, and why.

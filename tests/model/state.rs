@@ -155,6 +155,7 @@ pub(crate) struct Compactor {
     /// 0 idle, 1 read, 2 looked.
     pub(crate) at: u8,
     pub(crate) read: u8,
+    pub(crate) read_again: u8,
     pub(crate) there: u8,
 }
 
@@ -164,6 +165,10 @@ pub(crate) struct State {
     pub(crate) packs: u8,
     /// Packs that a run in force lists.
     pub(crate) indexed: u8,
+    /// Packs whose own run was superseded by one that leaves them out.
+    pub(crate) dropped: u8,
+    /// Packs that a sync listed once more, in a run of a name that nobody has seen.
+    pub(crate) relisted: u8,
     pub(crate) holds: [u8; PACKS],
     pub(crate) made: u8,
     pub(crate) props: u8,
@@ -213,9 +218,14 @@ impl State {
         ((1 << NONCES) - 1) << (snapshot * NONCES)
     }
 
+    /// The packs that runs in force list.
+    pub(crate) fn listed(&self) -> u8 {
+        self.indexed | self.relisted
+    }
+
     /// The blobs that can be read through the index.
     pub(crate) fn readable(&self) -> u8 {
-        members(self.packs & self.indexed).fold(0, |all, pack| all | self.holds[usize::from(pack)])
+        members(self.packs & self.listed()).fold(0, |all, pack| all | self.holds[usize::from(pack)])
     }
 
     /// The blobs of a set of packs.

@@ -12,9 +12,9 @@ impl Model<'_> {
             At::Idle => self.begin(state, i, &mut act),
             At::Listed => self.roots(state, i, &mut act),
             At::Rooted => {
-                to.sweepers[i].index = state.indexed;
+                to.sweepers[i].index = state.listed();
                 to.sweepers[i].at = At::Indexed;
-                act("2 lists i/", state.indexed, to);
+                act("2 lists i/", state.listed(), to);
             }
             At::Indexed => self.mark(state, i, &mut act),
             At::Dropping | At::DroppingLate => self.drop_props(state, i, &mut act),
@@ -127,9 +127,9 @@ impl Model<'_> {
         let lost = lost.fold(0, |all, prop| all | bit(prop));
         let mut to = *state;
         if lost != 0 && self.has(Rule::MissingNodeIsLookedForAgain) {
-            if state.indexed != sweeper.index {
-                to.sweepers[i].index = state.indexed;
-                return act("2 misses a node and lists i/ again", state.indexed, to);
+            if state.listed() != sweeper.index {
+                to.sweepers[i].index = state.listed();
+                return act("2 misses a node and lists i/ again", state.listed(), to);
             }
             if lost & state.oks != 0 {
                 to.sweepers[i] = Sweeper { at: At::Damage, ..Sweeper::default() };
@@ -174,7 +174,7 @@ impl Model<'_> {
     fn homes(&self, state: &State, i: usize, act: &mut impl FnMut(&'static str, u8, State)) {
         let sweeper = state.sweepers[i];
         let packs = state.plans[usize::from(sweeper.plan)].packs & state.packs;
-        let mut homes = if self.has(Rule::HomeIsIndexed) { state.indexed } else { !0 };
+        let mut homes = if self.has(Rule::HomeIsIndexed) { state.listed() } else { !0 };
         if self.has(Rule::HomeExists) {
             homes &= state.packs;
         }

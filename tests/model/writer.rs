@@ -12,6 +12,20 @@ impl Model<'_> {
         let mut act =
             |what, of, to| next.push((Act { who: if i == 0 { "writer" } else { "writer 2" }, what, of }, to));
         match writer.at {
+            At::Idle if self.case.sync => {
+                // Every pack that stands elsewhere, found by the manifest.
+                to.writers[i] = Writer { at: At::Chosen, relied: 1, own: 0, parent: NONE, ..writer };
+                act("starts as a sync that needs packs", 1, to);
+            }
+            At::Chosen if self.case.sync => {
+                if state.named() & writer.relied != 0 && self.has(Rule::CopiesAvoidNamedPacks) {
+                    self.again(&mut to, i, At::Idle);
+                    return act("waits for a plan over packs", writer.relied, to);
+                }
+                to.packs |= writer.relied;
+                to.writers[i].at = At::Packed;
+                act("1 copies packs", writer.relied, to);
+            }
             At::Idle => {
                 self.choose(state, i, false, &mut act);
                 self.choose(state, i, true, &mut act);
@@ -31,8 +45,12 @@ impl Model<'_> {
                 act("1 puts pack", pack, to);
             }
             At::Packed => {
-                if self.has(Rule::RunBeforeConfirmation) {
-                    to.indexed |= bit(writer.own);
+                if self.case.sync && self.has(Rule::RunIsInForce) {
+                    // Its own run may be superseded, now or by a compaction that has read it.
+                    to.relisted |= bit(writer.own);
+                    to.compactor.read_again &= !bit(writer.own);
+                } else if self.has(Rule::RunBeforeConfirmation) {
+                    to.indexed |= bit(writer.own) & !state.dropped;
                 }
                 to.writers[i].at = At::Stored;
                 act("1 puts the run of pack", writer.own, to);
@@ -95,7 +113,7 @@ impl Model<'_> {
         writer.relied = 0;
         writer.missing = 0;
         let avoided = if self.has(Rule::StartAvoidsNamedPacks) { state.named() } else { 0 };
-        let usable = state.indexed & !avoided & !writer.avoid;
+        let usable = state.listed() & !avoided & !writer.avoid;
         for blob in members((content.blobs | content.node) & !covered) {
             let mut hits = members(usable).filter(|pack| state.holds[usize::from(*pack)] & bit(blob) != 0);
             match if last { hits.last() } else { hits.next() } {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::script::{
-    Answer, Frozen, Op, Scene, Scripted, at_each, at_each_step, backup, greedy, is_torture, judge,
-    prune_and_end,
+    Answer, Call, Frozen, Op, Scene, Scripted, at_each, at_each_step, backup, crossed, greedy, is_torture,
+    is_valid, judge, prune_and_end,
 };
 use crate::base::error::Classified;
+use crate::base::id::ObjectHash;
 use crate::engine::backup::tests::stage::{name, packs, snapshots};
 use crate::engine::error::EngineError;
-use crate::engine::prune::tests::stage::{At, Case};
+use crate::engine::prune::tests::stage::Case;
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::SnapshotName;
 use crate::storage::contract::Storage;
@@ -107,12 +108,9 @@ fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
 }
 
 /// A writer that stands after its proposal, `calls` operations later.
-fn frozen_after_proposal(
-    case: &Arc<Case>,
-    calls: u64,
-) -> Frozen<Result<crate::base::id::ObjectHash, EngineError>> {
+fn frozen_after_proposal(case: &Arc<Case>, calls: u64) -> Frozen<Result<ObjectHash, EngineError>> {
     let proposed = std::sync::atomic::AtomicBool::new(false);
-    let after = move |call: &super::script::Call<'_>| {
+    let after = move |call: &Call<'_>| {
         let is_proposal = call.op == Op::Put && call.name.starts_with("s/") && !call.name.ends_with(".ok");
         if is_proposal {
             proposed.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -130,30 +128,18 @@ fn interleaving_08_a_proposal_condemned_and_confirmed_about_the_look_of_a_sweepe
     for calls in (1..).step_by(if is_torture() { 1 } else { 2 }) {
         let has_stood = std::cell::Cell::new(true);
         at_each_step(|number| {
+            if is_left_out(calls / 2, number) {
+                return 0;
+            }
             let case = scene.case();
             let what = format!("frozen {calls} operations after its proposal, thawed at step {number}");
             let writer = frozen_after_proposal(&case, calls);
             has_stood.set(has_stood.get() & writer.stands());
-            let writer = std::sync::Mutex::new(Some(writer));
-            let result = std::sync::Mutex::new(None);
-            let thaw = || {
-                if let Some(writer) = writer.lock().expect("nobody panics").take() {
-                    *result.lock().expect("nobody panics") = Some(writer.thaw());
-                }
-            };
-            let deed = |_| {
-                thaw();
-                // A second sweeper, after the confirmation.
-                case.prune(&greedy()).unwrap_or_else(|error| panic!("{what}: {error}"));
-                Ok(())
-            };
-            let steps = At::new(number, &deed);
-            case.prune_at(case.storage(), &greedy(), &steps)
-                .unwrap_or_else(|error| panic!("{what}: {error}"));
-            thaw();
-            let result = result.lock().expect("nobody panics").take().expect("it ended");
+            // A second sweeper, after the confirmation.
+            let second = || drop(case.prune(&greedy()).unwrap_or_else(|error| panic!("{what}: {error}")));
+            let (result, steps) = crossed(&case, writer, number, &second, &what);
             judge_condemned(&case, result, &what);
-            steps.reached()
+            steps
         });
         if !has_stood.get() {
             return;
@@ -163,17 +149,64 @@ fn interleaving_08_a_proposal_condemned_and_confirmed_about_the_look_of_a_sweepe
 
 /// A condemned proposal that got its confirmation stays, and its plan with it, until it is
 /// forgotten; another writer may come.
-fn judge_condemned(case: &Case, result: Result<crate::base::id::ObjectHash, EngineError>, what: &str) {
-    let (_, confirmed) = snapshots(&case.memory);
+fn judge_condemned(case: &Case, result: Result<ObjectHash, EngineError>, what: &str) {
     let valid = case.is_whole(what);
     if let Ok(id) = &result {
-        assert!(confirmed.iter().any(|name| name.id == *id), "{what}: a success that is no backup");
+        assert!(is_valid(case, id), "{what}: a success that is no backup");
     }
     let next = backup(case, case.storage());
     assert!(next.is_ok(), "{what}: {next:?}");
     assert_eq!(case.is_whole(what), valid + 1, "{what}");
     case.prune(&greedy()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(case.is_whole(what), valid + 1, "{what}");
+}
+
+/// An ordinary run plays every other pair of an operation and a step.
+fn is_left_out(number: u64, step: u64) -> bool {
+    !is_torture() && step != u64::MAX && (number + step).is_multiple_of(2)
+}
+
+/// A writer that stands at its operation `number`.
+fn frozen_at(case: &Arc<Case>, number: u64) -> Frozen<Result<ObjectHash, EngineError>> {
+    let writer = case.clone();
+    let here = move |call: &Call<'_>| call.number == number;
+    Frozen::start(&case.memory, 1, here, move |storage| backup(&writer, storage))
+}
+
+#[test]
+fn interleaving_01_and_07_a_writer_goes_on_between_the_look_of_a_sweeper_and_its_deletes() {
+    let scene = Scene::new();
+    let parent = scene.oldest();
+    let ways: [(&str, u64, fn(&Case, &SnapshotName)); 3] = [
+        ("kept", 1, |_, _| {}),
+        ("removed", 0, |case, parent| case.forget(&parent.id)),
+        ("requested", 0, |case, parent| {
+            case.memory.put_new(&name(&format!("f/{}", parent.id)), Bytes::new()).expect("put");
+        }),
+    ];
+    for (way, others, forget) in ways {
+        for number in (1..).step_by(if is_torture() { 1 } else { 5 }) {
+            let has_stood = std::cell::Cell::new(true);
+            at_each_step(|step| {
+                if is_left_out(number, step) {
+                    return 0;
+                }
+                let case = scene.case();
+                let what = format!("parent {way}, frozen at operation {number}, thawed at step {step}");
+                let writer = frozen_at(&case, number);
+                has_stood.set(has_stood.get() & writer.stands());
+                forget(&case, &parent);
+                let (result, steps) = crossed(&case, writer, step, &|| {}, &what);
+                if has_stood.get() {
+                    judge(&case, result, others, &what);
+                }
+                steps
+            });
+            if !has_stood.get() {
+                break;
+            }
+        }
+    }
 }
 
 #[test]

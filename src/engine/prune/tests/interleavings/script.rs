@@ -16,7 +16,7 @@ use crate::base::id::ObjectHash;
 use crate::engine::backup::tests::stage::{Stage, snapshots};
 use crate::engine::error::EngineError;
 use crate::engine::prune::PruneRequest;
-use crate::engine::prune::tests::stage::Case;
+use crate::engine::prune::tests::stage::{At, Case};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::SnapshotName;
 use crate::repository::format::snapshot::SnapshotKind;
@@ -220,6 +220,33 @@ impl<T: Send + 'static> Frozen<T> {
     }
 }
 
+/// A prune during which a frozen writer goes on to its end at step `number`, and then `deed` happens.
+/// Says how the writer ended and how many steps the prune had.
+pub(super) fn crossed(
+    case: &Arc<Case>,
+    writer: Frozen<Result<ObjectHash, EngineError>>,
+    number: u64,
+    deed: &(dyn Fn() + Sync),
+    what: &str,
+) -> (Result<ObjectHash, EngineError>, u64) {
+    let (writer, result) = (Mutex::new(Some(writer)), Mutex::new(None));
+    let thaw = || {
+        if let Some(writer) = writer.lock().expect("nobody panics").take() {
+            *result.lock().expect("nobody panics") = Some(writer.thaw());
+        }
+    };
+    let here = |_| {
+        thaw();
+        deed();
+        Ok(())
+    };
+    let steps = At::new(number, &here);
+    case.prune_at(case.storage(), &greedy(), &steps).unwrap_or_else(|error| panic!("{what}: {error}"));
+    thaw();
+    let result = result.lock().expect("nobody panics").take().expect("it ended");
+    (result, steps.reached())
+}
+
 /// A history in memory that can be played from again and again.
 pub(super) struct Scene {
     stage: Arc<Stage>,
@@ -290,15 +317,20 @@ pub(super) fn forget_newest(case: &Case) {
     }
 }
 
+/// Whether a snapshot stands under one of its names: object and confirmation.
+pub(super) fn is_valid(case: &Case, id: &ObjectHash) -> bool {
+    let (proposals, confirmed) = snapshots(&case.memory);
+    proposals.iter().any(|name| name.id == *id && confirmed.contains(name))
+}
+
 /// Every snapshot is whole; the backup is one of them, or said that it is not.
 #[track_caller]
 pub(super) fn judge(case: &Case, result: Result<ObjectHash, EngineError>, others: u64, what: &str) {
     let found = case.is_whole(what);
     match result {
         Ok(id) => {
+            assert!(is_valid(case, &id), "{what}: a success that is no backup");
             assert_eq!(found, others + 1, "{what}: a success");
-            let (_, confirmed) = snapshots(&case.memory);
-            assert!(confirmed.iter().any(|name| name.id == id), "{what}: a success that is no backup");
         }
         Err(EngineError::Repository(RepositoryError::Busy { .. })) => {
             assert_eq!(found, others, "{what}: busy")
