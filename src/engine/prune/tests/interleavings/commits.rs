@@ -1,6 +1,8 @@
 //! Writers that are frozen or killed in the middle of a commit.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use crate::base::error::Classified;
 use crate::base::id::ObjectHash;
 use crate::engine::backup::tests::stage::{name, packs, snapshots};
 use crate::engine::error::EngineError;
-use crate::engine::prune::tests::stage::Case;
+use crate::engine::prune::tests::stage::{At, Case};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::SnapshotName;
 use crate::storage::contract::Storage;
@@ -107,26 +109,87 @@ fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
     }
 }
 
-/// A writer that stands after its proposal, `calls` operations later.
-fn frozen_after_proposal(case: &Arc<Case>, calls: u64) -> Frozen<Result<ObjectHash, EngineError>> {
-    let proposed = std::sync::atomic::AtomicBool::new(false);
-    let after = move |call: &Call<'_>| {
-        let is_proposal = call.op == Op::Put && call.name.starts_with("s/") && !call.name.ends_with(".ok");
-        if is_proposal {
-            proposed.store(true, std::sync::atomic::Ordering::SeqCst);
+/// Whether the proposal was put before this call.
+fn after_proposal() -> impl Fn(&Call<'_>) -> bool + Send + Sync {
+    let proposed = AtomicBool::new(false);
+    move |call| {
+        if call.op == Op::Put && call.name.starts_with("s/") && !call.name.ends_with(".ok") {
+            proposed.store(true, Ordering::SeqCst);
             return false;
         }
-        call.op != Op::Page && proposed.load(std::sync::atomic::Ordering::SeqCst)
-    };
+        call.op != Op::Page && proposed.load(Ordering::SeqCst)
+    }
+}
+
+/// A writer that stands after its proposal, `calls` operations later.
+fn frozen_after_proposal(case: &Arc<Case>, calls: u64) -> Frozen<Result<ObjectHash, EngineError>> {
     let writer = case.clone();
-    Frozen::start(&case.memory, calls, after, move |storage| backup(&writer, storage))
+    Frozen::start(&case.memory, calls, after_proposal(), move |storage| backup(&writer, storage))
+}
+
+/// The same, and it dies with its confirmation.
+fn frozen_and_dying(case: &Arc<Case>, calls: u64) -> Frozen<Result<ObjectHash, EngineError>> {
+    let (writer, confirmed) = (case.clone(), AtomicBool::new(false));
+    let dies = move |call: &Call<'_>| {
+        if confirmed.load(Ordering::SeqCst) {
+            return Answer::Dead;
+        }
+        confirmed.fetch_or(call.op == Op::Put && call.name.ends_with(".ok"), Ordering::SeqCst);
+        Answer::Go
+    };
+    let work = move |storage| backup(&writer, storage);
+    Frozen::start_by(&case.memory, calls, after_proposal(), dies, work)
+}
+
+#[test]
+fn interleaving_08_a_writer_that_dies_with_its_confirmation_leaves_no_backup_without_packs() {
+    let scene = Scene::new();
+    for calls in (1..).step_by(if is_torture() { 1 } else { 2 }) {
+        let has_stood = Cell::new(true);
+        for sweeper_dies in [true, false] {
+            at_each_step(|number| {
+                if is_left_out(calls / 2, number) {
+                    return 0;
+                }
+                let case = scene.case();
+                let what = format!("dying {calls} operations after its proposal, thawed at step {number}");
+                let writer = frozen_and_dying(&case, calls);
+                has_stood.set(has_stood.get() & writer.stands());
+                let (writer, next) = (Mutex::new(Some(writer)), Mutex::new(None));
+                let deed = |_| {
+                    let writer = writer.lock().expect("nobody panics").take();
+                    writer.expect("reached once").thaw().expect_err("it died");
+                    if sweeper_dies {
+                        return Err(RepositoryError::Cancelled);
+                    }
+                    // Another one may take it for its parent.
+                    *next.lock().expect("nobody panics") = Some(backup(&case, case.storage()));
+                    Ok(())
+                };
+                let steps = At::new(number, &deed);
+                let pruned = case.prune_at(case.storage(), &greedy(), &steps);
+                assert!(pruned.is_ok() || sweeper_dies, "{what}: {pruned:?}");
+                if let Some(writer) = writer.lock().expect("nobody panics").take() {
+                    writer.thaw().expect_err("it died");
+                }
+                case.is_whole(&what);
+                if let Some(Ok(id)) = *next.lock().expect("nobody panics") {
+                    assert!(is_valid(&case, &id), "{what}: a success that is no backup");
+                }
+                steps.reached()
+            });
+        }
+        if !has_stood.get() {
+            return;
+        }
+    }
 }
 
 #[test]
 fn interleaving_08_a_proposal_condemned_and_confirmed_about_the_look_of_a_sweeper() {
     let scene = Scene::new();
     for calls in (1..).step_by(if is_torture() { 1 } else { 2 }) {
-        let has_stood = std::cell::Cell::new(true);
+        let has_stood = Cell::new(true);
         at_each_step(|number| {
             if is_left_out(calls / 2, number) {
                 return 0;
@@ -186,7 +249,7 @@ fn interleaving_01_and_07_a_writer_goes_on_between_the_look_of_a_sweeper_and_its
     ];
     for (way, others, forget) in ways {
         for number in (1..).step_by(if is_torture() { 1 } else { 5 }) {
-            let has_stood = std::cell::Cell::new(true);
+            let has_stood = Cell::new(true);
             at_each_step(|step| {
                 if is_left_out(number, step) {
                     return 0;
@@ -232,12 +295,9 @@ fn interleaving_19_a_writer_whose_hits_are_condemned_stores_them_anew_or_is_busy
     let scene = Scene::new();
     // Once: a further pass.
     let case = scene.case();
-    let (other, done) = (case.clone(), std::sync::atomic::AtomicBool::new(false));
+    let (other, done) = (case.clone(), AtomicBool::new(false));
     let storage = Scripted::new(&case.memory, move |call| {
-        if call.op == Op::Put
-            && call.name.starts_with("s/")
-            && !done.swap(true, std::sync::atomic::Ordering::SeqCst)
-        {
+        if call.op == Op::Put && call.name.starts_with("s/") && !done.swap(true, Ordering::SeqCst) {
             other.stage.plan(&other.memory, packs(&other.memory), Vec::new());
         }
         Answer::Go

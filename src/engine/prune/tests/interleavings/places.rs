@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::script::{Answer, Op, Scene, Scripted, at_each, forget_newest, greedy};
-use crate::engine::backup::tests::stage::{packs, target};
+use super::script::{Answer, Op, Scene, Scripted, at_each, forget_newest, greedy, prune_and_end};
+use crate::engine::backup::tests::stage::{packs, snapshots, target};
 use crate::engine::error::EngineError;
 use crate::engine::prune::tests::stage::Case;
 use crate::engine::sync::{SyncOutcome, sync};
@@ -113,4 +113,26 @@ fn interleaving_15_a_copied_repository_is_valid_and_can_be_pruned() {
     copied.has(1, "copied");
     copied.settle("copied");
     copied.has(1, "pruned");
+}
+
+#[test]
+fn interleaving_15_a_place_that_was_away_for_longer_than_any_wait_is_completed() {
+    let scene = Scene::new();
+    let (here, there) = (scene.case(), scene.case());
+    for round in 0..3 {
+        here.write("big-0", 100 + round);
+        here.backup();
+        here.forget(&snapshots(&here.memory).0[0].id);
+        prune_and_end(&here);
+    }
+    // There everything is as it was: one snapshot, packs that nobody has here any more.
+    there.has(1, "away");
+    let outcome = sync_to(&here, there.storage()).expect("synced");
+    assert!(outcome.failed.is_empty(), "{outcome:#?}");
+    there.has(2, "completed");
+    here.backup();
+    let outcome = sync_to(&here, there.storage()).expect("synced");
+    assert!(outcome.failed.is_empty(), "{outcome:#?}");
+    prune_and_end(&there);
+    there.has(3, "pruned");
 }

@@ -192,6 +192,17 @@ impl<T: Send + 'static> Frozen<T> {
         here: impl Fn(&Call<'_>) -> bool + Send + Sync + 'static,
         work: impl FnOnce(Arc<dyn Storage>) -> T + Send + 'static,
     ) -> Self {
+        Self::start_by(memory, nth, here, |_| Answer::Go, work)
+    }
+
+    /// The same, and after it a script of its own.
+    pub(super) fn start_by(
+        memory: &Arc<MemoryStorage>,
+        nth: u64,
+        here: impl Fn(&Call<'_>) -> bool + Send + Sync + 'static,
+        script: impl Fn(&Call<'_>) -> Answer + Send + Sync + 'static,
+        work: impl FnOnce(Arc<dyn Storage>) -> T + Send + 'static,
+    ) -> Self {
         let (reach, reached) = channel();
         let (go, goes) = channel();
         let (counted, goes) = (AtomicU64::new(0), Mutex::new(goes));
@@ -201,7 +212,7 @@ impl<T: Send + 'static> Frozen<T> {
                 let goes: &Mutex<Receiver<()>> = &goes;
                 goes.lock().expect("nobody panics").recv().expect("somebody thaws it");
             }
-            Answer::Go
+            script(call)
         });
         let thread = std::thread::spawn(move || work(storage));
         Self { reached, go, thread }
