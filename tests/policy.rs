@@ -198,9 +198,9 @@ fn rules_of_the_source_are_read_and_bad_ones_are_refused() {
         let found = errors_of(&with(bad));
         assert!(found.len() == 1 && found[0].contains("E0206"), "{bad}: {found:?}");
     }
-    for later in ["snapshot = \"zfs\"", "snapshot = \"lvm\""] {
-        let found = errors_of(&with(later));
-        assert!(found.len() == 1 && found[0].contains("not yet supported"), "{later}: {found:?}");
+    for by_hook in ["snapshot = \"zfs\"", "snapshot = \"lvm\""] {
+        let found = errors_of(&with(by_hook));
+        assert!(found.len() == 1 && found[0].contains("snapshot-hooks.md"), "{by_hook}: {found:?}");
     }
 }
 
@@ -222,7 +222,7 @@ fn every_key_of_later_versions_is_refused_by_name() {
         assert!(found.len() == 1 && found[0].contains("E0205"), "{text}: {found:?}");
         assert!(found[0].contains("not yet supported"), "{found:?}");
     }
-    for key in ["immutable = { days = 3 }", "offline = true", "accept_every = \"weekly\""] {
+    for key in ["offline = true", "accept_every = \"weekly\""] {
         let found = errors_of(&format!("{MINIMAL}{key}\n"));
         assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
     }
@@ -553,4 +553,32 @@ proptest::proptest! {
             proptest::prop_assert!(problems.errors() > 0);
         }
     }
+}
+
+#[test]
+fn locks_of_a_target_are_read_and_bad_ones_are_refused() {
+    let with = |immutable: &str| {
+        format!(
+            "source = [\"/srv\"]\n[targets.offsite]\nurl = \"s3://backup/web\"\n{immutable}\n[targets.disk]\nurl = \"file:///mnt/b\"\n"
+        )
+    };
+    let good = with("immutable = { mode = \"compliance\", days = 35 }");
+    let targets = read(&[("policies/web.toml", &good)]).unwrap().policies[0].targets.clone();
+    let rule = targets.iter().find_map(|target| target.immutable).expect("a rule");
+    assert_eq!((rule.mode, rule.days), (lifeboat::base::lock::LockMode::Compliance, 35));
+    for bad in [
+        "immutable = { days = 3 }",
+        "immutable = { mode = \"governance\" }",
+        "immutable = { mode = \"for ever\", days = 3 }",
+        "immutable = { mode = \"governance\", days = 0 }",
+        "immutable = { mode = \"governance\", days = 100000 }",
+        "immutable = { mode = \"governance\", days = -1 }",
+        "immutable = { mode = \"governance\", days = 3, hold = true }",
+        "immutable = true",
+    ] {
+        let found = errors_of(&with(bad));
+        assert!(found.len() == 1 && found[0].contains("E0206"), "{bad}: {found:?}");
+    }
+    let folder = "source = [\"/srv\"]\n[targets.disk]\nurl = \"file:///mnt/b\"\nimmutable = { mode = \"governance\", days = 3 }\n";
+    assert!(errors_of(folder)[0].contains("no meaning for a folder"));
 }

@@ -17,6 +17,7 @@ pub mod restore;
 pub mod run;
 pub mod secrets;
 pub mod site;
-mod sources;
+pub mod sources;
 pub mod status;
+pub mod targets;
 pub mod verify;

@@ -14,6 +14,7 @@ use crate::engine;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
+use crate::engine::locks::LockOutcome;
 use crate::engine::stats::Stats;
 use crate::engine::sync::SyncOutcome;
 use crate::engine::verify::{Depth, VerifyOutcome};
@@ -141,6 +142,34 @@ impl Plumbing {
             }
             None => engine::sync::sync_keyless(&from, &to, &self.cx)?,
         })
+    }
+
+    /// Tries a place out.
+    ///
+    /// # Errors
+    /// When it can't be reached or lacks what is needed.
+    pub fn probe(&self, url: &str) -> Result<Capabilities, Failure> {
+        let target = self.target(url, Access::Write)?;
+        Ok(capabilities::probe(target.storage.as_ref(), self.cx.clock.as_ref())?)
+    }
+
+    /// Extends the locks of everything that snapshots need.
+    ///
+    /// # Errors
+    /// As [`engine::locks::extend_locks`].
+    pub fn extend_locks(
+        &self,
+        urls: &[String],
+        passphrase: &Secret<Vec<u8>>,
+    ) -> Result<Vec<LockOutcome>, Failure> {
+        let mut outcomes = Vec::new();
+        for url in urls {
+            let target = self.target(url, Access::Write)?;
+            let repository =
+                Repository::open(vec![target.clone()], passphrase)?.with_cache(self.cache.clone());
+            outcomes.push(engine::locks::extend_locks(&repository, &target, &self.cx)?);
+        }
+        Ok(outcomes)
     }
 
     /// Counts what a place holds.

@@ -155,7 +155,7 @@ fn carry_out(
         tags: Vec::new(),
         parent: ParentChoice::Newest,
         walk: super::sources::walk_options(&policy.source),
-        freeze: super::sources::freeze(policy.source.snapshot),
+        freeze: super::sources::freeze(&policy.source, &site.state),
         stream: None,
         rule: SourceRule { files_min: policy.source.min_files },
         effort: policy.effort,

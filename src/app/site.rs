@@ -271,7 +271,10 @@ impl Site {
     }
 
     /// What the targets were found to do, into the catalogue.
-    fn record_targets(&self, policy: &Policy, probed: &[(String, Capabilities)]) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub fn record_targets(&self, policy: &Policy, probed: &[(String, Capabilities)]) -> Result<(), Failure> {
         let catalogue = self.catalogue()?;
         for (name, found) in probed {
             let Some(planned) = policy.targets.iter().find(|t| t.name.as_str() == name) else { continue };
@@ -372,6 +375,7 @@ fn place_options(planned: &Planned) -> PlaceOptions {
         path_style: planned.path_style.then_some(true),
         credentials_file: planned.credentials_file.clone(),
         ca_file: planned.ca_file.clone(),
+        lock: planned.immutable,
     }
 }
 

@@ -202,6 +202,11 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// The locked file. The lock holds until every duplicate of it is closed, also by other processes.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Lets others share the lock from now on; nobody can have it alone while this one is held.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod error;
 pub mod id;
 pub mod lifeline;
 pub mod limits;
+pub mod lock;
 pub mod metadata;
 pub mod priority;
 pub mod progress;

@@ -207,6 +207,39 @@ Example: lifeboat repo stats --repo /mnt/nas/www
 
 Exit codes: 0 done; 1 unreachable; 10 no repository; 12 wrong key; 130 cancelled.";
 
+/// After `repo probe --help`.
+pub(super) const REPO_PROBE: &str = "\
+Example: lifeboat repo probe --repo 's3://backup/web?endpoint=https://s3.example.org&lock=governance:30d'
+
+Puts a few objects below probe/, reads, lists, writes over and destroys them with every right that the credentials have: what
+works for the probe works for a thief. With `lock=` the objects are locked and stay until their lock ends.
+Exit codes: 0 nobody with these credentials can destroy what is stored; 1 the place can't be reached or lacks something;
+2 usage; 14 they can, or the lock does not hold.";
+
+/// After `repo extend-locks --help`.
+pub(super) const REPO_EXTEND_LOCKS: &str = "\
+Example: lifeboat repo extend-locks --repo 's3://backup/web?lock=compliance:35d' --password-file key
+
+Object Lock is set when an object is stored; an old pack that new snapshots still use outlives it. Run this daily. What has
+less than half of its time left is locked anew; the result says until when all of it is locked.
+Exit codes: 0 all is locked; 1 failed, or no lock is asked for; 2 usage; 3 some objects could not be locked; 10 no repository;
+12 wrong key; 130 cancelled.";
+
+/// After `target probe --help`.
+pub(super) const TARGET_PROBE: &str = "\
+Example: lifeboat target probe web --target offsite
+
+What it finds is recorded in the catalogue.
+Exit codes: 0 nobody with these credentials can destroy what is stored; 1 a target can't be reached or lacks something;
+2 usage or configuration; 14 they can, or the lock does not hold.";
+
+/// After `target extend-locks --help`.
+pub(super) const TARGET_EXTEND_LOCKS: &str = "\
+Example: lifeboat target extend-locks web
+
+Exit codes: 0 all is locked; 1 failed; 2 usage or configuration; 3 some objects could not be locked; 10 no repository at the
+target; 12 wrong key; 130 cancelled.";
+
 #[cfg(test)]
 mod tests {
     use clap::{Command, CommandFactory};

@@ -103,6 +103,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Verify(args) => commands::policy::verify(&session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Explain(args) => commands::explain::run(&session, &args),
+        Command::Target(command) => commands::target::run(&session, &command),
         Command::Repo(command) => commands::repo::run(&session, command),
         Command::Demo(args) => commands::demo::run(&session, &args),
         Command::Drill(command) => commands::proof::drill(&session, &command),

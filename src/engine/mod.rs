@@ -9,6 +9,7 @@ pub mod dump;
 pub mod error;
 pub mod find;
 pub(crate) mod hurt;
+pub mod locks;
 pub mod ls;
 pub(crate) mod manifest_source;
 pub mod mount;

@@ -86,6 +86,13 @@ pub struct Problem {
     pub(super) snippet: Option<Snippet>,
 }
 
+impl Problem {
+    /// An error about a file as a whole, that only a look at the machine finds.
+    pub fn in_file(sort: Sort, file: String, cause: String, fix: &str) -> Self {
+        Complaint::new(sort, cause, fix).in_file(&file)
+    }
+}
+
 /// The source line under a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Snippet {

@@ -193,6 +193,14 @@ impl Repository {
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
     }
 
+    /// The same repository as somebody sees it whose slot grants no administrator's key.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn without_admin(&self) -> Self {
+        let root = RootKeys::new(Secret::new(*self.root.root().expose()), None);
+        Self { root, ..self.with_targets(self.targets.clone()) }
+    }
+
     /// The administrator's key, which condemns and forgets.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! does, so its end is an end only when the program ended well; anything else is an error of the
 //! last read. Reads wait in short turns, so that a request to stop is heard while nothing comes.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -51,11 +51,18 @@ pub struct Stream {
 
 /// What a program finds around it.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Surroundings {
+pub(super) enum Surroundings<'a> {
     /// All that this process has, and all the time it takes.
     Ours,
-    /// No environment but a path to the system's programs, the root folder, and a limit in time.
-    Clean(Duration),
+    /// The root folder, and no environment but this and a path to the system's programs.
+    Clean {
+        /// It is ended when it takes longer.
+        limit: Duration,
+        /// Names and values.
+        environment: &'a [(&'static str, &'a OsStr)],
+        /// What it reads from, and keeps open while it runs.
+        stdin: Option<&'a File>,
+    },
 }
 
 enum Input {
@@ -102,13 +109,13 @@ impl Stream {
     /// When it can't be started.
     pub(super) fn program(
         words: &[OsString],
-        surroundings: Surroundings,
+        surroundings: Surroundings<'_>,
         cancel: Cancel,
         clock: Arc<dyn Clock>,
     ) -> io::Result<Self> {
         let deadline = match surroundings {
             Surroundings::Ours => None,
-            Surroundings::Clean(limit) => Some(clock.monotonic().saturating_add(limit)),
+            Surroundings::Clean { limit, .. } => Some(clock.monotonic().saturating_add(limit)),
         };
         let input = Input::Program(Box::new(Program::start(words, surroundings)?));
         Ok(Self { input, cancel, clock, deadline })
@@ -189,18 +196,21 @@ impl Read for Stream {
 }
 
 impl Program {
-    fn start(words: &[OsString], surroundings: Surroundings) -> io::Result<Self> {
+    fn start(words: &[OsString], surroundings: Surroundings<'_>) -> io::Result<Self> {
         let (program, arguments) =
             words.split_first().ok_or_else(|| io::Error::other("no program is named"))?;
         let name = crate::base::display::path(program.as_encoded_bytes());
         let mut command = Command::new(program);
-        if let Surroundings::Clean(_) = surroundings {
+        let mut stdin = Stdio::null();
+        if let Surroundings::Clean { environment, stdin: from, .. } = surroundings {
             let path = "/usr/sbin:/usr/bin:/sbin:/bin";
             command.env_clear().env("PATH", path).env("LC_ALL", "C").current_dir("/");
+            command.envs(environment.iter().copied());
+            stdin = from.map(File::try_clone).transpose()?.map_or(stdin, Stdio::from);
         }
         let mut child = command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contract::{ObjectName, Put, Read, Span, Storage, StorageError, list_all};
+use super::guard::Guard;
 use crate::base::clock::Clock;
 use crate::base::entropy;
 
@@ -34,6 +35,17 @@ pub struct Capabilities {
     pub object_lock: Option<bool>,
     /// These credentials may delete. An attacker who has them can, too.
     pub can_delete: bool,
+    /// These credentials wrote over an object so that its old bytes are gone. None: not known, as of
+    /// records before this was tried.
+    #[serde(default)]
+    pub can_overwrite: Option<bool>,
+    /// These credentials took an object away for good, every version of it, although it was locked
+    /// where the target has a lock rule.
+    #[serde(default)]
+    pub can_destroy: Option<bool>,
+    /// With a lock rule: whether a locked object withstood both.
+    #[serde(default)]
+    pub lock_holds: Option<bool>,
     /// The store's clock minus ours, in seconds; within a second or two it means nothing.
     pub clock_skew_seconds: i64,
 }
@@ -49,7 +61,28 @@ pub fn probe(storage: &dyn Storage, clock: &dyn Clock) -> Result<Capabilities, S
     let can_delete = probe.clean();
     let mut capabilities = tried?;
     capabilities.can_delete = can_delete?;
+    // A store without versions: what may be deleted is destroyed.
+    capabilities.can_destroy.get_or_insert(capabilities.can_delete);
     Ok(capabilities)
+}
+
+impl Capabilities {
+    /// What whoever has these credentials, or steals them, could do to what is stored. None when they
+    /// can do no harm, as far as it was tried.
+    pub fn danger(&self) -> Option<&'static str> {
+        match (self.lock_holds, self.can_destroy, self.can_overwrite) {
+            (Some(false), _, _) => {
+                Some("its lock does not hold: a locked object could be destroyed or written over")
+            }
+            (_, Some(true), _) => {
+                Some("these credentials can destroy what is stored: who steals them can, too")
+            }
+            (_, _, Some(true)) => {
+                Some("these credentials can write over what is stored: who steals them can, too")
+            }
+            _ => None,
+        }
+    }
 }
 
 struct Probe<'a> {
@@ -75,14 +108,40 @@ impl Probe<'_> {
         self.storage.put_new(&second, Bytes::new())?;
         self.expect_listed(&[&first, &second])?;
         let facts = self.storage.facts()?;
-        Ok(Capabilities {
+        let found = Capabilities {
             version: 1,
             conditional_create: self.create_is_conditional(&first, &bytes)?,
             checksums: facts.checksums,
             versioning: facts.versioning,
             object_lock: facts.object_lock,
             can_delete: false,
+            can_overwrite: None,
+            can_destroy: None,
+            lock_holds: None,
             clock_skew_seconds: skew_seconds(stat.modified.unix_ms(), before.unix_ms(), after.unix_ms()),
+        };
+        match self.storage.guard() {
+            Some(guard) => self.attack(guard, found),
+            None => Ok(found),
+        }
+    }
+
+    /// Does to an object of its own what an attacker would do with these credentials.
+    fn attack(&self, guard: &dyn Guard, found: Capabilities) -> Result<Capabilities, StorageError> {
+        let canary = self.name("canary");
+        let bytes = Bytes::from_static(b"canary");
+        self.storage.put_new(&canary, bytes.clone())?;
+        let lock = guard.rule().map(|_| guard.lock_of(&canary)).transpose()?.flatten();
+        // Where versions are kept, what is written over is still there.
+        let is_written = allowed(guard.overwrite(&canary, Bytes::from_static(b"cuckoo")))?;
+        let can_overwrite = is_written && found.versioning != Some(true);
+        let can_destroy = allowed(guard.destroy(&canary))?;
+        let lock_holds = guard.rule().map(|_| lock.is_some() && !can_overwrite && !can_destroy);
+        Ok(Capabilities {
+            can_overwrite: Some(can_overwrite),
+            can_destroy: Some(can_destroy),
+            lock_holds,
+            ..found
         })
     }
 
@@ -107,7 +166,7 @@ impl Probe<'_> {
         Err(self.lacks("an object that was just written is not in the list"))
     }
 
-    /// Whether deleting is allowed.
+    /// Whether deleting is allowed. What is locked stays until its lock ends.
     fn clean(&self) -> Result<bool, StorageError> {
         for name in ["1", "2"] {
             match self.storage.delete(&self.name(name)) {
@@ -126,6 +185,17 @@ impl Probe<'_> {
     fn lacks(&self, what: &str) -> StorageError {
         let reason = format!("{what}; backups there could be lost without a sign, so it cannot be used");
         StorageError::Unsupported { place: self.storage.label().to_owned(), reason }
+    }
+}
+
+/// Whether these credentials may do it.
+fn allowed(done: Result<(), StorageError>) -> Result<bool, StorageError> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(
+            StorageError::Denied { .. } | StorageError::Unsupported { .. } | StorageError::NotFound { .. },
+        ) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

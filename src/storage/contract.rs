@@ -29,6 +29,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use super::guard::Guard;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Classified};
 
@@ -250,6 +251,11 @@ pub trait Storage: Send + Sync {
     /// As [`Storage::head`]. What may not be asked is unknown, not an error.
     fn facts(&self) -> Result<Facts, StorageError> {
         Ok(Facts::default())
+    }
+
+    /// Locks of the place, where it has any; layers through which one may write pass it on.
+    fn guard(&self) -> Option<&dyn Guard> {
+        None
     }
 
     /// Keeps a little room for [`Storage::give_room`], where the place is a disk that can get full.

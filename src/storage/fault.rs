@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::guard::Guard;
 use crate::base::clock::Clock;
 
 /// What to break and how often. Operations are counted from 1, all kinds together.
@@ -195,6 +196,10 @@ impl Storage for Fault {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.operation(|| self.inner.sync())
+    }
+
+    fn guard(&self) -> Option<&dyn Guard> {
+        self.inner.guard()
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 
 use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::guard::Guard;
 
 /// Counters that several storages and threads may share.
 #[derive(Debug, Default)]
@@ -127,6 +128,10 @@ impl Storage for Metered {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.inner.sync()
+    }
+
+    fn guard(&self) -> Option<&dyn Guard> {
+        self.inner.guard()
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

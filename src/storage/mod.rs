@@ -2,7 +2,7 @@
 //!
 //! [`contract`] is what everything here keeps. [`local`], [`memory`] and [`s3`] are the drivers;
 //! [`retry`], [`metered`], [`throttle`] and [`read_only`] are layers around one; [`place`] makes them from what
-//! a person writes; [`capabilities`] finds out what a store really does. With the feature
+//! a person writes; [`guard`] is about locks; [`capabilities`] finds out what a store really does. With the feature
 //! `testing`: `conformance`, the suite that drivers and layers pass, and `fault`, which breaks things.
 
 pub mod capabilities;
@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod contract;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
+pub mod guard;
 pub mod local;
 pub mod memory;
 pub mod metered;

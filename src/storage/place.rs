@@ -1,5 +1,5 @@
 //! Places as people write them: a path, `file:///path`, or
-//! `s3://bucket/prefix?endpoint=..&region=..&path_style=..&credentials_file=..&ca_file=..`.
+//! `s3://bucket/prefix?endpoint=..&region=..&path_style=..&credentials_file=..&ca_file=..&lock=..&as_of=..`.
 //!
 //! A URL holds no secret: user names and passwords in it are refused, and labels carry neither
 //! query nor file names.
@@ -17,7 +17,8 @@ use super::read_only::ReadOnly;
 use super::retry::{Retry, RetryPolicy};
 use super::s3::{S3Options, S3Storage};
 use super::throttle::{Throttle, Throttled};
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::lock::LockRule;
 
 /// Options of the command line or a policy that hold for every `s3://` place; a URL's own win.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct PlaceOptions {
     pub credentials_file: Option<PathBuf>,
     /// Certificates (PEM) of the authorities that may vouch for the store, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Every object that is put is locked so.
+    pub lock: Option<LockRule>,
 }
 
 /// A place to store to, not opened yet.
@@ -184,6 +187,7 @@ fn parse_s3(text: &str, rest: &str, defaults: &PlaceOptions) -> Result<Place, St
     options.path_style = defaults.path_style;
     options.credentials_file.clone_from(&defaults.credentials_file);
     options.ca_file.clone_from(&defaults.ca_file);
+    options.lock = defaults.lock;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = percent_decode(value)
@@ -195,10 +199,18 @@ fn parse_s3(text: &str, rest: &str, defaults: &PlaceOptions) -> Result<Place, St
             "credentials_file" => options.credentials_file = Some(value.into()),
             "ca_file" => options.ca_file = Some(value.into()),
             "path_style" => options.path_style = Some(parse_bool(text, &value)?),
+            "lock" => {
+                let wrong = || bad(text, "a lock is such as governance:30d or compliance:35d");
+                options.lock = Some(LockRule::parse(&value).ok_or_else(wrong)?);
+            }
+            "as_of" => {
+                let wrong = || bad(text, "a time is written as 2026-11-24T01:00:00Z");
+                options.as_of = Some(Timestamp::parse_rfc3339(&value).ok_or_else(wrong)?);
+            }
             _ => {
                 return Err(bad(
                     text,
-                    "its query may hold endpoint, region, path_style, credentials_file and ca_file",
+                    "its query may hold endpoint, region, path_style, credentials_file, ca_file, lock and as_of",
                 ));
             }
         }
@@ -342,6 +354,7 @@ mod tests {
             path_style: None,
             credentials_file: Some("/etc/key".into()),
             ca_file: Some("/etc/ca.pem".into()),
+            lock: None,
         };
         let place = Place::parse("s3://b/x/y/?region=us-2&path_style=false&ca_file=/own.pem", &defaults)
             .expect("a place");

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::guard::Guard;
 use crate::base::clock::Clock;
 use crate::base::entropy;
 use crate::base::limits::{FIRST_CONTACT_SECONDS, RETRY_BUDGET_SECONDS};
@@ -216,6 +217,10 @@ impl Storage for Retry {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.repeat(|| self.inner.sync())
+    }
+
+    fn guard(&self) -> Option<&dyn Guard> {
+        self.inner.guard()
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contract::{Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use super::guard::Guard;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 
@@ -199,6 +200,10 @@ impl Storage for Throttled {
 
     fn sync(&self) -> Result<(), StorageError> {
         self.inner.sync()
+    }
+
+    fn guard(&self) -> Option<&dyn Guard> {
+        self.inner.guard()
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

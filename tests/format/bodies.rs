@@ -8,7 +8,7 @@ use lifeboat::repository::format::index_run::{IndexRun, RunEntry, RunPack};
 use lifeboat::repository::format::names::{PackClass, SnapshotName};
 use lifeboat::repository::format::object::{ObjectHeader, ObjectKind, Sealing, encode};
 use lifeboat::repository::format::pack_set::{self, PackSet};
-use lifeboat::repository::format::plan::PlanBody;
+use lifeboat::repository::format::plan::{Condemned, LiveRows, PlanBody};
 use lifeboat::repository::format::snapshot::{
     PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems, confirmation_body,
     confirmation_matches,
@@ -337,6 +337,38 @@ fn a_pack_set_is_sorted_and_each_pack_stands_once() {
         assert!(PackSet::decode(&pack_set::encode(&bad)).is_err());
     }
     assert!(PackSet::decode(&u32::MAX.to_le_bytes()).is_err());
+}
+
+/// The bytes of a plan and of a run with moved packs are frozen: sealing draws nothing by lot.
+#[test]
+fn a_plan_with_its_mark_and_a_run_with_moved_packs_are_stored_as_ever() {
+    let repo = repo();
+    let mut live = LiveRows::new(11);
+    [0, 7, 10].into_iter().for_each(|row| live.insert(row));
+    let hash = |n| ObjectHash::new([n; 32]);
+    let packs = vec![
+        Condemned { class: PackClass::Data, hash: hash(9), live: LiveRows::default() },
+        Condemned { class: PackClass::Meta, hash: hash(4), live },
+    ];
+    let writer = WriterId::new([2; 16]);
+    let names =
+        |n| vec![SnapshotName::new(Timestamp::default(), &writer, hash(n), [3; 8]).proposal().to_string()];
+    let plan = PlanBody::of_mark(packs, names(5), names(6));
+    let (bytes, id) = plan.seal(&repo.id, &repo.admin(), &repo.keys).expect("in bounds");
+    let opened = PlanBody::open(&bytes, &repo.id, &repo.format.admin_public, &repo.keys).expect("opens");
+    assert_eq!(opened, plan);
+    assert_eq!(opened.condemned()[0], (PackClass::Data, hash(9)));
+    assert_eq!(opened.live()[1].live().collect::<Vec<_>>(), [0, 7, 10]);
+    let run = IndexRun { moved: vec![(hash(7), hash(1)), (hash(8), hash(2))], ..run(5) };
+    assert_eq!(open_run(&repo, &run), Ok(run.clone()));
+    let (_, run_id) = run.seal(&repo.id, &repo.admin(), &repo.keys).expect("in bounds");
+    assert_eq!(
+        [id.to_hex(), run_id.to_hex()],
+        [
+            "d55a81a2156fbadd48947ec33cf23e20dded31484dcad931524bee8def6c6689",
+            "f9e290e9e76d5b9b05b9ed27685f1994174c5e36437a3ed2af1681fd1c44029e"
+        ]
+    );
 }
 
 #[test]

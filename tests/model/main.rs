@@ -7,6 +7,8 @@
 //! `LIFEBOAT_MODEL_STATES=N` sets another bound for each world (20000000 needs 3 GB);
 //! `--no-capture` shows the counts and the histories.
 
+#![expect(clippy::print_stdout, reason = "the counts and the histories are shown on request")]
+
 mod cases;
 mod explore;
 mod model;

@@ -4,6 +4,7 @@ use super::model::{Model, Next, Rule};
 use super::state::{Act, NONCES, NONE, State, Writer, WriterAt as At, bit, members};
 
 impl Model<'_> {
+    #[expect(clippy::too_many_lines, reason = "one arm for each step, in their order")]
     pub(crate) fn writer(&self, state: &State, i: usize, next: &mut Next) {
         let writer = state.writers[i];
         let (snap, _) = self.errand(i);

@@ -10,13 +10,13 @@ use crate::lab::{Lab, Said, needs_root, noise, run};
 use crate::streams::Loop;
 
 /// A mounted btrfs; gone when dropped.
-struct Btrfs {
-    at: PathBuf,
+pub(crate) struct Btrfs {
+    pub(crate) at: PathBuf,
     device: Loop,
 }
 
 impl Btrfs {
-    fn new(lab: &Lab) -> Self {
+    pub(crate) fn new(lab: &Lab) -> Self {
         needs_root();
         let disk = lab.path("disk");
         std::fs::File::create(&disk).and_then(|file| file.set_len(300 * 1024 * 1024)).expect("made");
@@ -28,11 +28,11 @@ impl Btrfs {
         Self { at, device }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.at.join(name).to_str().expect("plain").to_owned()
     }
 
-    fn subvolume(&self, name: &str) -> PathBuf {
+    pub(crate) fn subvolume(&self, name: &str) -> PathBuf {
         tool("btrfs", &["-q", "subvolume", "create", &self.path(name)]);
         self.at.join(name)
     }

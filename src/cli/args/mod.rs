@@ -17,9 +17,10 @@ pub use look::{
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 pub use policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
-    ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+    ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetArgs, TargetCommand,
+    VerifyArgs,
 };
 pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};
-pub use source::{RuleArgs, SnapshotKindArg, StreamArgs};
+pub use source::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

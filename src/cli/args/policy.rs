@@ -204,3 +204,24 @@ pub struct ExplainArgs {
     /// The code, such as E0106
     pub code: String,
 }
+
+/// `lifeboat target`.
+#[derive(Debug, Subcommand)]
+pub enum TargetCommand {
+    /// Try out what a policy's targets and their credentials can do, destroying included
+    #[command(after_help = examples::TARGET_PROBE)]
+    Probe(TargetArgs),
+    /// Make the Object Locks of everything that snapshots need last longer
+    #[command(after_help = examples::TARGET_EXTEND_LOCKS)]
+    ExtendLocks(TargetArgs),
+}
+
+/// Which targets.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// The policy
+    pub policy: String,
+    /// Only this target (default: all; those without locks are passed over by extend-locks)
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+}

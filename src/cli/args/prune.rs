@@ -27,7 +27,7 @@ pub struct RepoPruneArgs {
     #[arg(long, value_name = "TIME", default_value = "72h", value_parser = parse_grace)]
     pub grace: Duration,
     /// Share of a pack that may be unused; one with more is condemned, and what is used in it moved
-    #[arg(long, value_name = "PERCENT", default_value = "25", value_parser = clap::value_parser!(u8).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value = "15", value_parser = clap::value_parser!(u8).range(0..=100))]
     pub max_unused: u8,
     /// Move at most this much; the next run goes on
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]

@@ -9,7 +9,7 @@ use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMoun
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::prune::RepoPruneArgs;
-use super::source::{RuleArgs, SnapshotKindArg, StreamArgs};
+use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
@@ -92,6 +92,19 @@ pub enum RepoCommand {
     /// Objects, bytes, snapshots
     #[command(after_help = examples::REPO_STATS)]
     Stats(OneRepoKeyOptional),
+    /// Try out what a place and these credentials can do, destroying included; only objects of its own are touched
+    #[command(after_help = examples::REPO_PROBE)]
+    Probe {
+        /// A place: /path, file:///path or s3://bucket/prefix (repeatable)
+        #[arg(long = "repo", value_name = "URL", required = true)]
+        repos: Vec<String>,
+        /// How to reach S3
+        #[command(flatten)]
+        access: S3Args,
+    },
+    /// Make the Object Locks of everything that snapshots need last longer
+    #[command(after_help = examples::REPO_EXTEND_LOCKS)]
+    ExtendLocks(ManyRepos),
 }
 
 /// `lifeboat repo backup`.
@@ -118,9 +131,9 @@ pub struct RepoBackupArgs {
     /// How much work an interruption may cost: a run that is begun again goes on from there
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
     pub checkpoint_every: Duration,
-    /// Read a frozen view of each path: a snapshot, which is removed at the end
-    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
-    pub snapshot: SnapshotKindArg,
+    /// Which view is read
+    #[command(flatten)]
+    pub snapshot: SnapshotArgs,
     /// Bytes instead of paths
     #[command(flatten)]
     pub stream: StreamArgs,

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::base::size::parse_bytes;
+use crate::base::size::{parse_bytes, parse_duration};
 
 /// Rules of what is left out. Patterns are those of a `.gitignore` file in each folder backed up.
 #[derive(Debug, Args)]
@@ -65,6 +66,21 @@ pub struct StreamArgs {
 }
 
 /// Which view of the source is read.
+#[derive(Debug, Args)]
+pub struct SnapshotArgs {
+    /// Read a frozen view of each path: a snapshot, which is removed at the end
+    #[arg(long, value_name = "KIND", value_enum, default_value_t)]
+    pub snapshot: SnapshotKindArg,
+    /// Read the view that this program makes: called with `make PATH...` it prints where each stands, called with
+    /// `drop PATH...` it takes the view away (`docs/snapshot-hooks.md`)
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["snapshot", "stdin", "stdin_command"])]
+    pub snapshot_hook: Option<PathBuf>,
+    /// So long a call of it may take
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration, requires = "snapshot_hook")]
+    pub snapshot_hook_timeout: Duration,
+}
+
+/// The kinds of view that Lifeboat makes itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SnapshotKindArg {
     /// The files as they are when the run comes by

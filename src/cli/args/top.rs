@@ -8,7 +8,7 @@ use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, ReportArgs,
-    RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+    RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
 };
 use super::repo::RepoCommand;
 use crate::cli::examples;
@@ -106,6 +106,9 @@ pub enum Command {
     /// Print where a drill's signed report is, or its JSON
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Targets: try out what they and their credentials can do, keep their locks from ending
+    #[command(subcommand)]
+    Target(TargetCommand),
     /// Fill the catalogue again from the policies' targets after it was lost
     #[command(after_help = examples::REBUILD)]
     RebuildCatalogue(PolicyArg),

@@ -15,3 +15,4 @@ mod prune;
 pub(super) mod repo;
 mod repo_restore;
 mod repo_rules;
+pub(super) mod target;

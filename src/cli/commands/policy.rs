@@ -11,6 +11,7 @@ use crate::app::plan::plan;
 use crate::app::restore::{restore_policy, what};
 use crate::app::run::{Occasion, run_policy};
 use crate::app::site::{Site, configuration};
+use crate::app::sources::hook_problems;
 use crate::app::status::{PolicyStatus, age, policy_status};
 use crate::app::verify::{rebuild_catalogue, verify_policy};
 use crate::base::clock::Timestamp;
@@ -63,7 +64,10 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
 pub(in crate::cli) fn check(session: &Session) -> Result<u8, Failure> {
     let out = session.output;
     let (problems, policies, drills) = match configuration(&session.place) {
-        Ok(found) => (found.warnings.clone(), found.policies.len(), found.drills.len()),
+        Ok(found) => {
+            let problems = [hook_problems(&found), found.warnings.clone()].concat();
+            (problems, found.policies.len(), found.drills.len())
+        }
         Err(problems) => (problems.0, 0, 0),
     };
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();

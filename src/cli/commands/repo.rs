@@ -54,6 +54,8 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         }
         RepoCommand::Prune(args) => super::prune::run(session, &args),
         RepoCommand::Stats(at) => stats(session, &at),
+        RepoCommand::Probe { repos, access } => super::target::probe_places(session, &repos, &access),
+        RepoCommand::ExtendLocks(at) => super::target::extend_places(session, &at),
         RepoCommand::Restore { at, snapshot, to } => super::repo_restore::run(session, &at, &snapshot, &to),
         RepoCommand::Ls(args) => super::ls::run_repo(session, &args),
         RepoCommand::Find(args) => super::find::run_repo(session, &args),
@@ -82,6 +84,7 @@ pub(in crate::cli) fn place_options(access: &S3Args) -> PlaceOptions {
         path_style: access.path_style.then_some(true),
         credentials_file: access.credentials_file.clone(),
         ca_file: access.ca_file.clone(),
+        lock: None,
     }
 }
 
@@ -126,7 +129,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
     let rule = SourceRule { files_min: u64::from(!walk.includes.is_empty()) };
     let request = BackupRequest {
         roots,
-        freeze: super::repo_rules::freeze(args.snapshot),
+        freeze: super::repo_rules::freeze(args.snapshot, &session.state_folder()),
         stream,
         kind: kind_of(args.kind),
         host: args.host.unwrap_or_else(crate::app::plumbing::host_name),

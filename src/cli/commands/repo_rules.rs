@@ -1,21 +1,26 @@
 //! The source of `lifeboat repo backup`: paths or a stream, the rules, and what they left out.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::app::error::AppError;
 use crate::app::plumbing::absolute;
+use crate::app::sources::VIEWS;
 use crate::base::display;
 use crate::base::error::Failure;
 use crate::base::size::format_bytes;
-use crate::cli::args::{RuleArgs, SnapshotKindArg, StreamArgs};
+use crate::cli::args::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 use crate::cli::output::{Output, escape};
 use crate::engine::backup::outcome::LeftOut;
 use crate::engine::backup::request::{Freeze, StreamRequest};
 use crate::source::files::rules::read_patterns;
 use crate::source::files::{SafePath, WalkOptions};
+use crate::source::frozen::hook::Hook;
 use crate::source::stream::StreamSource;
 
+/// A hook gets at least this long.
+const HOOK_LIMIT_MIN: Duration = Duration::from_secs(1);
 /// At most this many patterns that decided nothing are named.
 const IDLE_NAMED_MAX: usize = 10;
 
@@ -50,8 +55,15 @@ pub(super) fn sourced(stream: &StreamArgs, paths: &[PathBuf], rules: &RuleArgs) 
 }
 
 /// Which view is read.
-pub(super) fn freeze(kind: SnapshotKindArg) -> Freeze {
-    match kind {
+pub(super) fn freeze(args: SnapshotArgs, state: &Path) -> Freeze {
+    if let Some(program) = args.snapshot_hook {
+        return Freeze::Hook(Hook {
+            program,
+            limit: args.snapshot_hook_timeout.max(HOOK_LIMIT_MIN),
+            records: state.join(VIEWS),
+        });
+    }
+    match args.snapshot {
         SnapshotKindArg::None => Freeze::None,
         SnapshotKindArg::Auto => Freeze::Auto,
         SnapshotKindArg::Btrfs => Freeze::Btrfs,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::effort::Effort;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::source::files::WalkOptions;
+use crate::source::frozen::hook::Hook;
 use crate::source::stream::StreamSource;
 
 /// Which snapshot to compare with.
@@ -18,7 +19,7 @@ pub enum ParentChoice {
 }
 
 /// Which view of the roots is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Freeze {
     /// The files as they are when the walk comes by.
     #[default]
@@ -27,6 +28,8 @@ pub enum Freeze {
     Auto,
     /// A snapshot of btrfs, or the run fails.
     Btrfs,
+    /// What this program makes, or the run fails.
+    Hook(Hook),
 }
 
 /// Bytes that are backed up as one file.

@@ -17,6 +17,7 @@ use crate::engine::error::EngineError;
 use crate::source::files::{FilesError, Rules, Stop, Walk};
 use crate::source::frozen::View;
 use crate::source::frozen::btrfs::{self, Place};
+use crate::source::frozen::hook::{Hook, HookView, Wanted};
 use crate::source::frozen::mounts::{self, Mount};
 use crate::source::stream::{Stream, StreamSource};
 
@@ -46,6 +47,16 @@ enum Reads {
         /// The way to the root from the top of the view.
         below: PathBuf,
         /// Places below the root, relative to it, where something else is mounted.
+        mounts: Vec<Vec<u8>>,
+    },
+    /// The same in a view that a hook has made.
+    Hooked {
+        view: Arc<HookView>,
+        /// Where the root stands in it.
+        at: PathBuf,
+        /// Device number of the root itself.
+        live_dev: u64,
+        /// Places below the root, relative to it, where something is mounted that the view lacks.
         mounts: Vec<Vec<u8>>,
     },
     /// A file or a folder with all below it.
@@ -98,11 +109,18 @@ impl<'a> Sources<'a> {
         check(request)?;
         let mut roots = Vec::new();
         let mut views = Views::default();
+        let hooked = match (&request.freeze, &request.stream) {
+            (Freeze::Hook(hook), None) => Some(make_hooked(hook, request, cx)?),
+            _ => None,
+        };
         for path in &request.roots {
             let reads = match &request.stream {
                 Some(stream) => open_stream(path, stream, moment, cx)?,
-                None if request.freeze != Freeze::Btrfs && is_device(path) => open_device(path, cx),
-                None => frozen_or_files(path, request, &mut views, cx)?,
+                None => match &hooked {
+                    Some(view) => in_hooked(path, view, cx)?,
+                    None if request.freeze != Freeze::Btrfs && is_device(path) => open_device(path, cx),
+                    None => frozen_or_files(path, request, &mut views, cx)?,
+                },
             };
             let view = view_of(path, &reads);
             if let Some(real) = &view.real {
@@ -136,6 +154,14 @@ impl<'a> Sources<'a> {
                 }
                 walk
             }
+            Reads::Hooked { at, .. } if is_device(at) => Walk::device(at, self.at)?,
+            Reads::Hooked { at, live_dev, mounts, .. } => {
+                let mut walk = Walk::elsewhere(at, *live_dev, self.rules)?;
+                for place in mounts {
+                    walk.stop_at(place.clone(), Stop::NotInView);
+                }
+                walk
+            }
             Reads::Device { .. } => Walk::device(&source.path, self.at)?,
             Reads::Stream { stream, .. } => {
                 match stream.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -152,7 +178,9 @@ impl<'a> Sources<'a> {
 
     /// Whether a root can be walked a second time.
     pub(super) fn can_be_counted(&self) -> bool {
-        self.roots.iter().all(|root| matches!(root.reads, Reads::Files | Reads::Frozen { .. }))
+        self.roots
+            .iter()
+            .all(|root| matches!(root.reads, Reads::Files | Reads::Frozen { .. } | Reads::Hooked { .. }))
     }
 
     /// What has to come of a root.
@@ -166,9 +194,12 @@ impl<'a> Sources<'a> {
     /// Takes away the snapshots that were read. What can't be taken away now the next run does.
     pub(super) fn close(&self, cx: &Context) {
         for root in &self.roots {
-            if let Reads::Frozen { view, .. } = &root.reads
-                && let Err(error) = view.remove()
-            {
+            let removed = match &root.reads {
+                Reads::Frozen { view, .. } => view.remove(),
+                Reads::Hooked { view, .. } => view.remove(),
+                _ => Ok(()),
+            };
+            if let Err(error) = removed {
                 let path = &root.view.path;
                 cx.progress
                     .warn(format!("{path}: its snapshot could not be removed, the next run will: {error}"));
@@ -264,6 +295,39 @@ fn freeze(root: &Path, host: &str, views: &mut Views, cx: &Context) -> Result<Op
     Ok(Some(Reads::Frozen { view, below, mounts }))
 }
 
+/// The view of all roots that a hook makes.
+fn make_hooked(hook: &Hook, request: &BackupRequest, cx: &Context) -> Result<Arc<HookView>, EngineError> {
+    let real = |root: &PathBuf| root.canonicalize().map_err(|error| (root.clone(), error));
+    let failed = |(root, error): (PathBuf, std::io::Error)| {
+        EngineError::from(FilesError::Freeze { path: shown(&root), reason: error.to_string() })
+    };
+    let roots = request.roots.iter().map(real).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let wanted = Wanted { host: &request.host, roots: &roots };
+    match HookView::make(hook, wanted, &cx.cancel, &cx.clock) {
+        Ok(view) => Ok(Arc::new(view)),
+        Err(_) if cx.cancel.is_cancelled() => Err(EngineError::Cancelled),
+        Err(error) => Err(failed((hook.program.clone(), error))),
+    }
+}
+
+/// A root in the view of a hook. What is mounted below the root and not in the view is missing there.
+fn in_hooked(root: &Path, view: &Arc<HookView>, cx: &Context) -> Result<Reads, EngineError> {
+    let failed = |error: std::io::Error| FilesError::Freeze { path: shown(root), reason: error.to_string() };
+    let real = root.canonicalize().map_err(failed)?;
+    let nowhere = || failed(std::io::Error::other("the hook made no view of it"));
+    let at = view.place(&real).ok_or_else(nowhere)?.canonicalize().map_err(failed)?;
+    let live = std::fs::metadata(&real).map_err(failed)?;
+    let live_dev = live.dev();
+    if std::fs::metadata(&at).map_err(failed)?.ino() != live.ino() {
+        let what = "has another inode number: a copy, which is read as a whole, or not a view of it";
+        cx.progress.note(format!("the view {} of {} {what}", shown(&at), shown(root)));
+    }
+    let all = mounts::all().map_err(failed)?;
+    let there = mounts::below(&all, &at);
+    let mounts = mounts::below(&all, &real).into_iter().filter(|place| !there.contains(place)).collect();
+    Ok(Reads::Hooked { view: Arc::clone(view), at, live_dev, mounts })
+}
+
 /// A device, and a word when its content moves: then what is read may be no state it ever had.
 fn open_device(root: &Path, cx: &Context) -> Reads {
     let (real, number) = (root.canonicalize().ok(), std::fs::metadata(root).map(|facts| facts.rdev()).ok());
@@ -308,6 +372,7 @@ fn view_of(root: &Path, reads: &Reads) -> RootView {
     let view = match reads {
         Reads::Files => "files",
         Reads::Frozen { .. } => "btrfs snapshot",
+        Reads::Hooked { .. } => "snapshot of a hook",
         Reads::Device { in_use: false } => "device",
         Reads::Device { in_use: true } => "device, mounted for writing",
         Reads::Stream { .. } => return RootView { path: shown(root), real: None, view: "stream" },

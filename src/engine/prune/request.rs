@@ -30,7 +30,7 @@ impl PruneRequest {
     /// Default age of proposals that are removed.
     pub const STALE: Duration = Duration::from_hours(14 * 24);
     /// Default share of a pack that may be unused, in per cent.
-    pub const MAX_UNUSED_PERCENT: u8 = 25;
+    pub const MAX_UNUSED_PERCENT: u8 = 15;
 
     /// With every default.
     pub fn new(host: String) -> Self {

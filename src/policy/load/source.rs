@@ -5,7 +5,7 @@ use toml_edit::Value;
 use super::reader::{Parsed, Section};
 use super::values;
 use crate::policy::model::{SnapshotOfSource, Source};
-use crate::policy::problem::Complaint;
+use crate::policy::problem::{Complaint, Sort};
 
 const LATER: [&str; 3] = ["max_shrink", "dump", "hook"];
 
@@ -30,9 +30,21 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
         ("none", SnapshotOfSource::None),
         ("auto", SnapshotOfSource::Auto),
         ("btrfs", SnapshotOfSource::Btrfs),
+        ("hook", SnapshotOfSource::Hook),
     ];
-    let snapshot = section.or("snapshot", "none", |value| values::one_of(value, &kinds, &["lvm", "zfs"]));
+    let snapshot = section.or("snapshot", "none", |value| match value.as_str() {
+        Some(other @ ("lvm" | "zfs")) => {
+            let fix =
+                "write \"hook\" and name a program that makes it: docs/snapshot-hooks.md has one for each";
+            Err(Complaint::value(format!("`{other}` is not built in"), fix))
+        }
+        _ => values::one_of(value, &kinds, &[]),
+    });
+    let snapshot_hook = section.optional("snapshot_hook", values::path);
+    let snapshot_hook_timeout = section.or("snapshot_hook_timeout", "10m", values::duration);
+    let fits = hook_fits(&section, snapshot.as_ref().map(|found| found.value));
     section.finish(&LATER);
+    fits.then_some(())?;
     Some(Source {
         paths: paths?,
         exclude: exclude?,
@@ -44,7 +56,27 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
         exclude_if_present: exclude_if_present?,
         with_caches: with_caches?.value,
         snapshot: snapshot?.value,
+        snapshot_hook: snapshot_hook.map(|found| found.value),
+        snapshot_hook_timeout: snapshot_hook_timeout?.value,
     })
+}
+
+/// A hook is named where one is asked for, and nowhere else.
+fn hook_fits(section: &Section<'_>, snapshot: Option<SnapshotOfSource>) -> bool {
+    let complaint = match (snapshot, section.has("snapshot_hook")) {
+        (Some(SnapshotOfSource::Hook), false) => Complaint::new(
+            Sort::Missing,
+            "`snapshot = \"hook\"` names no hook",
+            "add `snapshot_hook = \"/etc/lifeboat/hooks.d/NAME\"`",
+        ),
+        (Some(other), true) if other != SnapshotOfSource::Hook => Complaint::value(
+            "the hook is never called",
+            "write `snapshot = \"hook\"`, or remove `snapshot_hook`",
+        ),
+        _ => return true,
+    };
+    section.reader().complain(complaint, section.span.clone());
+    false
 }
 
 fn pattern(value: &Value) -> Parsed<String> {

@@ -8,12 +8,13 @@ use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section};
 use super::{limits, values};
+use crate::base::lock::LockRule;
 use crate::policy::model::{Place, Target, TargetName};
 use crate::policy::problem::{Complaint, Sort};
 
-const LATER: [&str; 5] = ["immutable", "offline", "accept_every", "network", "account"];
+const LATER: [&str; 4] = ["offline", "accept_every", "network", "account"];
 /// Keys that only mean something on S3.
-const S3_ONLY: [&str; 5] = ["endpoint", "region", "path_style", "credentials_file", "ca_file"];
+const S3_ONLY: [&str; 6] = ["endpoint", "region", "path_style", "credentials_file", "ca_file", "immutable"];
 /// Words that a drill's `copy` takes besides a target's name.
 const RESERVED: [&str; 5] = ["local", "offsite", "each", "rotate", "random"];
 
@@ -54,9 +55,12 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
     };
     let credentials_file = section.optional("credentials_file", values::path);
     let ca_file = section.optional("ca_file", values::path);
+    let immutable = section.optional("immutable", immutable);
+    let is_wrong = section.has("immutable") && immutable.is_none();
     let upload_limit = section.optional("upload_limit", |value| limits::rate(value, zone));
     let download_limit = section.optional("download_limit", |value| limits::rate(value, zone));
     section.finish(&LATER);
+    (!is_wrong).then_some(())?;
     let url = url?;
     let (written, place) = url.value;
     let target = Target {
@@ -71,10 +75,24 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
         provider: provider.map(|f| f.value),
         credentials_file: credentials_file.map(|f| f.value),
         ca_file: ca_file.map(|f| f.value),
+        immutable: immutable.map(|f| f.value),
         upload_limit: upload_limit.map(|f| f.value),
         download_limit: download_limit.map(|f| f.value),
     };
     Some(Found { value: target, span: url.span })
+}
+
+/// `{ mode = "governance", days = 30 }`.
+fn immutable(value: &Value) -> Parsed<LockRule> {
+    let fix = "write { mode = \"governance\", days = 30 } (or \"compliance\"), 1 to 3650 days";
+    let wrong = |cause: &str| Complaint::value(cause.to_owned(), fix);
+    let table = value.as_inline_table().ok_or_else(|| wrong("it is no inline table"))?;
+    if let Some((key, _)) = table.iter().find(|(key, _)| !["mode", "days"].contains(key)) {
+        return Err(wrong(&format!("`{key}` is not known here")));
+    }
+    let mode = table.get("mode").and_then(Value::as_str).ok_or_else(|| wrong("it has no `mode`"))?;
+    let days = table.get("days").and_then(Value::as_integer).ok_or_else(|| wrong("it has no `days`"))?;
+    LockRule::parse(&format!("{mode}:{days}d")).ok_or_else(|| wrong("no lock is like that"))
 }
 
 fn place(value: &Value) -> Parsed<Place> {

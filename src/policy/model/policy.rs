@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 
 use super::{Limits, PolicyId, Setting, TargetName, Version};
 use crate::base::effort::Effort;
+use crate::base::lock::LockRule;
 use crate::policy::due::Line;
 use crate::policy::limit::Limit;
 use crate::policy::schedule::Schedule;
@@ -102,6 +103,10 @@ pub struct Source {
     pub with_caches: bool,
     /// Which view of the paths is read.
     pub snapshot: SnapshotOfSource,
+    /// With [`SnapshotOfSource::Hook`]: the program that makes the view.
+    pub snapshot_hook: Option<PathBuf>,
+    /// So long it may take for a view.
+    pub snapshot_hook_timeout: Duration,
 }
 
 /// Which view of the source is read.
@@ -114,6 +119,8 @@ pub enum SnapshotOfSource {
     Auto,
     /// A snapshot of btrfs, or the run fails.
     Btrfs,
+    /// What a program of the operator makes, or the run fails.
+    Hook,
 }
 
 /// The kinds of backup run, weakest first: each does the work of those before it.
@@ -203,6 +210,8 @@ pub struct Target {
     /// Certificates (PEM) of whoever may vouch for the store. `None`: `AWS_CA_BUNDLE`, else the
     /// system's authorities.
     pub ca_file: Option<PathBuf>,
+    /// S3 only: how every object is locked.
+    pub immutable: Option<LockRule>,
     /// How fast bytes may go there.
     pub upload_limit: Option<Limit>,
     /// How fast they may come from there, but for restores.

@@ -289,7 +289,8 @@ impl Pass<'_> {
             }
         }
         dead.sort_unstable_by_key(|pack| pack.hash);
-        let bytes = dead.iter().map(|pack| pack.bytes).sum();
+        let moving = sources.values().map(|(pack, _): &(Stored, Vec<_>)| pack.bytes);
+        let bytes = dead.iter().map(|pack| pack.bytes).chain(moving).sum();
         let items = u64::try_from(dead.len() + sources.len()).unwrap_or(u64::MAX);
         self.cx.progress.phase("prune", Some(items), Some(bytes));
         self.delete_packs(active, &dead, looked)?;

@@ -30,6 +30,7 @@ use super::rules::{Rules, WalkOptions};
 use super::stat::{Inode, Stat};
 use crate::base::limits::{DIRECTORY_ENTRIES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use crate::base::metadata::FileKind;
+use crate::source::frozen::btrfs::Devices;
 use crate::source::frozen::{View, is_view_name};
 
 /// The fewest system calls for wide directories; measured on 1 M entries.
@@ -145,7 +146,7 @@ pub struct Walk {
     pub(super) known: Known,
     /// Places below the root, joined by `/`, where it stops.
     stops: HashMap<Vec<u8>, Stop>,
-    /// Whether a view is walked.
+    /// Whether a snapshot of btrfs is walked.
     is_view: bool,
 }
 
@@ -243,6 +244,18 @@ impl Walk {
         Ok(walk)
     }
 
+    /// Walks a view that stands somewhere else in the file system. `live_dev` is the device number that
+    /// is recorded for it: the view's own may be another one each time.
+    ///
+    /// # Errors
+    /// When it is not there, or can't be opened.
+    pub fn elsewhere(view: &Path, live_dev: u64, rules: &Rules) -> Result<Self, FilesError> {
+        let failed =
+            |source: io::Error| FilesError::OpenRoot { path: shown(view.as_os_str().as_bytes()), source };
+        let (dir, stat) = open_elsewhere(view, live_dev).map_err(failed)?;
+        Self::over_root(dir, stat, rules).map_err(failed)
+    }
+
     /// What has been left out so far.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -302,7 +315,7 @@ impl Walk {
     /// Whether a directory is an empty place in a view where something else begins: a subvolume
     /// (number 2, which no other directory of btrfs has) or a mount.
     fn is_hollow(&self, path: &[u8], stat: &Stat) -> bool {
-        self.is_view && (stat.ino == 2 || self.stops.get(path) == Some(&Stop::NotInView))
+        (self.is_view && stat.ino == 2) || self.stops.get(path) == Some(&Stop::NotInView)
     }
 
     /// What the rules say of an entry; none, and counted, when it is left out.
@@ -492,6 +505,20 @@ fn open_in_view(view: &View, below: &Path) -> io::Result<(Arc<Dir>, Stat)> {
     let make = |fd, name| Dir::in_view(fd, name, view.devices());
     match with_noatime(|more| open(below, ROOT | more)) {
         Err(Errno::NOTDIR) => open_file_root(below, open, make),
+        opened => open_dir_root(opened, make),
+    }
+}
+
+/// The same in a view that stands elsewhere.
+fn open_elsewhere(view: &Path, live_dev: u64) -> io::Result<(Arc<Dir>, Stat)> {
+    let real = std::fs::canonicalize(view)?;
+    let open = |path: &Path, flags| rustix::fs::openat(CWD, path, flags, Mode::empty());
+    let make = |fd: OwnedFd, name| {
+        let devices = Devices { view: rustix::fs::fstat(&fd)?.st_dev, live: live_dev };
+        Dir::in_view(fd, name, devices)
+    };
+    match with_noatime(|more| open(&real, ROOT | more)) {
+        Err(Errno::NOTDIR) => open_file_root(&real, open, make),
         opened => open_dir_root(opened, make),
     }
 }

@@ -17,13 +17,15 @@ use bytes::{Bytes, BytesMut};
 
 use super::credentials;
 use super::failure::{Failure, root_cause};
+use super::locks::{date, mode_of};
 use super::options::{Create, S3Options};
 use super::pace::{Pace, Upload};
 use super::runtime::block_on;
 use super::trust;
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Clock, SystemClock, Timestamp};
 use crate::base::limits::PACK_BYTES_MAX;
 use crate::storage::contract::{Distance, Facts, ObjectName, Put, Read, Span, Stat, Storage, StorageError};
+use crate::storage::guard::Guard;
 use crate::storage::throttle::{Direction, Throttle};
 
 /// No object of any store is as long.
@@ -33,7 +35,7 @@ const OBJECT_BYTES_MAX: u64 = 1 << 50;
 pub struct S3Storage {
     pub(super) client: Client,
     pub(super) options: S3Options,
-    label: String,
+    pub(super) label: String,
     /// Put by a look first, because the options say so or the store doesn't know the condition.
     look_first: AtomicBool,
     /// Whether some answer has shown that the bucket exists.
@@ -157,6 +159,10 @@ impl S3Storage {
             .key(self.key(name.as_str()))
             .checksum_crc32_c(base64_of(crc32c::crc32c(&bytes).to_be_bytes()))
             .set_if_none_match((create == Create::Conditional).then(|| "*".to_owned()))
+            .set_object_lock_mode(self.options.lock.map(|rule| mode_of(rule.mode)))
+            .set_object_lock_retain_until_date(
+                self.options.lock.map(|rule| date(rule.until(SystemClock::new().now()))),
+            )
             .body(ByteStream::from(bytes.clone()));
         let mut request = request.customize();
         // TLS protects the body on the way; a second SHA-256 of it costs 0.57 CPU s a GB.
@@ -191,6 +197,10 @@ impl S3Storage {
     }
 
     fn stat(&self, name: &ObjectName) -> Result<Option<Stat>, Failure> {
+        if let Some(at) = self.options.as_of {
+            let version = self.version_at(name, at)?;
+            return Ok(version.map(|v| Stat { name: name.clone(), bytes: v.bytes, modified: v.modified }));
+        }
         let request = self.client.head_object().bucket(&self.options.bucket).key(self.key(name.as_str()));
         match self.call(async { request.send().await.map_err(Failure::from) }) {
             Ok(found) => {
@@ -209,11 +219,16 @@ impl S3Storage {
             // No bytes are wanted, but an absent object must still say so.
             return self.stat(name)?.map(|_| Ok(Bytes::new())).ok_or(Failure::Absent);
         }
+        let version = match self.options.as_of {
+            Some(at) => self.version_at(name, at)?.ok_or(Failure::Absent)?.id,
+            None => None,
+        };
         let request = self
             .client
             .get_object()
             .bucket(&self.options.bucket)
             .key(self.key(name.as_str()))
+            .set_version_id(version)
             .set_range(range_header(span))
             .checksum_mode(ChecksumMode::Enabled)
             .customize();
@@ -229,6 +244,18 @@ impl S3Storage {
         match read {
             Err(Failure::BeyondEnd) => Ok(Ok(Bytes::new())),
             read => read,
+        }
+    }
+}
+
+impl S3Storage {
+    /// What was can't be changed.
+    fn refuse_in_the_past(&self, action: &str, name: &ObjectName) -> Result<(), StorageError> {
+        match self.options.as_of {
+            Some(_) => {
+                Err(StorageError::ReadOnly { place: self.label.clone(), action: format!("{action} {name}") })
+            }
+            None => Ok(()),
         }
     }
 }
@@ -309,7 +336,7 @@ pub(super) fn modified(at: Option<&DateTime>) -> Timestamp {
 }
 
 /// Four bytes in base64, as the checksum header wants them (RFC 4648 section 4).
-fn base64_of(bytes: [u8; 4]) -> String {
+pub(super) fn base64_of(bytes: [u8; 4]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = u64::from(u32::from_be_bytes(bytes)) << 4;
     let digit =
@@ -323,6 +350,7 @@ impl Storage for S3Storage {
     }
 
     fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError> {
+        self.refuse_in_the_past("writing", name)?;
         self.create(name, bytes).map_err(|failure| match failure {
             // There is no other reason for a 404 to a PUT.
             Failure::Absent => Failure::NoBucket.into_error(&self.label, "writing", Some(name)),
@@ -349,11 +377,15 @@ impl Storage for S3Storage {
         after: Option<&ObjectName>,
         visit: &mut dyn FnMut(Stat) -> ControlFlow<()>,
     ) -> Result<(), StorageError> {
-        self.list_pages(prefix, after, visit)
-            .map_err(|failure| failure.into_error(&self.label, &format!("listing `{prefix}`"), None))
+        let listed = match self.options.as_of {
+            Some(at) => self.list_as_of(prefix, after, at, visit),
+            None => self.list_pages(prefix, after, visit),
+        };
+        listed.map_err(|failure| failure.into_error(&self.label, &format!("listing `{prefix}`"), None))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StorageError> {
+        self.refuse_in_the_past("deleting", name)?;
         let request = self.client.delete_object().bucket(&self.options.bucket).key(self.key(name.as_str()));
         match self.call(async { request.send().await.map_err(Failure::from) }) {
             Ok(_) | Err(Failure::Absent) => Ok(()),
@@ -368,6 +400,10 @@ impl Storage for S3Storage {
 
     fn distance(&self) -> Distance {
         Distance::Far
+    }
+
+    fn guard(&self) -> Option<&dyn Guard> {
+        self.options.as_of.is_none().then_some(self)
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {

@@ -59,7 +59,7 @@ impl S3Storage {
     }
 
     /// The name of a key, when it can be one of ours.
-    fn name_of(&self, key: &str) -> Option<ObjectName> {
+    pub(super) fn name_of(&self, key: &str) -> Option<ObjectName> {
         let prefix = &self.options.prefix;
         let name = if prefix.is_empty() { key } else { key.strip_prefix(prefix)?.strip_prefix('/')? };
         ObjectName::new(name).ok()

@@ -8,10 +8,12 @@ mod credentials;
 mod driver;
 mod failure;
 mod listing;
+mod locks;
 mod options;
 mod pace;
 mod runtime;
 mod trust;
+mod versions;
 
 pub use driver::S3Storage;
 pub use options::{Create, S3Options, Timeouts};

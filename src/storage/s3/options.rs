@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::clock::Timestamp;
+use crate::base::lock::LockRule;
+
 /// Where a bucket is and how to talk to it. Holds no secret: credentials come from a file or from
 /// the usual chain (environment, profile, container, instance role) when the storage is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,10 @@ pub struct S3Options {
     pub ca_file: Option<PathBuf>,
     /// How create-only is held.
     pub create: Create,
+    /// Every object that is put is locked so. The bucket must have Object Lock.
+    pub lock: Option<LockRule>,
+    /// The bucket, which must keep versions, is read as it was then; nothing can be written.
+    pub as_of: Option<Timestamp>,
     /// How long each wait may last.
     pub timeouts: Timeouts,
 }
@@ -40,6 +47,8 @@ impl S3Options {
             credentials_file: None,
             ca_file: None,
             create: Create::Conditional,
+            lock: None,
+            as_of: None,
             timeouts: Timeouts::default(),
         }
     }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::stage::Case;
 use crate::base::error::{Class, Classified};
-use crate::engine::backup::tests::stage::{packs, snapshots};
+use crate::engine::backup::tests::stage::{packs, snapshots, target};
 use crate::engine::error::EngineError;
-use crate::engine::prune::PruneRequest;
+use crate::engine::prune::{PruneRequest, prune};
 use crate::repository::format::names::{PackClass, pack_name};
-use crate::repository::sweep::{NoSteps, SweepError};
+use crate::repository::sweep::NoSteps;
 use crate::storage::contract::{ObjectName, Put, Read, Span, Stat, Storage, StorageError};
 use crate::storage::memory::MemoryStorage;
 
@@ -202,8 +202,8 @@ fn a_damaged_blob_is_not_moved_in_place_of_a_sound_one() {
     assert_eq!(case.count("g/"), 1, "the plan stands");
 }
 
-/// Refuses to delete packs.
-struct Locked(Arc<MemoryStorage>);
+/// Refuses to delete what begins so.
+struct Locked(Arc<MemoryStorage>, &'static str);
 
 impl Storage for Locked {
     fn label(&self) -> &str {
@@ -227,6 +227,9 @@ impl Storage for Locked {
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StorageError> {
+        if !name.as_str().starts_with(self.1) {
+            return self.0.delete(name);
+        }
         Err(StorageError::Denied {
             place: self.label().to_owned(),
             action: format!("deleting {name}"),
@@ -244,7 +247,7 @@ fn what_the_place_refuses_to_delete_stays_with_its_plan_and_is_reported() {
     let case = two();
     case.forget(&snapshots(&case.memory).0[0].id);
     let held = case.count("p/");
-    let locked: Arc<dyn Storage> = Arc::new(Locked(case.memory.clone()));
+    let locked: Arc<dyn Storage> = Arc::new(Locked(case.memory.clone(), ""));
     let outcome = case.prune_at(locked.clone(), &Case::request(), &NoSteps).expect("pruned");
     assert!(!outcome.is_whole() && !outcome.targets[0].done.refused.is_empty(), "{outcome:#?}");
     assert!(case.count("p/") >= held && case.count("g/") == 1, "the plan stands, without a mark");
@@ -260,7 +263,25 @@ fn what_the_place_refuses_to_delete_stays_with_its_plan_and_is_reported() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_deleted_keeps_what_it_needs() {
+    let case = two();
+    let old = snapshots(&case.memory).0[0].id;
+    let forget = crate::engine::backup::tests::stage::name(&format!("f/{old}"));
+    case.memory.put_new(&forget, Bytes::new()).expect("put");
+    let locked: Arc<dyn Storage> = Arc::new(Locked(case.memory.clone(), "s/"));
+    let outcome = case.prune_at(locked, &Case::request(), &NoSteps).expect("pruned");
+    assert!(!outcome.targets[0].done.refused.is_empty(), "{outcome:#?}");
+    case.memory.delete(&forget).expect("deleted");
+    assert_eq!(case.is_whole("kept"), 2);
+}
+
+#[test]
 fn a_key_that_may_not_condemn_writes_no_plan() {
-    let error = EngineError::from(SweepError::NotAdmin);
-    assert_eq!(error.class(), Class::WrongKey);
+    let case = two();
+    let repository = case.stage.repository.with_targets(vec![target(case.storage())]).without_admin();
+    let error = prune(&repository, &Case::request(), &case.cx()).expect_err("refused");
+    assert_eq!((error.code(), error.class()), ("E0333", Class::WrongKey), "{error}");
+    assert_eq!(case.count("g/"), 0);
+    // Looking needs no such right.
+    prune(&repository, &PruneRequest { dry_run: true, ..Case::request() }, &case.cx()).expect("looked");
 }

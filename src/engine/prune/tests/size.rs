@@ -177,7 +177,8 @@ fn measure(blobs: u64) {
         run: IndexRun::default(),
     };
     // Every third pack is dead, of the others nine in ten blobs are needed.
-    let is_needed = |number: &u64| number / u64::from(BLOBS_A_PACK) % 3 != 0 && number % 10 != 0;
+    let is_needed =
+        |number: &u64| !(number / u64::from(BLOBS_A_PACK)).is_multiple_of(3) && !number.is_multiple_of(10);
     let mut list = ChunkListBuilder::new();
     for number in (0..blobs).filter(is_needed) {
         list.push(ChunkRef { id: id(number), len: 1_000_000 }, &mut sink).expect("taken");

@@ -21,6 +21,9 @@ use crate::repository::format::names::SnapshotName;
 use crate::repository::sweep::{Step, Steps};
 use crate::storage::contract::Storage;
 
+/// A way to forget a snapshot.
+type Forget = fn(&Case, &SnapshotName);
+
 #[test]
 fn interleaving_01_a_writer_frozen_at_each_operation_while_plan_and_sweep_run_whole() {
     let scene = Scene::new();
@@ -88,7 +91,7 @@ fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
         case.memory.delete(&parent.proposal()).expect("deleted");
         case.memory.delete(&parent.confirmation()).expect("deleted");
     };
-    let ways: [(&str, fn(&Case, &SnapshotName)); 3] = [
+    let ways: [(&str, Forget); 3] = [
         ("removed", |case, parent| case.forget(&parent.id)),
         ("requested", by_request),
         ("the object first", object_first),
@@ -263,7 +266,7 @@ fn frozen_at(case: &Arc<Case>, number: u64) -> Frozen<Result<ObjectHash, EngineE
 fn interleaving_01_and_07_a_writer_goes_on_between_the_look_of_a_sweeper_and_its_deletes() {
     let scene = Scene::new();
     let parent = scene.oldest();
-    let ways: [(&str, u64, fn(&Case, &SnapshotName)); 3] = [
+    let ways: [(&str, u64, Forget); 3] = [
         ("kept", 1, |_, _| {}),
         ("removed", 0, |case, parent| case.forget(&parent.id)),
         ("requested", 0, |case, parent| {

@@ -1,0 +1,125 @@
+//! `target` and its plumbing: what places and credentials can do, and locks that must not end.
+
+use serde_json::json;
+
+use super::policy::site;
+use super::repo::plumbing;
+use crate::app::error::AppError;
+use crate::app::secrets::read_password;
+use crate::base::clock::Timestamp;
+use crate::base::error::{Class, Failure};
+use crate::cli::args::{ManyRepos, S3Args, TargetArgs, TargetCommand};
+use crate::cli::limits::limited;
+use crate::cli::output::{JSON_VERSION, escape};
+use crate::cli::run::Session;
+use crate::engine::locks::LockOutcome;
+use crate::storage::capabilities::Capabilities;
+
+/// `lifeboat target`.
+pub(in crate::cli) fn run(session: &Session, command: &TargetCommand) -> Result<u8, Failure> {
+    match command {
+        TargetCommand::Probe(args) => {
+            let site = limited(session, site(session)?, Some(&args.policy))?;
+            let found = crate::app::targets::probe(&site, &args.policy, args.target.as_deref())?;
+            Ok(print_probes(session, &found))
+        }
+        TargetCommand::ExtendLocks(args) => {
+            let TargetArgs { policy, target } = args;
+            let site = limited(session, site(session)?, Some(policy))?;
+            Ok(print_locks(session, &crate::app::targets::extend_locks(&site, policy, target.as_deref())?))
+        }
+    }
+}
+
+/// `repo probe`.
+pub(super) fn probe_places(session: &Session, repos: &[String], access: &S3Args) -> Result<u8, Failure> {
+    let plumbing = plumbing(session, access);
+    let found = repos
+        .iter()
+        .map(|url| Ok((url.clone(), plumbing.probe(url)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    Ok(print_probes(session, &found))
+}
+
+/// `repo extend-locks`.
+pub(super) fn extend_places(session: &Session, at: &ManyRepos) -> Result<u8, Failure> {
+    let password = read_password(&at.password_file, session.cx.progress.as_ref())?;
+    let outcomes = plumbing(session, &at.access).extend_locks(&at.repos, &password)?;
+    if outcomes.is_empty() {
+        return Err(AppError::Usage {
+            what: "no place was named".to_owned(),
+            hint: "name one with --repo".to_owned(),
+        }
+        .into());
+    }
+    Ok(print_locks(session, &outcomes))
+}
+
+fn print_probes(session: &Session, found: &[(String, Capabilities)]) -> u8 {
+    let out = session.output;
+    let dangers = found.iter().filter(|(_, found)| found.danger().is_some()).count();
+    if out.is_json() {
+        let places: Vec<_> = found
+            .iter()
+            .map(|(place, found)| json!({ "place": place, "found": found, "danger": found.danger() }))
+            .collect();
+        out.json(&json!({ "version": JSON_VERSION, "probes": places }));
+    }
+    for (place, found) in found {
+        let place = escape(place);
+        if !out.is_json() {
+            let yes = |what: Option<bool>| match what {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "unknown",
+            };
+            out.line(&place);
+            for (what, is) in [
+                ("creates only what is not there", yes(Some(found.conditional_create))),
+                ("checks sums before it acknowledges", yes(Some(found.checksums))),
+                ("keeps old versions", yes(found.versioning)),
+                ("has Object Lock", yes(found.object_lock)),
+                (
+                    "a locked object withstood",
+                    found.lock_holds.map_or("no lock is asked for", |held| yes(Some(held))),
+                ),
+                ("these credentials may delete", yes(Some(found.can_delete))),
+                ("they can write over for good", yes(found.can_overwrite)),
+                ("they can destroy for good", yes(found.can_destroy)),
+            ] {
+                out.line(&format!("  {what:<36} {is}"));
+            }
+            out.line(&format!("  {:<36} {} s", "its clock, compared with ours", found.clock_skew_seconds));
+        }
+        if let Some(danger) = found.danger() {
+            out.talk(&format!("warning: {place}: {danger} (docs/s3.md)"));
+        }
+    }
+    if dangers == 0 { 0 } else { Class::Refused.exit_code() }
+}
+
+fn print_locks(session: &Session, outcomes: &[LockOutcome]) -> u8 {
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "locks": outcomes }));
+    }
+    for outcome in outcomes {
+        if !out.is_json() {
+            let until = outcome.locked_until.map_or_else(|| "not all of it is locked".to_owned(), until);
+            out.line(&format!(
+                "{}: {} objects, {} locked anew; {until}",
+                escape(&outcome.target),
+                outcome.objects,
+                outcome.extended
+            ));
+        }
+        for failed in &outcome.named {
+            out.talk(&format!("warning: {}", escape(failed)));
+        }
+    }
+    if outcomes.iter().all(|outcome| outcome.failed == 0) { 0 } else { Class::Partial.exit_code() }
+}
+
+fn until(at: Timestamp) -> String {
+    format!("all of it is locked until {}", at.rfc3339())
+}
