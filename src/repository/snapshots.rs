@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::access::{Repository, Target, Writers};
+use super::commit;
 use super::error::RepositoryError;
 use super::format::names::{SnapshotEntry, SnapshotName, parse_forget_name, parse_snapshot_name};
 use super::format::object::{Object, ObjectKind};
@@ -157,7 +158,8 @@ pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();
     let listed = list(target)?;
-    for name in listed.valid.into_iter().chain(listed.headless) {
+    let headless = without_condemned(repository, target, listed.headless)?;
+    for name in listed.valid.into_iter().chain(headless) {
         match load(repository, target, &writers, &name) {
             Ok(snapshot) => snapshots.push(snapshot),
             Err(error) if error.class() == crate::base::error::Class::Damage => damaged.push((name, error)),
@@ -166,6 +168,23 @@ pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result
     }
     snapshots.sort_by_key(|snapshot| (snapshot.body.captured_at, snapshot.number, snapshot.id));
     Ok((snapshots, damaged))
+}
+
+/// Of confirmations without their object, those that no plan explains: a sweep removes a proposal
+/// that it saw unconfirmed, and the confirmation may come just after. Nobody was told of such a
+/// snapshot, and the plan's end takes the confirmation away.
+fn without_condemned(
+    repository: &Repository,
+    target: &Target,
+    headless: Vec<SnapshotName>,
+) -> Result<Vec<SnapshotName>, RepositoryError> {
+    if headless.is_empty() {
+        return Ok(headless);
+    }
+    let plans = commit::plans(repository, target)?;
+    let mut left = headless;
+    left.retain(|name| !plans.iter().any(|plan| plan.names_proposal(name)));
+    Ok(left)
 }
 
 /// Finds the snapshot that a person means: `latest` (the newest capture over all hosts), or an id

@@ -39,6 +39,7 @@ mod mirror;
 mod odd;
 mod power;
 mod prune;
+mod races;
 mod repair;
 mod restore;
 mod resume;

@@ -2,6 +2,7 @@
 
 mod basics;
 mod guards;
+mod interleavings;
 mod interrupted;
 mod places;
 mod readers;
