@@ -26,7 +26,7 @@ fn body(fields: &[(u16, &[u8])]) -> Vec<u8> {
     writer.finish()
 }
 
-fn filled(mut body: Vec<u8>) -> Vec<u8> {
+pub(crate) fn filled(mut body: Vec<u8>) -> Vec<u8> {
     body.resize(body.len().next_multiple_of(FILL_BYTES), 0);
     body
 }
@@ -62,7 +62,7 @@ proptest! {
     }
 }
 
-fn snapshot() -> SnapshotBody {
+pub(crate) fn snapshot() -> SnapshotBody {
     let pack = |n| ObjectHash::new([n; 32]);
     SnapshotBody {
         kind: SnapshotKind::Incremental,

@@ -1,6 +1,7 @@
 //! The stored format: vectors made by another implementation, round trips, and hostile bytes.
 
 mod bodies;
+mod fuzz;
 mod objects;
 mod packs;
 mod slots;

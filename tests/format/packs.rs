@@ -24,7 +24,7 @@ fn len_u32(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("short")
 }
 
-fn pack_of(repo: &Repo, plains: &[Vec<u8>]) -> FinishedPack {
+pub(crate) fn pack_of(repo: &Repo, plains: &[Vec<u8>]) -> FinishedPack {
     let mut builder = PackBuilder::new(identity(repo, PackClass::Data), vec![1, 2, 3]);
     let (mut compressor, mut stored) = (Compressor::new(1), Vec::new());
     for plain in plains {
@@ -57,7 +57,7 @@ fn read(repo: &Repo, bytes: &[u8], ordinal: u32) -> Result<Vec<u8>, FormatError>
     directory.open_blob(ordinal, sealed, repo.keys.ids(), &mut BlobOpener::default()).map(<[u8]>::to_vec)
 }
 
-fn plains() -> Vec<Vec<u8>> {
+pub(crate) fn plains() -> Vec<Vec<u8>> {
     vec![b"short".to_vec(), vec![7; 100_000], Vec::new(), (0..=255).cycle().take(70_000).collect()]
 }
 

@@ -20,6 +20,7 @@ mod bad_input;
 mod churn;
 mod copies;
 mod damage;
+mod evil;
 mod fidelity;
 mod forget;
 mod frozen;
