@@ -8,7 +8,6 @@ use std::process::Command;
 use lifeboat::base::clock::Timestamp;
 use lifeboat::base::id::{BlobId, ObjectHash, RepoId};
 use lifeboat::base::metadata::{FileKind, FileTime, Metadata};
-use lifeboat::base::secret::Secret;
 use lifeboat::codec::compress::Compressor;
 use lifeboat::codec::sign::Signer;
 use lifeboat::repository::format::cert::WriterCert;
@@ -21,7 +20,7 @@ use lifeboat::repository::format::names::{
 use lifeboat::repository::format::object::{ObjectHeader, ObjectKind, Sealing, encode};
 use lifeboat::repository::format::pack::{BlobRow, PackBuilder, PackIdentity};
 use lifeboat::repository::format::repo_fmt::RepoFmt;
-use lifeboat::repository::format::slot::open_passphrase_slot;
+use lifeboat::repository::format::slot::{SlotSecret, open_slot};
 use lifeboat::repository::format::snapshot::{
     PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems, confirmation_body,
 };
@@ -109,8 +108,8 @@ impl Evil {
         let format = RepoFmt::decode(&format_bytes).expect("sound");
         let is_slot = |path: &&PathBuf| path.to_string_lossy().contains("keys/slot-");
         let slot = files(&place).iter().find(is_slot).map(std::fs::read).expect("a slot").expect("read");
-        let passphrase = Secret::new(b"correct horse battery staple".to_vec());
-        let root = open_passphrase_slot(&slot, &format_bytes, &format, &passphrase).expect("the passphrase");
+        let passphrase = SlotSecret::passphrase("correct horse battery staple");
+        let root = open_slot(&slot, &format_bytes, &format, &passphrase).expect("the passphrase");
         let repo = format.repo_id;
         let admin = root.admin().expect("an administrator");
         let signer = Signer::from_seed(writer_seed(admin, &repo, b"evil").expose());
@@ -156,7 +155,7 @@ impl Evil {
             bytes,
             foot_offset: pack.foot_offset,
         };
-        let run = IndexRun { packs: vec![row], entries };
+        let run = IndexRun { packs: vec![row], entries, moved: Vec::new() };
         let (bytes, run) = run.seal(&self.repo, &self.signer, &self.keys).expect("small");
         self.write(index_name(0, &run).as_str(), &bytes);
         let root =

@@ -2,14 +2,13 @@
 
 use lifeboat::base::clock::Timestamp;
 use lifeboat::base::id::{BlobId, ObjectHash};
-use lifeboat::base::secret::Secret;
 use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN};
 use lifeboat::repository::format::index_run::{IndexRun, RunEntry, RunPack};
 use lifeboat::repository::format::names::{PackClass, SnapshotName};
 use lifeboat::repository::format::object::{Object, ObjectKind, Sealing};
 use lifeboat::repository::format::pack_set;
 use lifeboat::repository::format::plan::PlanBody;
-use lifeboat::repository::format::slot::create_passphrase_slot;
+use lifeboat::repository::format::slot::{SlotSecret, create_slot};
 use lifeboat::repository::manifest::NodeKind;
 
 use super::targets::{self, LEAF_ENTRIES, NODE_ENTRIES, largest, resealed};
@@ -34,7 +33,7 @@ fn run(repo: &Repo) -> IndexRun {
         ordinal: u32::from(number),
         stored_bytes: 1000 + u32::from(number),
     };
-    IndexRun { packs: vec![pack(1), pack(2)], entries: (1..40).map(entry).collect() }
+    IndexRun { packs: vec![pack(1), pack(2)], entries: (1..40).map(entry).collect(), moved: Vec::new() }
 }
 
 /// The seeds of a target; none for those whose corpus is enough.
@@ -64,9 +63,8 @@ pub(super) fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "key_slot" => {
             let cheap = KdfParams { memory_kib: MEMORY_KIB_MIN, passes: 1, lanes: 1 };
-            let passphrase = Secret::new(b"correct horse".to_vec());
-            let made =
-                create_passphrase_slot(&repo.format.encode(), &repo.format, &repo.root, &passphrase, cheap);
+            let passphrase = SlotSecret::passphrase("correct horse");
+            let made = create_slot(&repo.format.encode(), &repo.format, &repo.root, &passphrase, cheap);
             vec![body_of(&repo, &made.expect("sound").bytes)]
         }
         "plan" => {

@@ -10,7 +10,6 @@ use lifeboat::base::clock::Timestamp;
 use lifeboat::base::display;
 use lifeboat::base::id::{BlobId, ObjectHash};
 use lifeboat::base::metadata::{FileKind, FileTime, Metadata};
-use lifeboat::base::secret::Secret;
 use lifeboat::codec::chunker::{Chunker, ChunkerParams, NOMINAL_BYTES_MIN};
 use lifeboat::codec::hash;
 use lifeboat::codec::kdf::MEMORY_KIB_MIN;
@@ -25,7 +24,7 @@ use lifeboat::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity
 use lifeboat::repository::format::pack_set::{self, PackSet};
 use lifeboat::repository::format::plan::PlanBody;
 use lifeboat::repository::format::repo_fmt::RepoFmt;
-use lifeboat::repository::format::slot::open_passphrase_slot;
+use lifeboat::repository::format::slot::{SlotSecret, open_slot};
 use lifeboat::repository::format::snapshot::SnapshotBody;
 use lifeboat::repository::manifest::{
     BlobSink, BlobSource, ChunkRef, Content, Entry, ManifestBuilder, ManifestReader, NodeKind, State, Visit,
@@ -123,8 +122,8 @@ pub(crate) fn key_slot(body: &[u8]) -> bool {
         cost.copy_from_slice(&cheap);
     }
     let bytes = resealed(&repo, ObjectKind::Slot, Sealing::Clear, &body);
-    let passphrase = Secret::new(b"correct horse".to_vec());
-    open_passphrase_slot(&bytes, &repo.format.encode(), &repo.format, &passphrase).is_ok()
+    let passphrase = SlotSecret::passphrase("correct horse");
+    open_slot(&bytes, &repo.format.encode(), &repo.format, &passphrase).is_ok()
 }
 
 pub(crate) fn plan(body: &[u8]) -> bool {
