@@ -85,7 +85,7 @@ fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
     let scene = Scene::new();
     let parent = scene.oldest();
     let by_request = |case: &Case, parent: &SnapshotName| {
-        case.memory.put_new(&name(&format!("f/{}", parent.id)), Bytes::new()).expect("put");
+        case.stage.request(&case.memory, &parent.id);
     };
     let object_first = |case: &Case, parent: &SnapshotName| {
         case.memory.delete(&parent.proposal()).expect("deleted");
@@ -270,7 +270,7 @@ fn interleaving_01_and_07_a_writer_goes_on_between_the_look_of_a_sweeper_and_its
         ("kept", 1, |_, _| {}),
         ("removed", 0, |case, parent| case.forget(&parent.id)),
         ("requested", 0, |case, parent| {
-            case.memory.put_new(&name(&format!("f/{}", parent.id)), Bytes::new()).expect("put");
+            case.stage.request(&case.memory, &parent.id);
         }),
     ];
     for (way, others, forget) in ways {
