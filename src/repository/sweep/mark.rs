@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::SweepError;
-use super::roots::Roots;
+use super::roots::{self, Roots};
 use super::rows::{RowSet, Rows};
 use super::steps::Sweeping;
 use crate::base::clock::Timestamp;

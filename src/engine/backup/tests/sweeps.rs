@@ -77,7 +77,8 @@ fn play(stage: &Arc<Stage>, kind: SnapshotKind, how: Forget, times: Times) -> u6
     let doomed: Arc<Mutex<Vec<ObjectName>>> = Arc::default();
     let old = snapshots(&memory).0.into_iter().map(|proposal| proposal.id).next();
     if how != Forget::Before {
-        storage.before(times.forget, Box::new(move |memory| forget(&meddler, memory, how)));
+        let by = Arc::clone(stage);
+        storage.before(times.forget, Box::new(move |memory| forget(&by, memory, how)));
     }
     let by = Arc::clone(stage);
     storage.before(
@@ -132,7 +133,7 @@ fn scenario(how: Forget, kind: SnapshotKind, seed: u64) {
     let storages: [Arc<dyn Storage>; 1] = [first.clone()];
     stage.backup(&storages, SnapshotKind::Full).expect("the first backup");
     if how == Forget::Before {
-        forget(stage, &first, how);
+        forget(&stage, &first, how);
     }
     stage.keep(&first);
     std::fs::write(stage.source.path().join("changed"), b"since").expect("written");
