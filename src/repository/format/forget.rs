@@ -76,18 +76,19 @@ mod tests {
     #[test]
     fn a_request_counts_with_the_administrators_signature_only() {
         let (repo, request) = (RepoId::new(REPO), ForgetRequest { snapshot: ObjectHash::new([9; 32]) });
-        let bytes = request.encode(&repo, &admin()).expect("encoded");
+        let admin = admin();
+        let bytes = request.encode(&repo, &admin).expect("encoded");
         assert_eq!(bytes.len(), 176);
-        let public = admin().public();
-        assert_eq!(ForgetRequest::decode(&bytes, &repo, &public).expect("decoded"), request);
+        let public = admin.public();
+        assert_eq!(ForgetRequest::decode(&bytes, &repo, public).expect("decoded"), request);
         let foreign = request.encode(&repo, &Signer::from_seed(&[4; 32])).expect("encoded");
-        assert!(ForgetRequest::decode(&foreign, &repo, &public).is_err());
-        assert!(ForgetRequest::decode(&bytes, &RepoId::new([8; 16]), &public).is_err());
-        assert!(ForgetRequest::decode(&[], &repo, &public).is_err());
+        assert!(ForgetRequest::decode(&foreign, &repo, public).is_err());
+        assert!(ForgetRequest::decode(&bytes, &RepoId::new([8; 16]), public).is_err());
+        assert!(ForgetRequest::decode(&[], &repo, public).is_err());
         for at in 0..bytes.len() {
             let mut harmed = bytes.clone();
             harmed[at] ^= 1;
-            assert!(ForgetRequest::decode(&harmed, &repo, &public).is_err(), "byte {at}");
+            assert!(ForgetRequest::decode(&harmed, &repo, public).is_err(), "byte {at}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::stage::{Deed, Meddled, Stage, draw, name, packs, snapshots, target};
+use super::stage::{Deed, Meddled, Stage, draw, packs, snapshots, target};
 use crate::base::error::{Class, Classified};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;

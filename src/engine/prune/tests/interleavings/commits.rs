@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::script::{
     Answer, Call, Frozen, Op, Scene, Scripted, at_each, at_each_step, backup, crossed, greedy, is_torture,
     is_valid, judge, prune_and_end,
 };
 use crate::base::error::Classified;
 use crate::base::id::ObjectHash;
-use crate::engine::backup::tests::stage::{name, packs, snapshots};
+use crate::engine::backup::tests::stage::{packs, snapshots};
 use crate::engine::error::EngineError;
 use crate::engine::prune::tests::stage::{At, Case};
 use crate::repository::error::RepositoryError;

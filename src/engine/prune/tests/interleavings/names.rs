@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::script::{Answer, Op, Scene, Scripted, at_each, backup, greedy, judge};
-use crate::engine::backup::tests::stage::name;
 use crate::engine::prune::tests::stage::Case;
 use crate::repository::sweep::NoSteps;
 use crate::storage::contract::Storage;
