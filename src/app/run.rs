@@ -369,7 +369,7 @@ fn record_failure(
 /// Where the repository stands now, for the next signed head.
 fn anchors(repository: &Repository, id: &ObjectHash) -> Vec<RepositoryAnchor> {
     let found = repository.targets().iter().find_map(|target| {
-        let list = snapshots::list(target).ok()?;
+        let list = snapshots::list(target, Some(repository.format())).ok()?;
         let name = list.valid.into_iter().find(|name| name.id == *id)?;
         let writers = repository.writers(target).ok()?;
         snapshots::load(repository, target, &writers, &name).ok()

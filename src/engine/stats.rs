@@ -70,7 +70,7 @@ pub fn stats(target: &Target, keyed: Option<&Repository>) -> Result<Stats, Engin
     for prefix in ["s/", "g/", "f/", "repo.fmt"] {
         of(prefix)?;
     }
-    let list = snapshots::list(target)?;
+    let list = snapshots::list(target, keyed.map(Repository::format))?;
     let (mut blobs, mut newest_source_bytes) = (None, None);
     if let Some(repository) = keyed {
         let loaded = load::load(repository, std::slice::from_ref(target))?;

@@ -96,8 +96,11 @@ pub fn sync(
     let mut outcome = SyncOutcome::default();
     outcome.failed.extend(damaged.iter().map(|(_, error)| Chain(error).to_string()));
     let there: HashSet<ObjectHash> = {
-        let list = snapshots::list(to)?;
-        list.valid.iter().map(|name| name.id).chain(list.forgotten).collect()
+        let format = Some(repository.format());
+        let here: HashSet<ObjectHash> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+        let forgotten = snapshots::forgotten(to, format, &here)?;
+        let valid = snapshots::list(to, format)?.valid;
+        valid.iter().map(|name| name.id).chain(forgotten).collect()
     };
     let loaded = load::load(repository, std::slice::from_ref(from))?;
     let both = Both {
@@ -247,7 +250,8 @@ pub(crate) fn sync_snapshot(
     cx: &Context,
 ) -> Result<(), EngineError> {
     let place = || from.storage.label().to_owned();
-    let name = snapshots::list(from)?.valid.into_iter().find(|name| name.id == *id);
+    let listed = snapshots::list(from, Some(repository.format()))?;
+    let name = listed.valid.into_iter().find(|name| name.id == *id);
     let name = name.ok_or_else(|| RepositoryError::NoSnapshot { wanted: id.short(), place: place() })?;
     let snapshot = snapshots::load(repository, from, &repository.writers(from)?, &name)?;
     let loaded = load::load(repository, std::slice::from_ref(from))?;
@@ -276,9 +280,9 @@ pub(crate) fn sync_snapshot(
 pub fn sync_keyless(from: &Target, to: &Target, cx: &Context) -> Result<SyncOutcome, EngineError> {
     establish(from, to)?;
     let mut outcome = SyncOutcome::default();
-    let there: HashSet<ObjectHash> = snapshots::list(to)?.valid.iter().map(|name| name.id).collect();
+    let there: HashSet<ObjectHash> = snapshots::list(to, None)?.valid.iter().map(|name| name.id).collect();
     let mut proposals: Vec<SnapshotName> = Vec::new();
-    for name in snapshots::list(from)?.valid {
+    for name in snapshots::list(from, None)?.valid {
         if there.contains(&name.id) {
             outcome.snapshots_present += 1;
             continue;

@@ -250,7 +250,7 @@ pub fn verify(
     let mut outcome = VerifyOutcome::empty(target, depth, keyed.is_some());
     match keyed {
         Some(repository) => missing::find(repository, target, &findings, &mut outcome, cx)?,
-        None => outcome.snapshots = count(snapshots::list(target)?.valid.len()),
+        None => outcome.snapshots = count(snapshots::list(target, None)?.valid.len()),
     }
     findings.fill(&mut outcome);
     Ok(outcome)

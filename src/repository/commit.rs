@@ -104,11 +104,12 @@ pub(crate) struct Surroundings<'a> {
 
 /// The parent's name on this target when it stands there, so that what it covers needs no look.
 fn standing_parent(
+    repository: &Repository,
     target: &Target,
     parent: Option<&ObjectHash>,
 ) -> Result<Option<SnapshotName>, RepositoryError> {
     let Some(parent) = parent else { return Ok(None) };
-    Ok(snapshots::list(target)?.valid.into_iter().find(|name| name.id == *parent))
+    Ok(snapshots::list(target, Some(repository.format()))?.valid.into_iter().find(|name| name.id == *parent))
 }
 
 /// Step 2: puts the snapshot object, each attempt under a fresh nonce: an attempt with an unknown
@@ -173,7 +174,7 @@ fn look(
 ) -> Result<(), RepositoryError> {
     let busy = |what: String| RepositoryError::Busy { place: target.storage.label().to_owned(), what };
     let plans = plans(around.repository, target)?;
-    let parent = standing_parent(target, proposal.parent.as_ref())?;
+    let parent = standing_parent(around.repository, target, proposal.parent.as_ref())?;
     let stands = parent.is_some();
     let relied: Vec<&NeededPack> = proposal.packs.iter().filter(|pack| !(stands && pack.covered)).collect();
     for plan in &plans {
@@ -188,7 +189,7 @@ fn look(
         }
     }
     bring_relied(around, target, &relied)?;
-    if stands && standing_parent(target, proposal.parent.as_ref())?.is_none() {
+    if stands && standing_parent(around.repository, target, proposal.parent.as_ref())?.is_none() {
         return Err(busy("the snapshot it builds on was forgotten meanwhile".to_owned()));
     }
     Ok(())

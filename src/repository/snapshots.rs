@@ -6,13 +6,15 @@ use std::ops::ControlFlow;
 use super::access::{Repository, Target, Writers};
 use super::commit;
 use super::error::RepositoryError;
+use super::format::forget::{FORGET_BYTES_MAX, ForgetRequest};
 use super::format::names::{SnapshotEntry, SnapshotName, parse_forget_name, parse_snapshot_name};
 use super::format::object::{Object, ObjectKind};
+use super::format::repo_fmt::RepoFmt;
 use super::format::snapshot::{SnapshotBody, SnapshotKind};
 use crate::base::clock::Timestamp;
-use crate::base::error::Classified;
+use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
-use crate::storage::contract::{Read, Span, StorageError};
+use crate::storage::contract::{ObjectName, Read, Span, StorageError};
 
 /// A valid snapshot of a target.
 #[derive(Clone, Debug)]
@@ -38,22 +40,24 @@ pub struct Snapshot {
 /// What `s/` and `f/` of a target list.
 #[derive(Clone, Debug, Default)]
 pub struct SnapshotList {
-    /// Valid snapshots: proposal and confirmation are both there, and no request to forget it is.
+    /// Valid snapshots: proposal and confirmation are both there, and no request to
+    /// forget it is in force.
     pub valid: Vec<SnapshotName>,
     /// Proposals without a confirmation.
     pub pending: Vec<SnapshotName>,
     /// Confirmations whose snapshot object is nowhere on the target. Forgetting removes the
     /// confirmation first, so somebody else removed the snapshot.
     pub headless: Vec<SnapshotName>,
-    /// Ids that somebody asked to forget.
+    /// Ids listed here that the administrator asked to forget.
     pub forgotten: HashSet<ObjectHash>,
 }
 
-/// Lists `s/`, then `f/`.
+/// Lists `s/`, then `f/`. `format` says whose requests to forget count; without it, what the target
+/// itself holds as `repo.fmt` does, which is for those who have no key.
 ///
 /// # Errors
 /// Whatever the target says.
-pub fn list(target: &Target) -> Result<SnapshotList, RepositoryError> {
+pub fn list(target: &Target, format: Option<&RepoFmt>) -> Result<SnapshotList, RepositoryError> {
     let mut proposals = Vec::new();
     let mut confirmed = HashSet::new();
     target.storage.list("s/", &mut |stat| {
@@ -66,7 +70,9 @@ pub fn list(target: &Target) -> Result<SnapshotList, RepositoryError> {
         }
         ControlFlow::Continue(())
     })?;
-    let mut out = SnapshotList { forgotten: forgotten(target)?, ..SnapshotList::default() };
+    let ids = proposals.iter().chain(&confirmed).map(|name| name.id).collect();
+    let forgotten = forgotten(target, format, &ids)?;
+    let mut out = SnapshotList { forgotten, ..SnapshotList::default() };
     let mut seen = HashSet::new();
     for name in proposals {
         if !confirmed.remove(&name) {
@@ -81,17 +87,60 @@ pub fn list(target: &Target) -> Result<SnapshotList, RepositoryError> {
     Ok(out)
 }
 
-/// The ids that somebody asked to forget on a target.
+/// Of these ids, those that the administrator asked to forget on a target: only a request counts
+/// that decodes, carries the administrator's signature, and names in its body the id of its name.
+/// Whatever else lies under `f/` is litter. Costs a listing of `f/`, and one small read for each of
+/// the ids that is listed there.
 ///
 /// # Errors
 /// Whatever the target says.
-pub fn forgotten(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
-    let mut ids = HashSet::new();
+pub fn forgotten(
+    target: &Target,
+    format: Option<&RepoFmt>,
+    ids: &HashSet<ObjectHash>,
+) -> Result<HashSet<ObjectHash>, RepositoryError> {
+    let mut asked = Vec::new();
     target.storage.list("f/", &mut |stat| {
-        ids.extend(parse_forget_name(&stat.name));
+        if let Some(id) = parse_forget_name(&stat.name)
+            && ids.contains(&id)
+            && stat.bytes <= FORGET_BYTES_MAX
+        {
+            asked.push((id, stat.name));
+        }
         ControlFlow::Continue(())
     })?;
-    Ok(ids)
+    if asked.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let own = if format.is_none() { own_format(target)? } else { None };
+    // Nobody knows the administrator, so nobody's word counts, and everything stays.
+    let Some(format) = format.or(own.as_ref()) else { return Ok(HashSet::new()) };
+    let mut in_force = HashSet::new();
+    for (id, name) in asked {
+        let Some(bytes) = read_small(target, &name)? else { continue };
+        let request = ForgetRequest::decode(&bytes, &format.repo_id, &format.admin_public);
+        if request.is_ok_and(|request| request.snapshot == id) {
+            in_force.insert(id);
+        }
+    }
+    Ok(in_force)
+}
+
+/// What a target holds as `repo.fmt`; nothing when it is missing or damaged.
+fn own_format(target: &Target) -> Result<Option<RepoFmt>, RepositoryError> {
+    let name = ObjectName::new("repo.fmt").expect("a name by its letters");
+    Ok(read_small(target, &name)?.and_then(|bytes| RepoFmt::decode(&bytes).ok()))
+}
+
+/// A small object; nothing when it is gone, or cannot be read as it was written.
+fn read_small(target: &Target, name: &ObjectName) -> Result<Option<bytes::Bytes>, RepositoryError> {
+    let span = Span::Range { offset: 0, len: FORGET_BYTES_MAX };
+    match target.storage.get(name, span, Read::Quick) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StorageError::NotFound { .. }) => Ok(None),
+        Err(error) if error.class() == Class::Damage => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads one snapshot and checks it against its name.
@@ -157,12 +206,12 @@ pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result
     let writers = repository.writers(target)?;
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();
-    let listed = list(target)?;
+    let listed = list(target, Some(repository.format()))?;
     let headless = without_condemned(repository, target, listed.headless)?;
     for name in listed.valid.into_iter().chain(headless) {
         match load(repository, target, &writers, &name) {
             Ok(snapshot) => snapshots.push(snapshot),
-            Err(error) if error.class() == crate::base::error::Class::Damage => damaged.push((name, error)),
+            Err(error) if error.class() == Class::Damage => damaged.push((name, error)),
             Err(error) => return Err(error),
         }
     }

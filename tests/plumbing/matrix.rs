@@ -28,6 +28,7 @@ use lifeboat::engine::restore::restore;
 use lifeboat::engine::sync::{sync, sync_keyless};
 use lifeboat::engine::verify::{Depth, VerifyOutcome, verify};
 use lifeboat::repository::access::{CreateOptions, Repository, Target};
+use lifeboat::repository::format::forget::ForgetRequest;
 use lifeboat::repository::format::names::PackClass;
 use lifeboat::repository::format::plan::PlanBody;
 use lifeboat::repository::format::repo_fmt::RepoFmt;
@@ -142,7 +143,7 @@ fn trace(kind: Kind, harm: Harm) -> Trace {
     match (kind, harm) {
         (Kind::Confirmation, Harm::Missing) => Trace::Fewer,
         (Kind::Plan, Harm::Missing) => Trace::None,
-        // It counts by its name alone, whatever is in it.
+        // One that is damaged is none: the snapshot is seen again, and nothing is lost.
         (Kind::Forget, _) => Trace::None,
         _ => Trace::Named,
     }
@@ -224,8 +225,11 @@ impl Stage {
             stage.expected.insert(id.clone(), tree(&source));
             if number == 3 {
                 stage.expected.remove(&id);
+                let request = ForgetRequest { snapshot: id.parse().expect("an id") };
+                let admin = first.admin().expect("granted");
+                let request = Bytes::from(request.encode(&first.id(), &admin).expect("encoded"));
                 for place in [&one, &stage.twin] {
-                    place.put_new(&name(&format!("f/{id}")), Bytes::from_static(b"forget")).expect("put");
+                    place.put_new(&name(&format!("f/{id}")), request.clone()).expect("put");
                 }
             }
         }

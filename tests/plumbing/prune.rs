@@ -1,7 +1,12 @@
 //! `repo prune` by the real binary.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use lifeboat::repository::access::{Repository, Target};
+use lifeboat::repository::format::forget::ForgetRequest;
+use lifeboat::repository::format::slot::SlotSecret;
+use lifeboat::storage::contract::Storage;
 use serde_json::Value;
 
 use crate::full_disk::Small;
@@ -18,6 +23,18 @@ fn forget(place: &Path, id: &str) {
     for path in confirmed.into_iter().chain(objects) {
         std::fs::remove_file(path).expect("removed");
     }
+}
+
+/// Asks to forget a snapshot, in the administrator's name.
+fn request(storage: Arc<dyn Storage>, id: &str) {
+    let place = Target { name: "s3".to_owned(), storage: storage.clone(), in_flight: 1 };
+    let secret = SlotSecret::passphrase("correct horse battery staple");
+    let repository = Repository::open(vec![place], &secret).expect("opened");
+    let request = ForgetRequest { snapshot: id.parse().expect("an id") };
+    let admin = repository.admin().expect("granted");
+    let bytes = request.encode(&repository.id(), &admin).expect("encoded");
+    let name = format!("f/{id}").parse().expect("a name");
+    storage.put_new(&name, bytes.into()).expect("put");
 }
 
 fn count(folder: &Path) -> usize {
@@ -171,10 +188,8 @@ fn a_disk_and_s3_are_pruned_together_and_each_comes_back_alone() {
         if place == "disk" {
             forget(&lab.path("disk"), &old);
         } else {
-            use lifeboat::storage::contract::Storage as _;
             let storage = lifeboat::storage::s3::S3Storage::open(options.clone()).expect("opened");
-            let name = format!("f/{old}").parse().expect("a name");
-            storage.put_new(&name, bytes::Bytes::new()).expect("put");
+            request(Arc::new(storage), &old);
         }
     }
     let said = command("prune", &places, &["--json", "--grace", "0", "--accept-more-than-half"]).json();

@@ -69,8 +69,11 @@ impl Survey {
     /// has it.
     fn snapshots(&mut self, ground: &Ground<'_>) -> Result<Vec<Snapshot>, EngineError> {
         let (mut found, unreadable) = snapshots::load_with_checkpoints(ground.repository, ground.target)?;
-        let headless: HashSet<ObjectHash> =
-            snapshots::list(ground.target)?.headless.iter().map(|name| name.id).collect();
+        let headless: HashSet<ObjectHash> = snapshots::list(ground.target, Some(ground.repository.format()))?
+            .headless
+            .iter()
+            .map(|name| name.id)
+            .collect();
         for (name, _) in unreadable {
             let mut from = None;
             for (number, there) in self.elsewhere.get(&name.id).into_iter().flatten() {

@@ -2,6 +2,7 @@
 
 pub mod cert;
 pub mod error;
+pub mod forget;
 pub mod group;
 pub mod index_run;
 pub mod keys;

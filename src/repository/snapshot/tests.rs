@@ -49,12 +49,12 @@ fn a_forget_stopped_anywhere_leaves_no_confirmation_without_its_snapshot() {
         let dying = Fault::new(memory.clone(), clock, FaultPlan::stop_after(stop));
         let done = forget(&target(Arc::new(dying)), &one, &Cancel::new());
         let alive = target(memory.clone());
-        let listed = snapshots::list(&alive).expect("listed");
+        let listed = snapshots::list(&alive, None).expect("listed");
         assert_eq!(listed.headless, [], "after {stop} operations");
         assert!(listed.valid.contains(&name(2, 3)));
         let again = forget(&alive, &one, &Cancel::new()).expect("it goes on");
         assert!(again.refused.is_empty());
-        let listed = snapshots::list(&alive).expect("listed");
+        let listed = snapshots::list(&alive, None).expect("listed");
         assert_eq!((listed.valid, listed.pending), (vec![name(2, 3)], vec![]));
         if done.is_ok() {
             assert!(stop > 5, "it takes more operations than that");
@@ -146,6 +146,6 @@ fn a_snapshot_whose_confirmation_is_kept_stays_whole() {
     let done = forget(&alive, &ids, &Cancel::new()).expect("the rest goes");
     assert_eq!(done.gone, [ObjectHash::new([1; 32])]);
     assert_eq!(done.refused.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [ObjectHash::new([2; 32])]);
-    let listed = snapshots::list(&alive).expect("listed");
+    let listed = snapshots::list(&alive, None).expect("listed");
     assert_eq!((listed.valid, listed.headless), (vec![name(2, 3)], vec![]));
 }

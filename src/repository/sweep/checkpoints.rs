@@ -29,7 +29,7 @@ pub(super) fn stale(
     let ids: HashSet<_> =
         checkpoints.filter(|snapshot| is_over(snapshot)).map(|snapshot| snapshot.id).collect();
     // Under all their names.
-    let listed = snapshots::list(cx.target)?;
+    let listed = snapshots::list(cx.target, Some(cx.repository.format()))?;
     let names = listed.valid.into_iter().chain(listed.pending);
     Ok(names.filter(|name| ids.contains(&name.id)).collect())
 }

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::SweepError;
-use super::roots::Roots;
+use super::roots::{self, Roots};
 use super::rows::{RowSet, Rows};
 use super::steps::Sweeping;
 use crate::base::clock::Timestamp;
@@ -92,7 +92,10 @@ pub(super) fn mark(cx: &Sweeping<'_>, roots: &Roots) -> Result<Mark, SweepError>
         let stands = made.runs == now && runs == now;
         runs = now;
         match fault {
-            Some(what) if stands => return Err(SweepError::Hurt { place: cx.place(), what }),
+            Some(what) if stands => {
+                let walked = roots.valid.iter().map(SnapshotName::proposal);
+                return Err(roots::lost(cx, walked, what)?);
+            }
             None if stands => return Ok(made),
             _ => {}
         }

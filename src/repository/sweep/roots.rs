@@ -56,7 +56,8 @@ fn look_once(cx: &Sweeping<'_>) -> Result<Listed, SweepError> {
         }
         ControlFlow::Continue(())
     })?;
-    listed.forgotten = snapshots::forgotten(cx.target)?;
+    let ids = listed.proposals.keys().chain(&listed.confirmed).map(|name| name.id).collect();
+    listed.forgotten = snapshots::forgotten(cx.target, Some(cx.repository.format()), &ids)?;
     Ok(listed)
 }
 
@@ -100,6 +101,23 @@ pub(super) fn look(
     seen.forgotten.extend(first.forgotten);
     settle_headless(cx, &mut seen, all_plans)?;
     Ok(sort(seen, plans, spared))
+}
+
+/// What to say when something below these snapshots is nowhere: damage, if they are all still
+/// there. One that is gone was forgotten and swept since it was looked at, and what it needed went
+/// with it, so the look is made again.
+///
+/// # Errors
+/// Whatever the target says.
+pub(super) fn lost(
+    cx: &Sweeping<'_>,
+    mut walked: impl Iterator<Item = ObjectName>,
+    what: String,
+) -> Result<SweepError, SweepError> {
+    let place = cx.place();
+    let is_gone = |name: ObjectName| Ok::<_, SweepError>(cx.target.storage.head(&name)?.is_none());
+    let any_gone = walked.try_fold(false, |gone, name| Ok::<_, SweepError>(gone || is_gone(name)?))?;
+    Ok(if any_gone { SweepError::Again { place } } else { SweepError::Hurt { place, what } })
 }
 
 fn wait(cx: &Sweeping<'_>) -> Result<(), SweepError> {

@@ -3,16 +3,18 @@
 use super::SweepError;
 use super::mark::Mark;
 use super::packs::Packs;
+use super::roots;
 use super::steps::Sweeping;
 use crate::base::id::BlobId;
 use crate::repository::index::Location;
 use crate::repository::load;
+use crate::storage::contract::ObjectName;
 
 /// Shows every live blob with all its places that the target holds. Those of blobs that are
 /// nowhere are not shown: below a valid root that is damage, and ends the work.
 ///
 /// # Errors
-/// `Hurt`; `Again` when another sweeper moved what seemed to be missing; whatever the local index
+/// `Hurt`; `Again` when another sweeper moved what seemed to be missing, or swept what needed it; whatever the local index
 /// says, and `each`.
 pub(super) fn survey(
     cx: &Sweeping<'_>,
@@ -55,15 +57,12 @@ impl Group {
         if self.is_live && !self.places.is_empty() {
             each(&self.places)?;
         } else if self.is_needed && self.places.is_empty() {
-            // Somebody may have moved it since the index was read.
+            // Somebody may have moved it since the index was read, or forgotten what needed it.
             return Err(if load::list_runs(cx.target)? == mark.runs {
-                SweepError::Hurt {
-                    place: cx.place(),
-                    what: format!(
-                        "blob {}, which a snapshot needs, is in no pack that is there",
-                        self.id.short()
-                    ),
-                }
+                let what =
+                    format!("blob {}, which a snapshot needs, is in no pack that is there", self.id.short());
+                let walked = mark.walked_names.iter().filter_map(|name| ObjectName::new(name.as_str()).ok());
+                roots::lost(cx, walked, what)?
             } else {
                 SweepError::Again { place: cx.place() }
             });

@@ -135,7 +135,7 @@ impl Pass<'_> {
         let standing = plans::list(cx)?;
         cx.reached(Step::PlansSeen)?;
         let active = self.settle(&standing)?;
-        if active.is_empty() && snapshots::forgotten(cx.target)?.is_empty() {
+        if active.is_empty() && !self.has_requests()? {
             return Ok(());
         }
         let mut looked = Looked { roots: cx.clock.monotonic(), plans: started };
@@ -158,6 +158,12 @@ impl Pass<'_> {
             self.finish(plan)?;
         }
         Ok(())
+    }
+
+    /// Whether a snapshot is there that is to be forgotten.
+    fn has_requests(&self) -> Result<bool, SweepError> {
+        let format = self.cx.repository.format();
+        Ok(!snapshots::list(self.cx.target, Some(format))?.forgotten.is_empty())
     }
 
     /// What is live: as it was marked before, if nothing was added since.

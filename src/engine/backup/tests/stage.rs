@@ -18,6 +18,7 @@ use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, Pare
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::{CreateOptions, Repository, Target};
+use crate::repository::format::forget::ForgetRequest;
 use crate::repository::format::names::{
     KeyKind, PackClass, SnapshotEntry, SnapshotName, pack_name, parse_key_name, parse_snapshot_name,
 };
@@ -242,6 +243,13 @@ impl Stage {
             PackSetRef::Inline(packs) => packs,
             PackSetRef::Blob(_) => panic!("the source is too small for a long pack set"),
         }
+    }
+
+    /// Puts a request to forget that the administrator signed.
+    pub(in crate::engine) fn request(&self, memory: &MemoryStorage, id: &ObjectHash) {
+        let bytes = ForgetRequest { snapshot: *id }.encode(&self.repository.id(), &self.admin);
+        let bytes = Bytes::from(bytes.expect("encoded"));
+        memory.put_new(&name(&format!("f/{id}")), bytes).expect("put");
     }
 
     /// A sweeper's look: what it will delete, in its order. Roots are all snapshot objects but

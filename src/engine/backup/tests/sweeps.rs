@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::stage::{Deed, Meddled, Stage, draw, name, packs, snapshots, target};
+use super::stage::{Deed, Meddled, Stage, draw, packs, snapshots, target};
 use crate::base::error::{Class, Classified};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
@@ -52,7 +52,7 @@ impl Times {
     }
 }
 
-fn forget(memory: &MemoryStorage, how: Forget) {
+fn forget(stage: &Stage, memory: &MemoryStorage, how: Forget) {
     let (proposals, confirmed) = snapshots(memory);
     for old in proposals.iter().filter(|proposal| confirmed.contains(*proposal)).take(1) {
         match how {
@@ -61,7 +61,7 @@ fn forget(memory: &MemoryStorage, how: Forget) {
                 memory.delete(&old.proposal()).expect("deleted");
             }
             Forget::Request => {
-                memory.put_new(&name(&format!("f/{}", old.id)), bytes::Bytes::new()).expect("put");
+                stage.request(memory, &old.id);
             }
             Forget::Never => {}
         }
@@ -77,7 +77,8 @@ fn play(stage: &Arc<Stage>, kind: SnapshotKind, how: Forget, times: Times) -> u6
     let doomed: Arc<Mutex<Vec<ObjectName>>> = Arc::default();
     let old = snapshots(&memory).0.into_iter().map(|proposal| proposal.id).next();
     if how != Forget::Before {
-        storage.before(times.forget, Box::new(move |memory| forget(memory, how)));
+        let by = Arc::clone(stage);
+        storage.before(times.forget, Box::new(move |memory| forget(&by, memory, how)));
     }
     let by = Arc::clone(stage);
     storage.before(
@@ -132,7 +133,7 @@ fn scenario(how: Forget, kind: SnapshotKind, seed: u64) {
     let storages: [Arc<dyn Storage>; 1] = [first.clone()];
     stage.backup(&storages, SnapshotKind::Full).expect("the first backup");
     if how == Forget::Before {
-        forget(&first, how);
+        forget(&stage, &first, how);
     }
     stage.keep(&first);
     std::fs::write(stage.source.path().join("changed"), b"since").expect("written");

@@ -254,7 +254,7 @@ fn what_the_place_refuses_to_delete_stays_with_its_plan_and_is_reported() {
     // A snapshot that cannot be deleted counts again: what it needs is kept.
     let old = snapshots(&case.memory).0[0].id;
     let forget = crate::engine::backup::tests::stage::name(&format!("f/{old}"));
-    case.memory.put_new(&forget, Bytes::new()).expect("put");
+    case.stage.request(&case.memory, &old);
     let outcome = case.prune_at(locked, &Case::request(), &NoSteps).expect("pruned");
     assert!(!outcome.targets[0].done.refused.is_empty());
     case.memory.delete(&forget).expect("deleted");
@@ -267,7 +267,7 @@ fn a_snapshot_that_cannot_be_deleted_keeps_what_it_needs() {
     let case = two();
     let old = snapshots(&case.memory).0[0].id;
     let forget = crate::engine::backup::tests::stage::name(&format!("f/{old}"));
-    case.memory.put_new(&forget, Bytes::new()).expect("put");
+    case.stage.request(&case.memory, &old);
     let locked: Arc<dyn Storage> = Arc::new(Locked(case.memory.clone(), "s/"));
     let outcome = case.prune_at(locked, &Case::request(), &NoSteps).expect("pruned");
     assert!(!outcome.targets[0].done.refused.is_empty(), "{outcome:#?}");

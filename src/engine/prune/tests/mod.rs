@@ -6,5 +6,6 @@ mod interleavings;
 mod interrupted;
 mod places;
 mod readers;
+mod requests;
 mod size;
 mod stage;

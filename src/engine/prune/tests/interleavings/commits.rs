@@ -5,15 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::script::{
     Answer, Call, Frozen, Op, Scene, Scripted, at_each, at_each_step, backup, crossed, greedy, is_torture,
     is_valid, judge, prune_and_end,
 };
 use crate::base::error::Classified;
 use crate::base::id::ObjectHash;
-use crate::engine::backup::tests::stage::{name, packs, snapshots};
+use crate::engine::backup::tests::stage::{packs, snapshots};
 use crate::engine::error::EngineError;
 use crate::engine::prune::tests::stage::{At, Case};
 use crate::repository::error::RepositoryError;
@@ -85,7 +83,7 @@ fn interleaving_07_a_parent_that_is_forgotten_at_each_operation() {
     let scene = Scene::new();
     let parent = scene.oldest();
     let by_request = |case: &Case, parent: &SnapshotName| {
-        case.memory.put_new(&name(&format!("f/{}", parent.id)), Bytes::new()).expect("put");
+        case.stage.request(&case.memory, &parent.id);
     };
     let object_first = |case: &Case, parent: &SnapshotName| {
         case.memory.delete(&parent.proposal()).expect("deleted");
@@ -270,7 +268,7 @@ fn interleaving_01_and_07_a_writer_goes_on_between_the_look_of_a_sweeper_and_its
         ("kept", 1, |_, _| {}),
         ("removed", 0, |case, parent| case.forget(&parent.id)),
         ("requested", 0, |case, parent| {
-            case.memory.put_new(&name(&format!("f/{}", parent.id)), Bytes::new()).expect("put");
+            case.stage.request(&case.memory, &parent.id);
         }),
     ];
     for (way, others, forget) in ways {

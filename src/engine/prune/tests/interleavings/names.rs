@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::script::{Answer, Op, Scene, Scripted, at_each, backup, greedy, judge};
-use crate::engine::backup::tests::stage::name;
 use crate::engine::prune::tests::stage::Case;
 use crate::repository::sweep::NoSteps;
 use crate::storage::contract::Storage;
@@ -20,7 +17,7 @@ fn interleaving_09_an_object_that_is_put_once_more_after_the_sweep() {
             let writer = Scripted::new(&case.memory, |_| Answer::Go);
             let id = backup(&case, writer.clone()).expect("backed up");
             // As a client without the right to delete does: it is kept on record that it went.
-            case.memory.put_new(&name(&format!("f/{id}")), Bytes::new()).expect("put");
+            case.stage.request(&case.memory, &id);
             let sweeper = Scripted::new(&case.memory, |_| Answer::Go);
             case.prune_at(sweeper.clone(), &greedy(), &NoSteps).expect("pruned");
             if tail {

@@ -27,7 +27,6 @@ struct Counts {
     busy: AtomicU64,
     prunes: AtomicU64,
     unsettled: AtomicU64,
-    mistaken: AtomicU64,
     forgotten: AtomicU64,
     verified: AtomicU64,
 }
@@ -61,9 +60,6 @@ fn prunes(case: &Case, counts: &Counts) {
         match case.prune(&request) {
             Ok(_) => one(&counts.prunes),
             Err(EngineError::Sweep(SweepError::Unsettled { .. })) => one(&counts.unsettled),
-            // A snapshot that was forgotten and swept since it was marked looks hurt (docs/model.md):
-            // nothing is deleted then. That nothing is lost is seen in the end.
-            Err(EngineError::Sweep(SweepError::Hurt { .. })) => one(&counts.mistaken),
             Err(error) => panic!("a prune failed: {error}: {error:?}"),
         }
     }
@@ -136,7 +132,6 @@ fn pruners_writers_forgetters_at_once_lose_nothing_and_refuse_nothing() {
             ("busy", &counts.busy),
             ("prunes", &counts.prunes),
             ("unsettled", &counts.unsettled),
-            ("mistaken", &counts.mistaken),
             ("forgotten", &counts.forgotten),
             ("verified", &counts.verified),
         ]
