@@ -53,6 +53,10 @@ fn operations(ground: &Ground, work: Work) -> u64 {
     let places = stand(&machine, ground);
     machine.plan(u64::MAX, Fault::Crash);
     ground.carry_out(work, &places).unwrap_or_else(|error| panic!("{work:?} without a fault: {error}"));
+    if work == Work::Prune {
+        let (deleted, written) = ground.pruned.get();
+        assert!(deleted > 1 && written > 0, "a prune that deletes {deleted} packs and moves to {written}");
+    }
     machine.operations()
 }
 

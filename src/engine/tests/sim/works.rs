@@ -1,7 +1,9 @@
 //! The works that are interrupted, what each of them promises, and how promises are held to.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -51,6 +53,7 @@ pub(super) enum Promise {
     Whole { place: usize },
 }
 
+type Files = BTreeMap<String, Vec<u8>>;
 type Objects = Vec<(ObjectName, Bytes)>;
 type Told = Result<Vec<Promise>, String>;
 
@@ -63,10 +66,15 @@ pub(super) struct Ground {
     ids: Vec<ObjectHash>,
     /// What is hurt at the first place, for repair: verification is clean only afterwards.
     is_hurt: bool,
+    /// Files of a chunk of their own, every other one changed in each version: packs get sparse.
+    big: u64,
+    made: RefCell<BTreeMap<u64, Rc<Files>>>,
+    /// Packs that the last prune deleted and wrote.
+    pub(super) pruned: Cell<(u64, u64)>,
 }
 
 /// The files of a version of the source: most are as they were, one is new, one is changed.
-fn files(version: u64) -> BTreeMap<String, Vec<u8>> {
+fn files(version: u64, big: u64) -> Files {
     let random = |number: u64, bytes: usize| {
         let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let words = std::iter::repeat_with(|| {
@@ -83,6 +91,10 @@ fn files(version: u64) -> BTreeMap<String, Vec<u8>> {
         ("file-0".to_owned(), vec![0; 2000]),
     ]);
     files.insert(format!("new-{version}"), random(3000 + version, 4096));
+    for number in 0..big {
+        let bytes = random(4000 + number * 64 + if number % 2 == 1 { version + 1 } else { 0 }, 300 * 1024);
+        files.insert(format!("big-{number}"), bytes);
+    }
     files
 }
 
@@ -101,8 +113,16 @@ fn objects_of(storage: &dyn Storage) -> Objects {
 impl Ground {
     pub(super) fn of(work: Work) -> Self {
         let stage = Stage::new();
-        let mut ground =
-            Self { stage, places: Vec::new(), promises: Vec::new(), ids: Vec::new(), is_hurt: false };
+        let mut ground = Self {
+            stage,
+            places: Vec::new(),
+            promises: Vec::new(),
+            ids: Vec::new(),
+            is_hurt: false,
+            pruned: Cell::default(),
+            big: if work == Work::Prune { 6 } else { 0 },
+            made: RefCell::default(),
+        };
         let (versions, places) = match work {
             Work::Init => return Self { places: vec![Objects::new()], ..ground },
             Work::First => (0, 1),
@@ -156,6 +176,10 @@ impl Ground {
         self.is_hurt = true;
     }
 
+    fn files(&self, version: u64) -> Rc<Files> {
+        Rc::clone(self.made.borrow_mut().entry(version).or_insert_with(|| Rc::new(files(version, self.big))))
+    }
+
     fn cx(&self) -> Context {
         Context { clock: self.stage.clock.clone(), workers: 1, ..Context::quiet() }
     }
@@ -175,7 +199,7 @@ impl Ground {
         for entry in std::fs::read_dir(folder).expect("listed") {
             std::fs::remove_file(entry.expect("read").path()).expect("removed");
         }
-        for (name, bytes) in files(version) {
+        for (name, bytes) in self.files(version).iter() {
             std::fs::write(folder.join(name), bytes).expect("written");
         }
         let outcome = self.stage.backup(storages, SnapshotKind::Incremental).map_err(text)?;
@@ -215,7 +239,15 @@ impl Ground {
             accept_more_than_half: true,
             ..PruneRequest::new("stage".to_owned())
         };
-        prune(&repository, &request, &self.cx()).map(|_| Vec::new()).map_err(text)
+        let outcome = prune(&repository, &request, &self.cx()).map_err(text)?;
+        if outcome.targets.iter().any(|target| target.failed.is_some()) {
+            return Err(text(outcome));
+        }
+        let done =
+            outcome.targets.iter().map(|target| (target.done.packs_deleted, target.done.packs_written));
+        let (deleted, written) = done.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        self.pruned.set((deleted, written));
+        Ok(Vec::new())
     }
 
     fn sync(&self, places: &[Arc<SimPlace>]) -> Told {
@@ -335,7 +367,7 @@ impl Ground {
                 Promise::Kept { id, version, .. } => {
                     let snapshot = found.iter().find(|snapshot| snapshot.id == *id);
                     let snapshot = snapshot.ok_or_else(|| format!("snapshot {} is lost", id.short()))?;
-                    for (name, bytes) in files(*version) {
+                    for (name, bytes) in self.files(*version).iter() {
                         let mut restored = Vec::new();
                         let mut take = |part: &[u8]| {
                             restored.extend_from_slice(part);
@@ -343,7 +375,7 @@ impl Ground {
                         };
                         dump(&blobs, snapshot, name.as_bytes(), &self.cx(), &mut take)
                             .map_err(|error| format!("{name} of {}: {error:?}", id.short()))?;
-                        if restored != bytes {
+                        if restored != *bytes {
                             return Err(format!("{name} of {} has other bytes", id.short()));
                         }
                     }
