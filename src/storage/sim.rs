@@ -1,6 +1,6 @@
 //! A machine that dies and media that misbehave, at an operation of one's choice, by a seed.
 //!
-//! Each place has two images: what its readers see, and what outlives the power. The contract says
+//! Each place has two sides: what its readers see, and what outlives the power. The contract says
 //! that a put has written its bytes and that the *name* is durable after `sync` alone; here this is
 //! taken at its word. When the power goes, every change since the last `sync` is kept or lost by
 //! the seed: any subset of them ([`Medium::Disk`]), or a beginning ([`Medium::Ordered`]). A
@@ -76,7 +76,7 @@ enum Standing {
 }
 
 #[derive(Default)]
-struct Image {
+struct Stock {
     live: Objects,
     durable: Objects,
     unsynced: Vec<Change>,
@@ -91,7 +91,7 @@ fn apply(objects: &mut Objects, (name, object): Change) -> Option<Object> {
     }
 }
 
-impl Image {
+impl Stock {
     fn change(&mut self, change: Change) {
         self.unsynced.push(change.clone());
         let name = change.0.clone();
@@ -121,7 +121,7 @@ impl Image {
 struct State {
     seed: u64,
     medium: Medium,
-    images: Vec<Image>,
+    stocks: Vec<Stock>,
     operations: u64,
     plan: Option<(u64, Fault)>,
     has_struck: bool,
@@ -145,8 +145,8 @@ impl State {
     }
 
     fn cut_power(&mut self) {
-        for number in 0..self.images.len() {
-            let pending = std::mem::take(&mut self.images[number].unsynced);
+        for number in 0..self.stocks.len() {
+            let pending = std::mem::take(&mut self.stocks[number].unsynced);
             let beginning = usize::try_from(self.draw()).unwrap_or(0) % (pending.len() + 1);
             for (at, change) in pending.into_iter().enumerate() {
                 let is_kept = match self.medium {
@@ -155,12 +155,12 @@ impl State {
                     Medium::Store => true,
                 };
                 if is_kept {
-                    apply(&mut self.images[number].durable, change);
+                    apply(&mut self.stocks[number].durable, change);
                 }
             }
-            let image = &mut self.images[number];
-            image.live = image.durable.clone();
-            image.past.clear();
+            let stock = &mut self.stocks[number];
+            stock.live = stock.durable.clone();
+            stock.past.clear();
         }
         self.late.clear();
     }
@@ -171,15 +171,15 @@ impl State {
         let due: Vec<(u64, usize, Change)> = due;
         for (_, place, change) in due {
             // A put is create-only, however late it comes.
-            if change.1.is_none() || !self.images[place].live.contains_key(&change.0) {
-                self.images[place].change(change);
+            if change.1.is_none() || !self.stocks[place].live.contains_key(&change.0) {
+                self.stocks[place].change(change);
             }
         }
     }
 
     /// Whether an object stands in the way of a change that leaves what stands.
     fn is_left(&self, place: usize, standing: Standing, change: &Change) -> bool {
-        standing == Standing::IsLeft && self.images[place].live.contains_key(&change.0)
+        standing == Standing::IsLeft && self.stocks[place].live.contains_key(&change.0)
     }
 
     /// Whether this fault strikes the operation at hand.
@@ -210,7 +210,7 @@ impl Machine {
         let state = State {
             seed,
             medium,
-            images: Vec::new(),
+            stocks: Vec::new(),
             operations: 0,
             plan: None,
             has_struck: false,
@@ -226,8 +226,8 @@ impl Machine {
         let objects = objects.into_iter().map(|(name, bytes)| (name, Object { bytes, modified }));
         let live: Objects = objects.collect();
         let mut state = self.state();
-        let number = state.images.len();
-        state.images.push(Image { durable: live.clone(), live, ..Image::default() });
+        let number = state.stocks.len();
+        state.stocks.push(Stock { durable: live.clone(), live, ..Stock::default() });
         Arc::new(SimPlace { machine: Arc::clone(self), number, label: format!("sim:{number}") })
     }
 
@@ -306,7 +306,7 @@ impl SimPlace {
                 && state.coin()
                 && !state.is_left(self.number, standing, effect)
             {
-                state.images[self.number].change(effect.clone());
+                state.stocks[self.number].change(effect.clone());
             }
             state.cut_power();
             state.is_dead = true;
@@ -335,7 +335,7 @@ impl SimPlace {
         if state.strikes(repeated) {
             state.later(self.number, change.clone());
         }
-        state.images[self.number].change(change);
+        state.stocks[self.number].change(change);
         if state.strikes(Fault::LoseAnswer) {
             return Err(self.failed(action, "the answer was lost"));
         }
@@ -368,10 +368,10 @@ impl Storage for SimPlace {
     fn get(&self, name: &ObjectName, span: Span, _read: Read) -> Result<Bytes, StorageError> {
         let mut state = self.begin(&format!("reading {name}"), None)?;
         let absent = || StorageError::NotFound { place: self.label.clone(), name: name.clone() };
-        let mut bytes = state.images[self.number].live.get(name).ok_or_else(absent)?.bytes.clone();
-        if state.images[self.number].live.len() > 1 && state.strikes(Fault::Misdirect) {
+        let mut bytes = state.stocks[self.number].live.get(name).ok_or_else(absent)?.bytes.clone();
+        if state.stocks[self.number].live.len() > 1 && state.strikes(Fault::Misdirect) {
             let at = usize::try_from(state.draw() >> 1).unwrap_or(0);
-            let live = &state.images[self.number].live;
+            let live = &state.stocks[self.number].live;
             let other = live.iter().filter(|(other, _)| *other != name).nth(at % (live.len() - 1));
             bytes = other.map_or(bytes, |(_, object)| object.bytes.clone());
         }
@@ -395,7 +395,7 @@ impl Storage for SimPlace {
 
     fn head(&self, name: &ObjectName) -> Result<Option<Stat>, StorageError> {
         let state = self.begin(&format!("looking at {name}"), None)?;
-        Ok(state.images[self.number].live.get(name).map(|object| stat(name, object)))
+        Ok(state.stocks[self.number].live.get(name).map(|object| stat(name, object)))
     }
 
     fn list(&self, prefix: &str, visit: &mut dyn FnMut(Stat) -> ControlFlow<()>) -> Result<(), StorageError> {
@@ -404,12 +404,12 @@ impl Storage for SimPlace {
             if !could_begin_a_name(prefix) {
                 return Ok(());
             }
-            let has_past = !state.images[self.number].past.is_empty();
+            let has_past = !state.stocks[self.number].past.is_empty();
             let seen = if has_past && state.strikes(Fault::StaleList) {
                 let draw = state.draw() >> 1;
-                state.images[self.number].stale(draw)
+                state.stocks[self.number].stale(draw)
             } else {
-                state.images[self.number].live.clone()
+                state.stocks[self.number].live.clone()
             };
             let wanted = seen.iter().filter(|(name, _)| name.as_str().starts_with(prefix));
             wanted.map(|(name, object)| stat(name, object)).collect()
@@ -428,7 +428,7 @@ impl Storage for SimPlace {
 
     fn sync(&self) -> Result<(), StorageError> {
         let mut state = self.begin("making durable", None)?;
-        state.images[self.number].sync();
+        state.stocks[self.number].sync();
         Ok(())
     }
 
