@@ -559,7 +559,7 @@ proptest::proptest! {
 fn locks_of_a_target_are_read_and_bad_ones_are_refused() {
     let with = |immutable: &str| {
         format!(
-            "source = [\"/srv\"]\n[targets.offsite]\nurl = \"s3://backup/web\"\n{immutable}\n[targets.disk]\nurl = \"file:///mnt/b\"\n"
+            "source = [\"/srv\"]\n[targets.cloud]\nurl = \"s3://backup/web\"\n{immutable}\n[targets.disk]\nurl = \"file:///mnt/b\"\n"
         )
     };
     let good = with("immutable = { mode = \"compliance\", days = 35 }");

@@ -91,7 +91,7 @@ Example: lifeboat repair web --dry-run
          lifeboat repair web --target nas
 
 Reads every object of each target, says what is hurt and how it will be mended, and mends it from the policy's other targets. What none
-of them has is set aside, after what is still whole in it was saved; `lifeboat run POLICY --full` stores anew what the source still has.
+of them has is set aside, after what is still whole in it was saved; the next full run stores anew what the source still has.
 See docs/repair.md.
 
 Exit codes: 0 everything is whole; 1 a target was not reached; 2 usage or configuration; 10 no repository; 12 wrong key; 13 something

@@ -135,8 +135,9 @@ impl Look<'_> {
         let Self { repository, target, loaded, lost, cx, .. } = *self;
         let index = &loaded.index;
         let found = hurt::paths(repository, target, index, snapshot, &lost.all, cx)?;
-        let packs = match needs::packs_of(repository, target, index, snapshot) {
-            Ok(packs) => packs,
+        match needs::packs_of(repository, target, index, snapshot) {
+            // A damaged pack of the set hurts nobody when all that is needed of it stands elsewhere.
+            Ok(_) => Ok(found),
             Err(error) => {
                 let what = Chain(&error).to_string();
                 self.judged.problems.push((format!("snapshot {}", snapshot.id.short()), what));
@@ -144,13 +145,9 @@ impl Look<'_> {
                 if let PackSetRef::Blob(id) = &snapshot.body.pack_set {
                     hurt.packs.extend(hurt::packs_of(index, id)?);
                 }
-                return Ok(Some(hurt));
+                Ok(Some(hurt))
             }
-        };
-        // A damaged pack hurts whoever leans on it, even where no path is known to be.
-        let is_bad = |hash: &ObjectHash| lost.all.contains(hash) && !lost.absent.contains_key(hash);
-        let leans_on_bad = packs.iter().any(|(_, hash)| is_bad(hash));
-        Ok(found.or_else(|| leans_on_bad.then(Hurt::default)))
+        }
     }
 
     /// Names the objects whose absence hurts a snapshot.

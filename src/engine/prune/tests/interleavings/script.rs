@@ -341,7 +341,9 @@ pub(super) fn judge(case: &Case, result: Result<ObjectHash, EngineError>, others
     match result {
         Ok(id) => {
             assert!(is_valid(case, &id), "{what}: a success that is no backup");
-            assert_eq!(found, others + 1, "{what}: a success");
+            // A round whose confirmation was put before a look said no has an unknown outcome: it may
+            // stand beside the one that succeeded, as whole as that.
+            assert!((others + 1..=others + 2).contains(&found), "{what}: a success, {found} valid");
         }
         Err(EngineError::Repository(RepositoryError::Busy { .. })) => {
             assert_eq!(found, others, "{what}: busy")
