@@ -11,6 +11,7 @@ use crate::engine::error::EngineError;
 use crate::engine::hurt;
 use crate::engine::verify::{HurtSnapshot, examine_again};
 use crate::repository::access::{Repository, Target};
+use crate::repository::error::RepositoryError;
 use crate::repository::format::names::{PackClass, content_hash};
 use crate::repository::load;
 use crate::repository::rebuild::{self, Rebuilt, Tools};
@@ -54,6 +55,10 @@ pub fn repair(
         remaining_count: before.problem_count,
         remaining: before.problems,
     };
+    if !request.dry_run {
+        // What the survey found whole may be the work of a repair that died before it was durable.
+        request.target.storage.sync().map_err(RepositoryError::from)?;
+    }
     if request.dry_run || survey.steps.is_empty() {
         outcome.still_hurt.clone_from(&outcome.hurt);
         outcome.steps = survey.steps;
@@ -62,6 +67,8 @@ pub fn repair(
     execute(&ground, &mut survey)?;
     let damaged = still_bad(&survey, &survey.steps);
     let after = examine_again(request.target, repository, &damaged, cx)?.outcome;
+    // So may what a step put whose own sync failed: it is there, and whole, and not durable.
+    request.target.storage.sync().map_err(RepositoryError::from)?;
     let hurt_now: HashSet<_> = after.hurt.iter().map(|hurt: &HurtSnapshot| hurt.snapshot).collect();
     outcome.whole_again =
         outcome.hurt.iter().map(|hurt| hurt.snapshot).filter(|id| !hurt_now.contains(id)).collect();

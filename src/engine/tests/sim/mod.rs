@@ -1,0 +1,10 @@
+//! Works on simulated media: the power goes, or something else fails, at operation 1, 2, 3, ... until
+//! the work passes. Then it is looked at, gone on with, and compared, as docs/reliability.md says.
+//!
+//! `LIFEBOAT_SIM_STATES` is the number of states for each test (an ordinary run takes some hundred,
+//! spread over all of them), `LIFEBOAT_SEED` begins another sequence. A failure prints a line
+//! `LIFEBOAT_SIM_ONLY=...`, with which the same test repeats that state alone. The simulation draws
+//! everything from the seed; nonces and keys of the repository come from the system as always.
+
+mod loops;
+mod works;
