@@ -182,14 +182,20 @@ fn killed_at(lab: &Lab, to: &str, bytes: u64, more: &[&str]) {
     child.wait().expect("ended");
 }
 
-/// Bytes of files that are there as they should be.
+/// Bytes of files that are there as they should be; of one with several names once.
 fn finished(source: &Path, restored: &Path) -> u64 {
     let is_same = |file: &&std::path::PathBuf| {
         let twin = source.join(file.strip_prefix(restored).expect("below"));
         file.is_file() && std::fs::read(twin).is_ok_and(|bytes| std::fs::read(file).ok() == Some(bytes))
     };
     let data = |file: &std::path::PathBuf| file.metadata().map_or(0, |found| found.len());
-    files(restored).iter().filter(is_same).filter(|file| !file.ends_with("sparse")).map(data).sum()
+    let mut seen = std::collections::HashSet::new();
+    let mut is_new = |file: &&std::path::PathBuf| {
+        file.metadata().is_ok_and(|found| seen.insert((found.dev(), found.ino())))
+    };
+    let whole = files(restored);
+    let whole = whole.iter().filter(is_same).filter(|file| !file.ends_with("sparse"));
+    whole.filter(|file| is_new(file)).map(data).sum()
 }
 
 /// What an unfinished file is called: by the snapshot's id and the path.
