@@ -14,12 +14,12 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::EngineError;
 use super::ls::{as_written_or_shown, below, full_path, is_inside, row_of, trimmed};
-use super::manifest_source::Nodes;
 use super::roots::{among_several, inner, prefix};
 use crate::base::display;
 use crate::base::id::BlobId;
 use crate::base::metadata::FileKind;
 use crate::repository::manifest::{BlobSource, EntryView, Key, Leaf, NodeShelf, TreeCursor};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 

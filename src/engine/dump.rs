@@ -9,7 +9,6 @@ use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
 use super::ls::{as_written_or_shown, below, trimmed};
-use super::manifest_source::Nodes;
 use super::roots::prefix;
 use super::stretches::{Stretch, stretches};
 use crate::base::display;
@@ -17,6 +16,7 @@ use crate::base::metadata::FileKind;
 use crate::repository::format::group;
 use crate::repository::format::keys::BlobKind;
 use crate::repository::manifest::{ChunkIter, Content, Entry, ManifestReader, State};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 

@@ -18,12 +18,12 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use super::context::Context;
 use super::error::EngineError;
 use super::ls::{full_path, trimmed};
-use super::manifest_source::Nodes;
 use super::roots::{inner, prefix};
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::BlobId;
 use crate::base::metadata::{FileKind, FileTime};
 use crate::repository::manifest::{BlobSource, EntryView, Key, LeafRef, NodeShelf, State, TreeCursor};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::context::Context;
 use super::error::EngineError;
-use super::manifest_source::Nodes;
 use crate::base::display;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{BlobId, ObjectHash};
@@ -12,6 +11,7 @@ use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::index::Index;
 use crate::repository::manifest::{Content, ManifestError, ManifestReader};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 use crate::storage::contract::Read;

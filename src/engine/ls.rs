@@ -7,12 +7,12 @@ use std::ops::ControlFlow;
 use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
-use super::manifest_source::Nodes;
 use super::roots::{inner, prefix};
 use crate::base::display;
 use crate::repository::manifest::{
     BlobSource, Entry, EntryView, Key, Leaf, LeafRef, ManifestReader, NodeShelf, TreeCursor,
 };
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 

@@ -12,7 +12,6 @@ pub mod forget;
 pub(crate) mod hurt;
 pub mod locks;
 pub mod ls;
-pub(crate) mod manifest_source;
 pub mod mount;
 pub mod prune;
 pub mod repair;

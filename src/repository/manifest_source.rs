@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
+use super::error::RepositoryError;
+use super::format::keys::BlobKind;
+use super::manifest::{BlobSource, NodeKind};
+use super::reader::BlobReader;
 use crate::base::id::BlobId;
-use crate::repository::error::RepositoryError;
-use crate::repository::format::keys::BlobKind;
-use crate::repository::manifest::{BlobSource, NodeKind};
-use crate::repository::reader::BlobReader;
 
 /// Gives manifest nodes out of packs.
 pub(crate) struct Nodes<'r, 'a>(pub(crate) &'a BlobReader<'r>);

@@ -10,6 +10,7 @@ pub mod format;
 pub mod index;
 pub mod load;
 pub mod manifest;
+pub(crate) mod manifest_source;
 pub mod mend;
 pub mod needs;
 pub(crate) mod pack_pool;

@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 use super::access::{Repository, Target};
 use super::error::RepositoryError;
 use super::format::keys::BlobKind;
@@ -13,7 +11,8 @@ use super::format::names::{PackClass, content_hash, pack_name};
 use super::format::pack_set::PackSet;
 use super::format::snapshot::PackSetRef;
 use super::index::Index;
-use super::manifest::{BlobRef, BlobSource, NodeKind, Visit, visit_blobs};
+use super::manifest::{BlobRef, Visit, visit_blobs};
+use super::manifest_source::Nodes;
 use super::reader::BlobReader;
 use super::snapshots::Snapshot;
 use crate::base::id::{BlobId, ObjectHash};
@@ -103,21 +102,4 @@ pub fn packs_now(
         }
     }
     Ok(found.into_inner().0)
-}
-
-/// Parts of manifests out of packs.
-struct Nodes<'n, 'r>(&'n BlobReader<'r>);
-
-impl BlobSource for Nodes<'_, '_> {
-    type Error = RepositoryError;
-
-    fn get(&self, kind: NodeKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
-        let kind = match kind {
-            NodeKind::Leaf => BlobKind::Leaf,
-            NodeKind::Node => BlobKind::Node,
-            NodeKind::ChunkList => BlobKind::ChunkList,
-            NodeKind::Attr => BlobKind::Attr,
-        };
-        self.0.get(kind, id)
-    }
 }

@@ -61,8 +61,6 @@ pub fn probe(storage: &dyn Storage, clock: &dyn Clock) -> Result<Capabilities, S
     let can_delete = probe.clean();
     let mut capabilities = tried?;
     capabilities.can_delete = can_delete?;
-    // A store without versions: what may be deleted is destroyed.
-    capabilities.can_destroy.get_or_insert(capabilities.can_delete);
     Ok(capabilities)
 }
 
@@ -133,7 +131,7 @@ impl Probe<'_> {
         self.storage.put_new(&canary, bytes.clone())?;
         let lock = guard.rule().map(|_| guard.lock_of(&canary)).transpose()?.flatten();
         // Where versions are kept, what is written over is still there.
-        let is_written = allowed(guard.overwrite(&canary, Bytes::from_static(b"cuckoo")))?;
+        let is_written = allowed(self.storage.replace(&canary, Bytes::from_static(b"cuckoo")))?;
         let can_overwrite = is_written && found.versioning != Some(true);
         let can_destroy = allowed(guard.destroy(&canary))?;
         let lock_holds = guard.rule().map(|_| lock.is_some() && !can_overwrite && !can_destroy);

@@ -240,7 +240,7 @@ pub trait Storage: Send + Sync {
     fn delete(&self, name: &ObjectName) -> Result<(), StorageError>;
 
     /// Puts an object in the place of whatever stands under its name, damaged or not, or where
-    /// nothing does: the one call that overwrites, for `repository/mend` alone, which gives it bytes
+    /// nothing does: the one call that overwrites, for the probe's own objects and `repository/mend`, which gives it bytes
     /// of the right hash. A reader sees the old bytes or the new ones, and a crash leaves one of them.
     /// (This way of doing it, for drivers that have no better one, is absent in between.)
     ///

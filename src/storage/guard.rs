@@ -4,8 +4,6 @@
 //! repository needs it: locks are set along with every put (an option of the driver), extended by the
 //! maintenance that looks after them, and tried by the probe.
 
-use bytes::Bytes;
-
 use super::contract::{ObjectName, StorageError};
 use crate::base::clock::Timestamp;
 use crate::base::lock::{LockMode, LockRule};
@@ -41,12 +39,6 @@ pub trait Guard: Send + Sync {
     /// # Errors
     /// `NotFound`, `Denied`, `Unsupported` where the bucket has no locks, `Unreachable`.
     fn extend_lock(&self, name: &ObjectName, lock: Lock) -> Result<(), StorageError>;
-
-    /// Writes over whatever has the name, asking for nothing. Only for objects of a probe.
-    ///
-    /// # Errors
-    /// As `Storage::put_new`.
-    fn overwrite(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError>;
 
     /// Takes every version of an object away for good, by every right that these credentials have. Only
     /// for objects of a probe.

@@ -80,7 +80,7 @@ fn what_a_thief_does_to_a_locked_bucket_is_undone_by_reading_it_as_of_before() {
         assert!(matches!(refused, Err(StorageError::Denied { .. })), "{name}: {refused:?}");
         // What every thief's tool does: a plain delete. It is allowed, and only marks.
         thief.delete(name).expect("marked");
-        guard.overwrite(name, bytes::Bytes::from_static(b"ransom")).expect("put on top");
+        thief.replace(name, bytes::Bytes::from_static(b"ransom")).expect("put on top");
     }
     let said = lab.repo("snapshots", &[&url(&bucket, "")], &["--json"]);
     assert_ne!(said.code, Some(0), "{said:#?}");
@@ -91,6 +91,15 @@ fn what_a_thief_does_to_a_locked_bucket_is_undone_by_reading_it_as_of_before() {
     let said = lab.repo("backup", &[&past], &[lab.path("source").to_str().expect("plain")]);
     assert_ne!(said.code, Some(0));
     assert!(said.err.contains("open for reading only"), "{said:#?}");
+    let at = lifeboat::base::clock::Timestamp::parse_rfc3339(&before).expect("a time");
+    let options =
+        S3Options { bucket: bucket.clone(), prefix: "web".to_owned(), as_of: Some(at), ..s3::options() };
+    let view = S3Storage::open(options).expect("opened");
+    let nothing = bytes::Bytes::new;
+    assert!(matches!(view.replace(&names[0], nothing()), Err(StorageError::ReadOnly { .. })));
+    assert!(matches!(view.put_new(&names[0], nothing()), Err(StorageError::ReadOnly { .. })));
+    assert!(matches!(view.delete(&names[0]), Err(StorageError::ReadOnly { .. })));
+    assert!(view.guard().is_none());
     // From there a new place is filled.
     let said =
         lab.repo("sync", &[], &["--from", &past, "--to", lab.path("rescued").to_str().expect("plain")]);
@@ -101,6 +110,7 @@ fn what_a_thief_does_to_a_locked_bucket_is_undone_by_reading_it_as_of_before() {
 #[test]
 fn a_probe_says_what_these_credentials_can_do_and_whether_the_lock_holds() {
     let lab = Lab::new();
+    std::fs::create_dir(lab.path("source-of-nothing")).expect("made");
     let probe = |url: &str, code: i32| -> Value {
         let said = crate::lab::run(lab.bare().args(["repo", "probe", "--json", "--repo", url])).exits(code);
         said.json()["probes"][0].clone()
@@ -122,6 +132,13 @@ fn a_probe_says_what_these_credentials_can_do_and_whether_the_lock_holds() {
     assert_eq!(
         (&plain["found"]["can_overwrite"], &plain["found"]["can_destroy"]),
         (&true.into(), &true.into())
+    );
+    // A folder has nothing that would keep its owner from it, and nothing is claimed or warned of.
+    let folder = probe(lab.path("source-of-nothing").to_str().expect("plain"), 0);
+    assert_eq!(
+        (&folder["found"]["can_destroy"], &folder["danger"]),
+        (&Value::Null, &Value::Null),
+        "{folder:#}"
     );
     // A bucket without locks takes no object that is to be locked: nothing is stored without its lock.
     let asked = url(&s3::options().bucket, "&lock=compliance:1d");

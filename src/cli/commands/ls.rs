@@ -16,8 +16,8 @@ use crate::cli::output::JSON_VERSION;
 use crate::cli::run::Session;
 use crate::engine::cut;
 use crate::engine::ls::{self, Format, Listing};
-use crate::engine::manifest_source::Nodes;
 use crate::repository::manifest::{EntryView, State, extents_of};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 
 /// Lists a policy's snapshot.

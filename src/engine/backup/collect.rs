@@ -13,13 +13,13 @@ use crate::base::display;
 use crate::base::id::BlobId;
 use crate::base::metadata::FileKind;
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::blob_kind;
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::FanOut;
 use crate::repository::format::keys::IdKeys;
 use crate::repository::manifest::{
     BlobSink, ChunkListBuilder, Content, Entry, Leaf, ManifestBuilder, NodeKind, Root, State,
 };
+use crate::repository::manifest_source::blob_kind;
 use crate::repository::pack_pool::{PackPool, Scratch};
 
 /// One place in the order of entries.

@@ -7,8 +7,8 @@
 use super::collect::Planned;
 use super::planner::{BATCH_ENTRIES, Past, Planner};
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::Nodes;
 use crate::repository::manifest::{BlobRef, Content, Entry, EntryView, Key, State, Visit, visit_list};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::source::files::{Scope, Unreadable};
 

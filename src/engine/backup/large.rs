@@ -19,8 +19,8 @@ use crate::codec::blocks::BLOCK_BYTES_MAX;
 use crate::codec::chunker::{Chunker, ChunkerParams};
 use crate::engine::cut::PlacedChunk;
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::Nodes;
 use crate::repository::index::Ground;
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::source::files::{FilesError, Found, OpenFile, complete};
 

@@ -22,10 +22,10 @@ use crate::base::id::BlobId;
 use crate::base::limits::SMALL_FILE_BYTES_MAX;
 use crate::base::metadata::{FileKind, FileTime, Metadata};
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::Nodes;
 use crate::repository::manifest::{
     BlobRef, Content, ContentView, Entry, EntryView, Key, ManifestReader, State, Visit, visit_list,
 };
+use crate::repository::manifest_source::Nodes;
 use crate::repository::pack_pool::PackPool;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;

@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::base::id::BlobId;
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::Nodes;
 use crate::repository::manifest::{ContentView, ManifestReader};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 
 /// A group with this much in use can't be less than half in use: groups are at most twice as long.

@@ -9,12 +9,12 @@ use crate::base::cancel::Cancel;
 use crate::base::id::BlobId;
 use crate::base::metadata::Extent;
 use crate::engine::error::EngineError;
-use crate::engine::manifest_source::blob_kind;
 use crate::engine::stretches::{Stretch, stretches};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::group;
 use crate::repository::format::keys::BlobKind;
 use crate::repository::manifest::{BlobSource, ChunkMap, ChunkRef, ContentView, EntryView, Found, NodeKind};
+use crate::repository::manifest_source::blob_kind;
 use crate::repository::reader::BlobReader;
 
 /// Opened blobs are kept up to this. The process takes about twice as much for them: threads that

@@ -6,10 +6,10 @@ use crate::base::display;
 use crate::base::metadata::FileKind;
 use crate::engine::error::EngineError;
 use crate::engine::ls::{below, full_path, trimmed};
-use crate::engine::manifest_source::Nodes;
 use crate::engine::roots::{file_name, prefix};
 use crate::repository::manifest::ChunkRef;
 use crate::repository::manifest::{ContentView, Entry, ManifestError, ManifestReader};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
 

@@ -8,8 +8,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
-
 use super::SweepError;
 use super::roots::{self, Roots};
 use super::rows::{RowSet, Rows};
@@ -19,12 +17,12 @@ use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::{BlobId, ObjectHash};
 use crate::repository::access::{Target, Writers};
 use crate::repository::error::RepositoryError;
-use crate::repository::format::keys::BlobKind;
 use crate::repository::format::names::SnapshotName;
 use crate::repository::format::snapshot::PackSetRef;
 use crate::repository::index::{Index, Location};
 use crate::repository::load;
-use crate::repository::manifest::{BlobRef, BlobSource, ManifestError, NodeKind, Visit, visit_blobs_past};
+use crate::repository::manifest::{BlobRef, ManifestError, Visit, visit_blobs_past};
+use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::contract::Read;
@@ -293,21 +291,4 @@ impl Marker<'_, '_> {
 enum Stop {
     Trouble(RepositoryError),
     Manifest(ManifestError),
-}
-
-/// Parts of manifests out of packs.
-struct Nodes<'n, 'r>(&'n BlobReader<'r>);
-
-impl BlobSource for Nodes<'_, '_> {
-    type Error = RepositoryError;
-
-    fn get(&self, kind: NodeKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
-        let kind = match kind {
-            NodeKind::Leaf => BlobKind::Leaf,
-            NodeKind::Node => BlobKind::Node,
-            NodeKind::ChunkList => BlobKind::ChunkList,
-            NodeKind::Attr => BlobKind::Attr,
-        };
-        self.0.get(kind, id)
-    }
 }

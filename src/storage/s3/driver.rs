@@ -336,7 +336,7 @@ pub(super) fn modified(at: Option<&DateTime>) -> Timestamp {
 }
 
 /// Four bytes in base64, as the checksum header wants them (RFC 4648 section 4).
-pub(super) fn base64_of(bytes: [u8; 4]) -> String {
+fn base64_of(bytes: [u8; 4]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let bits = u64::from(u32::from_be_bytes(bytes)) << 4;
     let digit =
@@ -360,6 +360,7 @@ impl Storage for S3Storage {
 
     /// A PUT without a condition; where the bucket keeps versions, the old one stays.
     fn replace(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
+        self.refuse_in_the_past("writing", name)?;
         self.put(name, bytes, Create::LookFirst).map_err(|failure| match failure {
             Failure::Absent => Failure::NoBucket.into_error(&self.label, "writing", Some(name)),
             failure => failure.into_error(&self.label, "writing", Some(name)),

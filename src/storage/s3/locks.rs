@@ -1,12 +1,11 @@
 //! Object Lock, and trying whether it holds.
 
-use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
     ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
 };
-use bytes::Bytes;
 
-use super::driver::{S3Storage, base64_of};
+use super::driver::S3Storage;
 use super::failure::Failure;
 use super::versions::Version;
 use crate::base::clock::Timestamp;
@@ -61,6 +60,12 @@ impl S3Storage {
         self.call(async { request.send().await.map_err(Failure::from) }).map(drop)
     }
 
+    fn newest_version(&self, name: &ObjectName) -> Result<Version, Failure> {
+        let request = self.client.head_object().bucket(&self.options.bucket).key(self.key(name.as_str()));
+        let found = self.call(async { request.send().await.map_err(Failure::from) })?;
+        Ok(Version { id: found.version_id().map(str::to_owned), ..Version::only() })
+    }
+
     fn destroy_version(&self, name: &ObjectName, version: &Version) -> Result<(), Failure> {
         let delete = |bypass: bool| {
             let request = self
@@ -98,25 +103,14 @@ impl Guard for S3Storage {
         }
     }
 
-    fn overwrite(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StorageError> {
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.options.bucket)
-            .key(self.key(name.as_str()))
-            .checksum_crc32_c(base64_of(crc32c::crc32c(&bytes).to_be_bytes()))
-            .body(ByteStream::from(bytes));
-        self.call(async { request.send().await.map_err(Failure::from) })
-            .map(drop)
-            .map_err(|failure| failure.into_error(&self.label, "writing over", Some(name)))
-    }
-
     fn destroy(&self, name: &ObjectName) -> Result<(), StorageError> {
         let failed = |failure: Failure| failure.into_error(&self.label, "destroying", Some(name));
         // A store that knows no versions has the one.
         let versions = match self.versions_of(name) {
             Ok(versions) => versions,
-            Err(Failure::Unknown(_) | Failure::Denied(_) | Failure::Absent) => vec![Version::only()],
+            // Who may not list versions still learns the newest one's id by asking for the object.
+            Err(Failure::Denied(_)) => vec![self.newest_version(name).map_err(failed)?],
+            Err(Failure::Unknown(_) | Failure::Absent) => vec![Version::only()],
             Err(failure) => return Err(failed(failure)),
         };
         for version in &versions {
