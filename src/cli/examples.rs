@@ -293,10 +293,10 @@ Exit codes: 0 done; 1 failed, or no such snapshot; 2 wrong arguments; 3 a place 
 more than half of a set, or the place keeps something; 130 cancelled.";
 pub(super) const REPO_ACCEPT_LOSS: &str = "\
 Example: lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --dry-run --reason -
-         lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --reason 'disk of June replaced'
+         lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --reason disk-of-June-replaced
 
 Verifies, prunes and backups say when a snapshot went that nobody forgot (exit code 13), again and again, until it is back or somebody
-has looked into it. Try `lifeboat repo sync` first: it brings back what another place still has.
+has looked into it. A sync first brings back what another place still has.
 
 Exit codes: 0 on record, or nothing is gone; 1 failed; 2 usage; 10 no repository; 12 wrong key; 14 this key is no administrator's; 130
 cancelled.";

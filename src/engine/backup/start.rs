@@ -111,7 +111,8 @@ impl Start {
         let seen = history::recall(repository, cx);
         for target in repository.targets() {
             match look_at(repository, target) {
-                Ok((plans, found, unread)) => {
+                Ok((plans, (found, unread))) => {
+                    let unread = unread.into_iter().map(|(name, _)| name.id);
                     here.push(Here::new(target.storage.label(), &found, unread));
                     condemned.extend(plans.iter().flat_map(PlanBody::packs));
                     let named = |s: &&Snapshot| plans.iter().any(|plan| plan.names_proposal(&s.name));
@@ -165,10 +166,9 @@ impl Start {
 fn look_at(
     repository: &Repository,
     target: &Target,
-) -> Result<(Vec<PlanBody>, Vec<Snapshot>, Vec<ObjectHash>), RepositoryError> {
+) -> Result<(Vec<PlanBody>, snapshots::Loaded), RepositoryError> {
     let plans = plans(repository, target)?;
-    let (snapshots, unread) = snapshots::load_with_checkpoints(repository, target)?;
-    Ok((plans, snapshots, unread.into_iter().map(|(name, _)| name.id).collect()))
+    Ok((plans, snapshots::load_with_checkpoints(repository, target)?))
 }
 
 /// Packs of the index that are not where a run says they are.
