@@ -9,7 +9,9 @@ use bytes::Bytes;
 use super::access::Target;
 use super::commit::{Proposal, Surroundings};
 use super::error::RepositoryError;
-use super::format::names::{index_name, pack_name, parse_index_name};
+use super::format::names::{PackClass, index_name, pack_name, parse_index_name};
+use super::index::Index;
+use super::load;
 use crate::base::id::ObjectHash;
 use crate::codec::hash;
 use crate::storage::contract::{ObjectName, Read, Span, StorageError};
@@ -79,10 +81,18 @@ pub(crate) fn complete(
     let needed: HashSet<ObjectHash> = proposal.packs.iter().map(|pack| pack.hash).collect();
     let mut copied = 0;
     let mut gone = Gone::default();
+    let mut now = None;
     for id in proposal.runs.iter().filter(|id| !listed.contains(*id)) {
         let Some(run) = around.runs.packs_of(id)? else {
             return Err(RepositoryError::Defect { what: "the list of index runs" });
         };
+        let index = match &now {
+            Some(index) => index,
+            None => now.insert(load::load(around.repository, std::slice::from_ref(target))?.index),
+        };
+        if says_all(index, &run, &needed)? {
+            continue;
+        }
         // A run may not stand here without all its packs: one that is gone takes the run along,
         // and with it every pack that only the run would lead to. A pack that the snapshot does
         // not need and nobody has was pruned: then a run is made of the others.
@@ -118,6 +128,21 @@ pub(crate) fn complete(
     storage.sync()?;
     gone.finish(target)?;
     Ok(copied)
+}
+
+/// Whether the runs that stand here list every pack that is needed of a run: then it was joined into
+/// another one, and is not missed.
+fn says_all(
+    index: &Index,
+    run: &[(PackClass, ObjectHash)],
+    needed: &HashSet<ObjectHash>,
+) -> Result<bool, RepositoryError> {
+    for (_, hash) in run.iter().filter(|(_, hash)| needed.contains(hash)) {
+        if index.number_of(hash)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Puts an index run over the packs of another one, without these. Returns its bytes.

@@ -3,6 +3,7 @@
 //! The cache holds the sealed runs as they are stored, under their names, which are their hashes:
 //! it can be deleted, truncated or lied in at any time and is only ever slow.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use super::index::{Ground, Index, RunSource};
 use crate::base::durable;
 use crate::base::id::{ObjectHash, RepoId};
 use crate::codec::hash;
+
+/// How often is listed again when runs are joined meanwhile.
+const LOOKS_MAX: usize = 5;
 
 /// The index, and what it was made of.
 #[derive(Debug, Default)]
@@ -54,6 +58,25 @@ pub fn list_runs(target: &Target) -> Result<Vec<ObjectHash>, RepositoryError> {
 /// Whatever a target says to the listing; a run that is there but cannot be fetched now;
 /// `LocalIndex` when the index finds no room anywhere.
 pub fn load(repository: &Repository, targets: &[Target]) -> Result<Loaded, RepositoryError> {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let loaded = load_once(repository, targets)?;
+        if loaded.damaged.is_empty() || looks == LOOKS_MAX {
+            return Ok(loaded);
+        }
+        // A run that went since it was listed was joined into another one, which is there.
+        let mut there = HashSet::new();
+        for target in targets {
+            there.extend(list_runs(target)?);
+        }
+        if loaded.damaged.iter().all(|(id, _)| there.contains(id)) {
+            return Ok(loaded);
+        }
+    }
+}
+
+fn load_once(repository: &Repository, targets: &[Target]) -> Result<Loaded, RepositoryError> {
     let listed = targets.iter().map(list_runs).collect::<Result<Vec<_>, _>>()?;
     let mut ids: Vec<ObjectHash> = listed.iter().flatten().copied().collect();
     ids.sort_unstable();

@@ -70,6 +70,9 @@ fn print_target(out: Output, target: &TargetPrune, dry_run: bool, request: &Prun
             done.blobs_moved
         ));
     }
+    if done.runs_joined > 0 {
+        out.line(&format!("  joined {} index runs into {}", done.runs_joined, done.runs_written));
+    }
     if done.packs_left > 0 {
         out.line(&format!("  {} packs are left for the next prune: --max-move was reached", done.packs_left));
     }

@@ -18,6 +18,8 @@ pub struct PruneRequest {
     pub max_unused_percent: u8,
     /// Bytes to be moved at most.
     pub max_move_bytes: Option<u64>,
+    /// So many index runs of one size are joined.
+    pub join_runs_at: usize,
     /// That more than half of all bytes go is meant.
     pub accept_more_than_half: bool,
     /// That the clock is right is known.
@@ -32,6 +34,9 @@ impl PruneRequest {
     /// Default share of a pack that may be unused, in per cent.
     pub const MAX_UNUSED_PERCENT: u8 = 15;
 
+    /// Default count of index runs of one size that are joined.
+    pub const JOIN_RUNS_AT: usize = 8;
+
     /// With every default.
     pub fn new(host: String) -> Self {
         Self {
@@ -41,6 +46,7 @@ impl PruneRequest {
             stale: Self::STALE,
             max_unused_percent: Self::MAX_UNUSED_PERCENT,
             max_move_bytes: None,
+            join_runs_at: Self::JOIN_RUNS_AT,
             accept_more_than_half: false,
             accept_clock: false,
         }

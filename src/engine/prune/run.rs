@@ -9,7 +9,8 @@ use crate::engine::error::EngineError;
 use crate::engine::history::{self, Sight};
 use crate::repository::access::{Repository, Target};
 use crate::repository::sweep::{
-    Draft, Mark, NoSteps, Report, Rules, Steps, SweepError, SweepRules, Sweeping, draft, sweep, write,
+    Draft, Mark, NoSteps, Report, Rules, Steps, SweepError, SweepRules, Sweeping, compact, draft, sweep,
+    write,
 };
 
 /// Plans, and carries out what is ripe, on every target of the repository.
@@ -143,6 +144,7 @@ impl<'t> Work<'t> {
             accept_clock: request.accept_clock,
         };
         sweep(cx, &rules, self.now, self.ready.take(), &mut self.report)?;
+        compact(cx, request.join_runs_at, &mut self.report)?;
         // For the day when the disk is full. One that is full now has its room back at the next prune.
         drop(self.target.storage.keep_room());
         Ok(())

@@ -242,7 +242,7 @@ impl Shares {
             Ok(())
         })?;
         let mut bytes = vec![(0, 0); usize::try_from(mark.rows.packs()).unwrap_or(usize::MAX)];
-        mark.index.visit_stored(&mut |at: Location, stored| {
+        let read = mark.index.visit_stored(&mut |at: Location, stored| {
             let share = usize::try_from(at.pack).ok().and_then(|pack| bytes.get_mut(pack));
             if let Some((live, all)) = share {
                 let sealed = u64::from(stored) + TAG_BYTES as u64;
@@ -251,8 +251,13 @@ impl Shares {
                     *live += sealed;
                 }
             }
-        })?;
-        Ok(Self { bytes })
+        });
+        match read {
+            Ok(()) => Ok(Self { bytes }),
+            // The mark could read every run: this one was joined into another since.
+            Err(error) if error.class() == Class::Damage => Err(SweepError::Again { place: cx.place() }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Of a pack that is listed under these numbers; `None` when no run lists it.

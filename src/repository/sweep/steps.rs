@@ -50,6 +50,8 @@ pub enum Step {
     DoneWritten,
     /// 7: the plan and its marks were deleted.
     PlanEnded,
+    /// A run that says what several say is durable; they still stand.
+    RunsJoined,
 }
 
 /// Told of each step; may stop the work there.

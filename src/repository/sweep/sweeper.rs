@@ -75,6 +75,10 @@ pub struct Report {
     pub snapshots_deleted: u64,
     /// Packs left for another run, because enough was moved.
     pub packs_left: u64,
+    /// Index runs that went because a joined one says what they said.
+    pub runs_joined: u64,
+    /// Joined index runs written.
+    pub runs_written: u64,
     /// What the place refused to delete.
     pub refused: Vec<String>,
 }

@@ -7,5 +7,6 @@ mod interrupted;
 mod places;
 mod readers;
 mod requests;
+mod runs;
 mod size;
 mod stage;

@@ -81,10 +81,11 @@ impl Case {
         Context { clock, workers: 1, ..Context::quiet() }
     }
 
-    /// Nothing waits, whatever would go is meant.
+    /// Nothing waits, whatever would go is meant, and runs are joined whenever there are two.
     pub(super) fn request() -> PruneRequest {
         PruneRequest {
             grace: Duration::ZERO,
+            join_runs_at: 2,
             accept_more_than_half: true,
             ..PruneRequest::new("stage".to_owned())
         }

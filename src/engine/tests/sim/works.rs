@@ -236,6 +236,7 @@ impl Ground {
         let repository = self.stage.repository.with_targets(Self::targets(places));
         let request = PruneRequest {
             grace: std::time::Duration::ZERO,
+            join_runs_at: 2,
             accept_more_than_half: true,
             ..PruneRequest::new("stage".to_owned())
         };
