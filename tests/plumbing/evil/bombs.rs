@@ -267,7 +267,7 @@ fn attributes_extents_and_pack_sets_without_end_are_refused() {
         ),
         Case::not_restored(
             "a byte at the end of 2^64",
-            evil.commit_with(&[root(), far], &[], &[one.clone()]),
+            evil.commit_with(&[root(), far], &[], std::slice::from_ref(&one)),
         ),
     ];
     let (tree, blobs) = evil.tree(&[root(), plain()], &[]);
@@ -276,7 +276,7 @@ fn attributes_extents_and_pack_sets_without_end_are_refused() {
         ("a pack set that is empty bytes", vec![0; 16 << 20]),
     ] {
         let set = evil.blob(BlobKind::PackSet, &plain);
-        let stock = evil.stow(&[&blobs[..], &[set.clone()]].concat());
+        let stock = evil.stow(&[&blobs[..], std::slice::from_ref(&set)].concat());
         let at = SnapshotRoot { path: b"/evil".to_vec(), node: tree.id, entries: 2, bytes: 0 };
         let mut body = evil.body(at, &stock);
         body.pack_set = PackSetRef::Blob(set.row.id);
