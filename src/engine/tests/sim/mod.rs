@@ -6,5 +6,11 @@
 //! `LIFEBOAT_SIM_ONLY=...`, with which the same test repeats that state alone. The simulation draws
 //! everything from the seed; nonces and keys of the repository come from the system as always.
 
+//!
+//! Random histories (`histories.rs`) put works, kills, faults and clock jumps one behind the other:
+//! `LIFEBOAT_HISTORIES` is how many, `LIFEBOAT_HISTORY_ONLY` the seed of a single one.
+
+mod between;
+mod histories;
 mod loops;
 mod works;

@@ -67,7 +67,7 @@ pub(super) struct Ground {
     /// What is hurt at the first place, for repair: verification is clean only afterwards.
     is_hurt: bool,
     /// Files of a chunk of their own, every other one changed in each version: packs get sparse.
-    big: u64,
+    pub(super) big: u64,
     made: RefCell<BTreeMap<u64, Rc<Files>>>,
     /// Packs that the last prune deleted and wrote.
     pub(super) pruned: Cell<(u64, u64)>,
@@ -98,7 +98,7 @@ fn files(version: u64, big: u64) -> Files {
     files
 }
 
-fn text(error: impl std::fmt::Debug) -> String {
+pub(super) fn text(error: impl std::fmt::Debug) -> String {
     format!("{error:?}")
 }
 
@@ -176,15 +176,15 @@ impl Ground {
         self.is_hurt = true;
     }
 
-    fn files(&self, version: u64) -> Rc<Files> {
+    pub(super) fn files(&self, version: u64) -> Rc<Files> {
         Rc::clone(self.made.borrow_mut().entry(version).or_insert_with(|| Rc::new(files(version, self.big))))
     }
 
-    fn cx(&self) -> Context {
+    pub(super) fn cx(&self) -> Context {
         Context { clock: self.stage.clock.clone(), workers: 1, ..Context::quiet() }
     }
 
-    fn targets(places: &[Arc<SimPlace>]) -> Vec<Target> {
+    pub(super) fn targets(places: &[Arc<SimPlace>]) -> Vec<Target> {
         let named = |(number, place): (usize, &Arc<SimPlace>)| Target {
             name: format!("target-{number}"),
             storage: place.clone(),
@@ -194,7 +194,7 @@ impl Ground {
     }
 
     /// A backup of that version of the source; what complete targets promise.
-    fn back_up(&self, storages: &[Arc<dyn Storage>], version: u64) -> Told {
+    pub(super) fn back_up(&self, storages: &[Arc<dyn Storage>], version: u64) -> Told {
         let folder = self.stage.source.path();
         for entry in std::fs::read_dir(folder).expect("listed") {
             std::fs::remove_file(entry.expect("read").path()).expect("removed");
