@@ -75,7 +75,8 @@ impl Stand {
     }
 
     /// Reads a snapshot in every way; none may have a defect, write elsewhere or, where it lies,
-    /// end well.
+    /// end well. An ordinary run looks in one way beside restoring and writing out, in turn;
+    /// `LIFEBOAT_TORTURE_ROUNDS` in all of them.
     fn try_all(&self, case: &Case) {
         let lab = &self.lab;
         let id = case.id.to_string();
@@ -97,7 +98,11 @@ impl Stand {
             ("diff", &[honest, id]),
             ("dump", &[id, OsStr::new("victim")]),
         ];
-        for (verb, arguments) in looks {
+        let is_long = std::env::var_os("LIFEBOAT_TORTURE_ROUNDS").is_some();
+        let turn = case.what.len() % 3;
+        for (_, (verb, arguments)) in
+            looks.into_iter().enumerate().filter(|(at, _)| is_long || *at == 3 || *at == turn)
+        {
             no_defect(&limited(lab, verb, arguments), &format!("{verb}, {}", case.what));
         }
     }

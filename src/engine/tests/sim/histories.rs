@@ -186,8 +186,9 @@ impl History {
         self.machine.start();
         match &told {
             Ok(()) => self.done.succeeded += 1,
-            // A guard refuses where time stands or jumped strangely, and what fell out of use.
-            Err(error) if is_fault || self.may_refuse(deed, error) => {}
+            // Who is held up while others prune may be told that something is being removed.
+            Err(_) if is_fault || matches!(trouble, Trouble::Other { prunes: true, .. }) => {}
+            Err(error) if may_refuse(error) => {}
             Err(error) => return Err(format!("nothing was wrong, and it failed: {error}")),
         }
         let others = std::mem::take(&mut *others.lock().expect("nobody panics"));
@@ -197,11 +198,6 @@ impl History {
             self.models[0].kept.insert(id, version);
         }
         self.hold()
-    }
-
-    fn may_refuse(&self, deed: Deeds, error: &str) -> bool {
-        let guards = ["Clock", "Busy", "Condemned", "a sweep at the destination"];
-        !matches!(deed, Deeds::Jump { .. }) && guards.iter().any(|word| error.contains(word))
     }
 
     /// The places as this step sees them.
@@ -343,7 +339,8 @@ impl History {
             }));
             promises.extend(model.gone.iter().map(|id| Promise::Gone { place, id: *id }));
         }
-        self.ground.hold(&promises, &self.places, Clean::Everywhere)
+        let places: Vec<Arc<dyn Storage>> = self.places.iter().map(|p| Arc::clone(p) as _).collect();
+        self.ground.hold(&promises, &places, Clean::Everywhere)
     }
 
     /// In the end everything works by itself, on both places, however the clock went and whatever
@@ -364,6 +361,12 @@ impl History {
         (0..steps).try_for_each(|_| self.step())?;
         self.end()
     }
+}
+
+/// Guards against strange clocks, and a sync of what a plan at its destination condemns: both end
+/// without anybody's hand.
+fn may_refuse(error: &str) -> bool {
+    ["Clock", "Busy", "a sweep at the destination"].iter().any(|word| error.contains(word))
 }
 
 /// What the second writer got: a snapshot and its version.

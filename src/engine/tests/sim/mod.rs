@@ -10,7 +10,14 @@
 //! Random histories (`histories.rs`) put works, kills, faults and clock jumps one behind the other:
 //! `LIFEBOAT_HISTORIES` is how many, `LIFEBOAT_HISTORY_ONLY` the seed of a single one.
 
+//!
+//! The named steps (`named.rs`) are what each work does to a place for the first time, by the kind of
+//! operation and of object: at each of them it is killed, given an error, made to panic and held up.
+//! `LIFEBOAT_TORTURE_ROUNDS` tries every occasion of a step, not only the first and the last.
+
 mod between;
 mod histories;
 mod loops;
+mod named;
+mod points;
 mod works;
