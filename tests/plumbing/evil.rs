@@ -65,11 +65,7 @@ impl Stand {
         std::fs::write(lab.path("source/small"), b"a small one").expect("written");
         let honest = lab.backup_source(&["one"])["snapshot"].as_str().expect("an id").to_owned();
         let evil = Evil::of(&lab, "one");
-        // Opens at once: what is tried is not the cost of a passphrase.
-        let mut add = lab.bare();
-        add.args(["repo", "key", "add", "--repo"]).arg(lab.path("one"));
-        add.arg("--password-file").arg(lab.path("password")).arg("--new-key-file").arg(lab.path("key"));
-        run(&mut add).exits(0);
+        add_key_file(&lab);
         let small = Small::mount(lab.path("small"), 24);
         Self { small, lab, evil, honest }
     }
@@ -134,6 +130,14 @@ impl Stand {
         no_defect(&limited(lab, "backup", &[lab.path("source").as_os_str()]), "backup");
         lab.restores_whole("one", &self.honest, &lab.path("source"));
     }
+}
+
+/// A second slot that opens at once: what is tried is not the cost of a passphrase.
+fn add_key_file(lab: &Lab) {
+    let mut add = lab.bare();
+    add.args(["repo", "key", "add", "--repo"]).arg(lab.path("one"));
+    add.arg("--password-file").arg(lab.path("password")).arg("--new-key-file").arg(lab.path("key"));
+    run(&mut add).exits(0);
 }
 
 /// The binary in 512 MiB and 60 s.
@@ -201,6 +205,7 @@ fn snapshots_of_a_hostile_key_holder_escape_nowhere() {
     let lab = Lab::new();
     lab.init(&["one"]);
     let evil = Evil::of(&lab, "one");
+    add_key_file(&lab);
     let root = || entry("", FileKind::Directory, b"");
     let plain = [root(), entry("victim", FileKind::Directory, b"")];
     // The writer itself is sound: what it says honestly is read and restored.

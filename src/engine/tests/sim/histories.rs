@@ -21,13 +21,15 @@ use crate::engine::sync::sync;
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::source::files::WalkOptions;
-use crate::storage::contract::Storage;
+use crate::storage::contract::{Storage, list_all};
 use crate::storage::sim::{Fault, Machine, Medium, SimPlace};
 
 /// Histories of an ordinary run, and steps of each.
 const HISTORIES: u64 = 8;
 const STEPS: u64 = 24;
 const PLACES: usize = 2;
+/// Prunes, a month apart, after which no plan stands.
+const PRUNES_MAX: u64 = 8;
 /// Versions of the source that are drawn from: what was backed up once comes again.
 const VERSIONS: u64 = 5;
 /// Snapshots at a place above which a step forgets rather than backs up.
@@ -344,14 +346,23 @@ impl History {
     }
 
     /// In the end everything works by itself, on both places, however the clock went and whatever
-    /// was left half done: two prunes end the plans that stand, and their tails.
+    /// was left half done. Prunes a month apart end all plans; then nothing refuses a sync.
     fn end(&mut self) -> Result<(), String> {
         let storages: Vec<Arc<dyn Storage>> = self.places.iter().map(|p| Arc::clone(p) as _).collect();
         let prune = Deeds::Prune { places: 3, grace_hours: 0 };
-        let jump = Deeds::Jump { hours: 24 * 45 };
+        let has_plans =
+            || storages.iter().any(|place| list_all(place.as_ref(), "g/").map_or(true, |g| !g.is_empty()));
+        let mut rounds = 0;
+        while rounds < 2 || has_plans() {
+            self.carry_out(Deeds::Jump { hours: 24 * 30 }, &storages)?;
+            self.carry_out(prune, &storages).map_err(|error| format!("in the end, a prune: {error}"))?;
+            rounds += 1;
+            if rounds > PRUNES_MAX {
+                return Err(format!("{rounds} prunes leave a plan"));
+            }
+        }
         let backup = Deeds::Backup { places: 3, version: 0 };
-        let syncs = [Deeds::Sync { from: 0 }, Deeds::Sync { from: 1 }];
-        for deed in [jump, prune, jump, prune, backup, syncs[0], syncs[1], prune] {
+        for deed in [backup, Deeds::Sync { from: 0 }, Deeds::Sync { from: 1 }, prune] {
             self.carry_out(deed, &storages).map_err(|error| format!("in the end, {deed:?}: {error}"))?;
         }
         self.hold()
