@@ -13,6 +13,7 @@ use crate::engine;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::BackupRequest;
 use crate::engine::context::Context;
+use crate::engine::history::{Finding, Sight};
 use crate::engine::locks::LockOutcome;
 use crate::engine::repair::{RepairOutcome, RepairRequest};
 use crate::engine::stats::Stats;
@@ -36,6 +37,8 @@ pub struct Plumbing {
     pub traffic: Traffic,
     /// Folder of the index cache, when there is a usable one.
     pub cache: Option<PathBuf>,
+    /// Folder of what was seen of repositories, when there is a usable one.
+    pub memory: Option<PathBuf>,
 }
 
 impl Plumbing {
@@ -47,13 +50,18 @@ impl Plumbing {
         open_target(url, url, &self.places, access, &self.traffic, &self.cx)
     }
 
+    /// The repository with what this machine keeps of it.
+    pub(super) fn at_home(&self, repository: Repository) -> Repository {
+        repository.with_cache(self.cache.clone()).with_memory(self.memory.clone())
+    }
+
     /// Opens a repository at one place, for reading.
     ///
     /// # Errors
     /// As [`Repository::open`].
     pub fn open(&self, url: &str, secret: &SlotSecret) -> Result<Repository, Failure> {
         let target = self.target(url, Access::Read)?;
-        Ok(Repository::open(vec![target], secret)?.with_cache(self.cache.clone()))
+        Ok(self.at_home(Repository::open(vec![target], secret)?))
     }
 
     /// That none of the places holds a repository. A folder that isn't there holds none.
@@ -115,8 +123,10 @@ impl Plumbing {
     ) -> Result<BackupOutcome, Failure> {
         let targets = urls.iter().map(|url| (url.clone(), self.target(url, Access::Write)));
         let (repository, absent) = open_reachable(targets, secret, &self.cx)?;
-        let repository = repository.with_cache(self.cache.clone());
-        let mut outcome = engine::backup::backup(&repository, request, &self.cx)?;
+        let repository = self.at_home(repository);
+        let sight = if absent.is_empty() { request.sight } else { Sight::Part };
+        let request = BackupRequest { sight, ..request.clone() };
+        let mut outcome = engine::backup::backup(&repository, &request, &self.cx)?;
         outcome.targets.extend(absent);
         Ok(outcome)
     }
@@ -137,7 +147,28 @@ impl Plumbing {
             Some(secret) => Some(Repository::open(vec![target.clone()], secret)?),
             None => None,
         };
-        Ok(engine::verify::verify(&target, repository.as_ref(), depth, &self.cx)?)
+        let mut outcome = engine::verify::verify(&target, repository.as_ref(), depth, &self.cx)?;
+        if let Some(repository) = repository.map(|repository| repository.with_memory(self.memory.clone())) {
+            outcome.history = engine::history::look(&repository, Sight::All, &self.cx)?.findings;
+        }
+        Ok(outcome)
+    }
+
+    /// Puts on record that what is gone from these places is known to be gone.
+    ///
+    /// # Errors
+    /// As [`engine::history::accept`].
+    pub fn accept_loss(
+        &self,
+        urls: &[String],
+        secret: &SlotSecret,
+        reason: &str,
+        dry_run: bool,
+    ) -> Result<Vec<Finding>, Failure> {
+        let access = if dry_run { Access::Read } else { Access::Write };
+        let targets: Result<Vec<Target>, Failure> = urls.iter().map(|url| self.target(url, access)).collect();
+        let repository = self.at_home(Repository::open(targets?, secret)?);
+        Ok(engine::history::accept(&repository, reason, dry_run, &self.cx)?)
     }
 
     /// Completes one place from another.
@@ -148,7 +179,7 @@ impl Plumbing {
         let (from, to) = (self.target(from, Access::Read)?, self.target(to, Access::Create)?);
         Ok(match secret {
             Some(secret) => {
-                let repository = Repository::open(vec![from.clone()], secret)?.with_cache(self.cache.clone());
+                let repository = self.at_home(Repository::open(vec![from.clone()], secret)?);
                 engine::sync::sync(&repository, &from, &to, &self.cx)?
             }
             None => engine::sync::sync_keyless(&from, &to, &self.cx)?,
@@ -199,7 +230,7 @@ impl Plumbing {
         let mut outcomes = Vec::new();
         for url in urls {
             let target = self.target(url, Access::Write)?;
-            let repository = Repository::open(vec![target.clone()], secret)?.with_cache(self.cache.clone());
+            let repository = self.at_home(Repository::open(vec![target.clone()], secret)?);
             outcomes.push(engine::locks::extend_locks(&repository, &target, &self.cx)?);
         }
         Ok(outcomes)

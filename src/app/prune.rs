@@ -21,7 +21,7 @@ impl Plumbing {
     ) -> Result<PruneOutcome, Failure> {
         let access = if request.dry_run { Access::Read } else { Access::Write };
         let targets: Result<Vec<Target>, Failure> = urls.iter().map(|url| self.target(url, access)).collect();
-        let repository = Repository::open(targets?, secret)?.with_cache(self.cache.clone());
+        let repository = self.at_home(Repository::open(targets?, secret)?);
         Ok(engine::prune::prune(&repository, request, &self.cx)?)
     }
 }

@@ -16,6 +16,7 @@ use crate::catalog::words::{BackupKind, Cause, Job, Level, RunState, VerifyScope
 use crate::engine::backup::backup;
 use crate::engine::backup::outcome::{BackupOutcome, TargetOutcome};
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
+use crate::engine::history::Sight;
 use crate::engine::verify::read_back;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
 use crate::policy::model::{AfterRun, Place, Policy};
@@ -162,6 +163,7 @@ fn carry_out(
         checkpoint: CheckpointRule::default(),
         run_id: Some(run.as_str().to_owned()),
         occurrence: occasion.scheduled_at.map(Timestamp::rfc3339),
+        sight: if unreached.is_empty() { Sight::All } else { Sight::Part },
     };
     let mut outcome = backup(&repository, &request, &site.cx)?;
     outcome.targets.extend(unreached.into_iter().map(lagging));

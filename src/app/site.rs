@@ -218,7 +218,9 @@ impl Site {
     /// As [`Repository::open`].
     pub fn repository_at(&self, planned: &Planned) -> Result<Repository, Failure> {
         let target = self.target(planned, Access::Read)?;
-        Ok(Repository::open(vec![target], &self.secret()?)?.with_cache(Some(self.state.cache())))
+        Ok(Repository::open(vec![target], &self.secret()?)?
+            .with_cache(Some(self.state.cache()))
+            .with_memory(Some(self.state.seen())))
     }
 
     /// The same for a restore: nothing that the policy says slows it down, only what the command
@@ -228,7 +230,9 @@ impl Site {
     /// As [`Repository::open`].
     pub fn repository_for_restore(&self, planned: &Planned) -> Result<Repository, Failure> {
         let target = self.target_at(planned, Access::Read, &self.traffic)?;
-        Ok(Repository::open(vec![target], &self.secret()?)?.with_cache(Some(self.state.cache())))
+        Ok(Repository::open(vec![target], &self.secret()?)?
+            .with_cache(Some(self.state.cache()))
+            .with_memory(Some(self.state.seen())))
     }
 
     /// Opens a policy's repository at every target that answers, and makes it where there is none
@@ -282,7 +286,7 @@ impl Site {
                 }
             },
         };
-        Ok((repository.with_cache(Some(self.state.cache())), unreached))
+        Ok((repository.with_cache(Some(self.state.cache())).with_memory(Some(self.state.seen())), unreached))
     }
 
     /// What the targets were found to do, into the catalogue.

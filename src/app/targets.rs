@@ -47,8 +47,9 @@ pub fn extend_locks(site: &Site, policy: &str, target: Option<&str>) -> Result<V
     let mut outcomes = Vec::new();
     for planned in locked {
         let open = site.target(planned, Access::Write)?;
-        let repository =
-            Repository::open(vec![open.clone()], &site.secret()?)?.with_cache(Some(site.state.cache()));
+        let repository = Repository::open(vec![open.clone()], &site.secret()?)?
+            .with_cache(Some(site.state.cache()))
+            .with_memory(Some(site.state.seen()));
         outcomes.push(extend(&repository, &open, &site.cx)?);
     }
     Ok(outcomes)

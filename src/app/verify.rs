@@ -13,10 +13,12 @@ use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
 use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
 use crate::catalog::targets::Verification;
 use crate::catalog::words::{Job, Level, RunState, VerifyScope};
+use crate::engine::history::{self, Finding, Sight};
 use crate::engine::verify::{Depth, VerifyOutcome, verify};
 use crate::policy::model::Policy;
 use crate::repository::access::Repository;
 use crate::repository::snapshots::{self, Snapshot};
+use crate::storage::place::Access;
 
 use super::run::{Occasion, backup_kind, begin, end_failed};
 
@@ -26,12 +28,16 @@ pub struct PolicyVerify {
     pub outcomes: Vec<VerifyOutcome>,
     /// Each target that did not, and why.
     pub unreached: Vec<(String, Failure)>,
+    /// What of the past does not add up, over all targets that answered.
+    pub history: Vec<Finding>,
 }
 
 impl PolicyVerify {
     /// Whether every target answered and nothing was wrong.
     pub fn is_clean(&self) -> bool {
-        self.unreached.is_empty() && self.outcomes.iter().all(VerifyOutcome::is_clean)
+        self.unreached.is_empty()
+            && self.outcomes.iter().all(VerifyOutcome::is_clean)
+            && !self.history.iter().any(Finding::is_rollback)
     }
 }
 
@@ -56,7 +62,7 @@ pub fn verify_policy(
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Verify, occasion, now)?;
-    let mut result = PolicyVerify { outcomes: Vec::new(), unreached: Vec::new() };
+    let mut result = PolicyVerify { outcomes: Vec::new(), unreached: Vec::new(), history: Vec::new() };
     let before = read_before(&catalogue, policy, &run)?;
     let wanted = |name: &str| only.is_none_or(|only| name == only) && !before.contains(name);
     for planned in policy.targets.iter().filter(|t| wanted(t.name.as_str())) {
@@ -70,9 +76,40 @@ pub fn verify_policy(
         }
     }
     let answered = !result.outcomes.is_empty() || !before.is_empty();
+    result.history = history_of(site, policy, &catalogue, &result)?;
     record_end(site, &catalogue, &run, &result, answered)?;
     record_evidence(site, policy, &result)?;
     Ok(result)
+}
+
+/// Compares what the targets that answered hold with one another and with what was seen there
+/// before. A copy that went is a problem of that copy from now on.
+fn history_of(
+    site: &Site,
+    policy: &Policy,
+    catalogue: &Catalog,
+    result: &PolicyVerify,
+) -> Result<Vec<Finding>, Failure> {
+    let answered = |name: &str| result.outcomes.iter().any(|outcome| outcome.target == name);
+    let planned = policy.targets.iter().filter(|planned| answered(planned.name.as_str()));
+    let targets = planned.map(|planned| site.target(planned, Access::Read)).collect::<Result<Vec<_>, _>>()?;
+    if targets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sight = if targets.len() == policy.targets.len() { Sight::All } else { Sight::Part };
+    let repository = Repository::open(targets, &site.secret()?)?.with_memory(Some(site.state.seen()));
+    let findings = history::look(&repository, sight, &site.cx)?.findings;
+    for finding in &findings {
+        let Finding::Gone { snapshot, from, .. } = finding else { continue };
+        let id = snapshot.to_hex();
+        for target in repository.targets().iter().filter(|t| from.iter().any(|f| f == t.storage.label())) {
+            let copy = CopyKey { snapshot: &id, target: &target.name };
+            if catalogue.copies(&id)?.iter().any(|known| known.target == target.name) {
+                catalogue.record_problem(copy, &finding.to_string(), site.cx.clock.now())?;
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// The targets that earlier attempts of this run read back and found clean: a target that was away
@@ -202,6 +239,16 @@ fn record_evidence(site: &Site, policy: &Policy, result: &PolicyVerify) -> Resul
                 "problems": outcome.problem_count,
                 "snapshots_whole": outcome.whole.len(),
                 "snapshots_hurt": outcome.hurt.len(),
+            }),
+        )?;
+    }
+    if !result.history.is_empty() {
+        log.append(
+            "history.differs",
+            json!({
+                "policy": policy.id.as_str(),
+                "gone": result.history.iter().filter_map(Finding::gone).collect::<Vec<_>>(),
+                "findings": result.history.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }),
         )?;
     }

@@ -29,7 +29,7 @@ impl StateFolder {
     /// # Errors
     /// Denied or no space, by the file system.
     pub fn create(&self) -> Result<(), CatalogError> {
-        for folder in [self.evidence(), self.cache(), self.keys(), self.sandbox()] {
+        for folder in [self.evidence(), self.cache(), self.seen(), self.keys(), self.sandbox()] {
             durable::create_dir_all(&folder).map_err(CatalogError::io("create", &folder))?;
         }
         Ok(())
@@ -53,6 +53,12 @@ impl StateFolder {
     /// Caches; may be deleted at any time.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// What was seen of repositories. Losing it loses no backup, only what a roll-back is held
+    /// against.
+    pub fn seen(&self) -> PathBuf {
+        self.root.join("seen")
     }
 
     /// Key files, where no others are configured.

@@ -291,6 +291,15 @@ never remove its newest snapshot. What a snapshot held is freed by prune, later.
 Exit codes: 0 done; 1 failed, or no such snapshot; 2 wrong arguments; 3 a place failed, others are done;
 10 no repository; 12 wrong key; 13 done, but a snapshot could not be read; 14 refused: a wrong clock,
 more than half of a set, or the place keeps something; 130 cancelled.";
+pub(super) const REPO_ACCEPT_LOSS: &str = "\
+Example: lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --dry-run --reason -
+         lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --reason disk-of-June-replaced
+
+Verifies, prunes and backups say when a snapshot went that nobody forgot (exit code 13), again and again, until it is back or somebody
+has looked into it. A sync first brings back what another place still has.
+
+Exit codes: 0 on record, or nothing is gone; 1 failed; 2 usage; 10 no repository; 12 wrong key; 14 this key is no administrator's; 130
+cancelled.";
 pub(super) const REPO_REPAIR: &str = "\
 Example: lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www --dry-run
          lifeboat repo repair --repo /mnt/nas/www --password-file passphrase --from s3://bucket/www

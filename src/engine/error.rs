@@ -10,6 +10,10 @@ use crate::repository::sweep::SweepError;
 use crate::source::files::FilesError;
 use crate::storage::contract::StorageError;
 
+/// What to do about snapshots that went and that nobody forgot.
+pub const ROLLED_BACK_HINT: &str = "find out who may delete there; `lifeboat repo sync` brings back what another place still has, \
+     and `lifeboat repo accept-loss` puts on record that the rest is known to be gone";
+
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -142,6 +146,14 @@ pub enum EngineError {
         /// Which sets of snapshots, in words.
         sets: String,
     },
+    /// Snapshots went that nobody forgot.
+    #[error("{first}{}", more_like_it(*.more))]
+    RolledBack {
+        /// The first, in words.
+        first: String,
+        /// How many more there are.
+        more: usize,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -151,6 +163,10 @@ pub enum EngineError {
         /// Which part.
         what: &'static str,
     },
+}
+
+fn more_like_it(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more like it)") }
 }
 
 /// A type of entry for people.
@@ -194,7 +210,9 @@ impl Classified for EngineError {
             | Self::OnOurOwn { .. }
             | Self::ClockUnfit { .. }
             | Self::MostForgotten { .. } => Class::Refused,
-            Self::RestoredDiffers { .. } | Self::Unrestorable { .. } => Class::Damage,
+            Self::RestoredDiffers { .. } | Self::Unrestorable { .. } | Self::RolledBack { .. } => {
+                Class::Damage
+            }
             Self::NeverRead { .. } => Class::Partial,
             Self::Cancelled => Class::Cancelled,
         }
@@ -220,6 +238,7 @@ impl Classified for EngineError {
             Self::NotMounted { .. } => "E0443",
             Self::ClockUnfit { .. } => "E0635",
             Self::MostForgotten { .. } => "E0636",
+            Self::RolledBack { .. } => "E0470",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -273,6 +292,7 @@ impl Classified for EngineError {
             Self::MostForgotten { .. } => {
                 "look at the plan with --dry-run; --accept-more-than-half goes on".to_owned()
             }
+            Self::RolledBack { .. } => ROLLED_BACK_HINT.to_owned(),
             Self::Cancelled => "run the same command again to go on".to_owned(),
             Self::Defect { .. } => return None,
         })

@@ -16,9 +16,11 @@ use crate::base::id::{ObjectHash, WriterId};
 use crate::policy::retention::{self, Candidate, Decision, Reason, Rules, Set, Zone};
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
+use crate::repository::format::removals::RemovalsBody;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshot;
 use crate::repository::snapshots::{self, Snapshot};
+use crate::repository::sweep::SweepError;
 use crate::storage::contract::StorageError;
 
 /// What to forget.
@@ -114,6 +116,9 @@ pub fn forget(
     request: &ForgetRequest,
     cx: &Context,
 ) -> Result<ForgetOutcome, EngineError> {
+    if !request.dry_run && repository.admin().is_err() {
+        return Err(SweepError::NotAdmin.into());
+    }
     let found = look(repository)?;
     let decisions = match &request.selection {
         Selection::Ids(wanted) => named(repository, &found, wanted)?,
@@ -136,9 +141,10 @@ pub fn forget(
     if request.dry_run || ids.is_empty() {
         return Ok(outcome);
     }
+    let body = removals(&found, &ids, cx.clock.now());
     let mut first = None;
     for target in repository.targets() {
-        let (done, error) = at_target(target, &ids, cx);
+        let (done, error) = at_target(repository, target, &ids, &body, cx);
         outcome.targets.push(done);
         first = first.or(error);
         if cx.cancel.is_cancelled() {
@@ -258,13 +264,27 @@ fn planned(found: &Found, decision: Decision) -> Planned {
     }
 }
 
+/// What goes on record: not the checkpoints, which nobody misses.
+fn removals(found: &Found, ids: &HashSet<ObjectHash>, at: Timestamp) -> RemovalsBody {
+    let is_checkpoint = |id: &ObjectHash| {
+        found.snapshots.get(id).is_some_and(|(snapshot, _)| snapshot.body.kind == SnapshotKind::Checkpoint)
+    };
+    let forgotten = ids.iter().filter(|id| !is_checkpoint(id)).copied().collect();
+    RemovalsBody { forgotten, at, ..RemovalsBody::default() }
+}
+
+/// First the record, then the removal: stopped in between, nothing that went is unexplained.
 fn at_target(
+    repository: &Repository,
     target: &Target,
     ids: &HashSet<ObjectHash>,
+    body: &RemovalsBody,
     cx: &Context,
-) -> (TargetForget, Option<StorageError>) {
+) -> (TargetForget, Option<RepositoryError>) {
     let mut done = TargetForget { target: target.name.clone(), ..TargetForget::default() };
-    match snapshot::forget(target, ids, &cx.cancel) {
+    let removed = snapshot::record(repository, target, body)
+        .and_then(|()| Ok(snapshot::forget(target, ids, &cx.cancel)?));
+    match removed {
         Ok(forgotten) => {
             done.gone = forgotten.gone;
             let words = |(id, error): &(ObjectHash, StorageError)| format!("{}: {error}", id.short());

@@ -9,6 +9,7 @@ pub mod dump;
 pub mod error;
 pub mod find;
 pub mod forget;
+pub mod history;
 pub(crate) mod hurt;
 pub mod locks;
 pub mod ls;

@@ -26,6 +26,7 @@ use crate::repository::format::snapshot::{PackSetRef, confirmation_body};
 use crate::repository::index::Index;
 use crate::repository::load;
 use crate::repository::needs;
+use crate::repository::snapshot::{self, removals};
 use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::contract::{ObjectName, Read, Span, StorageError, list_all};
 
@@ -36,6 +37,8 @@ pub struct SyncOutcome {
     pub snapshots_copied: u64,
     /// Snapshots that were there already.
     pub snapshots_present: u64,
+    /// Snapshots that were forgotten at one of the two places, and are not brought back.
+    pub snapshots_forgotten: u64,
     /// Snapshots that could not be completed, each with its reason.
     pub failed: Vec<String>,
     /// Objects copied.
@@ -95,6 +98,8 @@ pub fn sync(
     let (snapshots, damaged) = snapshots::load_all(repository, from)?;
     let mut outcome = SyncOutcome::default();
     outcome.failed.extend(damaged.iter().map(|(_, error)| Chain(error).to_string()));
+    let (removed_here, removed_there) = (removals(repository, from)?, removals(repository, to)?);
+    snapshot::copy(&removed_here, &removed_there, to)?;
     let there: HashSet<ObjectHash> = {
         let format = Some(repository.format());
         let here: HashSet<ObjectHash> = snapshots.iter().map(|snapshot| snapshot.id).collect();
@@ -121,6 +126,10 @@ pub fn sync(
     for snapshot in &snapshots {
         if there.contains(&snapshot.id) {
             outcome.snapshots_present += 1;
+            continue;
+        }
+        if [&removed_here, &removed_there].iter().any(|removed| removed.forgotten.contains(&snapshot.id)) {
+            outcome.snapshots_forgotten += 1;
             continue;
         }
         match sync_one(&around, &both, to, snapshot) {

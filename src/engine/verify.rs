@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::EngineError;
+use super::history::Finding;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
 use crate::codec::hash::Hasher;
@@ -91,6 +92,8 @@ pub struct VerifyOutcome {
     pub whole: Vec<ObjectHash>,
     /// Those that are not.
     pub hurt: Vec<HurtSnapshot>,
+    /// What of the past does not add up, as far as somebody looked.
+    pub history: Vec<Finding>,
 }
 
 impl VerifyOutcome {
@@ -107,12 +110,13 @@ impl VerifyOutcome {
             snapshots: 0,
             whole: Vec::new(),
             hurt: Vec::new(),
+            history: Vec::new(),
         }
     }
 
     /// Whether nothing was wrong.
     pub fn is_clean(&self) -> bool {
-        self.problem_count == 0 && self.hurt.is_empty()
+        self.problem_count == 0 && self.hurt.is_empty() && !self.history.iter().any(Finding::is_rollback)
     }
 }
 

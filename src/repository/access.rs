@@ -53,6 +53,7 @@ pub struct Repository {
     keys: EpochKeys,
     targets: Vec<Target>,
     cache: Option<PathBuf>,
+    memory: Option<PathBuf>,
 }
 
 impl Repository {
@@ -89,7 +90,15 @@ impl Repository {
         let stored = Bytes::copy_from_slice(&slot.bytes);
         establish(&target, &[(key_name(KeyKind::Slot, &slot.name), stored)], &format_bytes)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, slot: Arc::new(slot), keys, targets: vec![target], cache: None })
+        Ok(Self {
+            format,
+            root,
+            slot: Arc::new(slot),
+            keys,
+            targets: vec![target],
+            cache: None,
+            memory: None,
+        })
     }
 
     /// Brings this repository to one more target, which holds none: the same key objects, the same
@@ -129,7 +138,7 @@ impl Repository {
         }
         let (root, slot) = open_any_slot(first, &bytes, &format, secret)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None })
+        Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None, memory: None })
     }
 
     /// That a place holds this repository, as far as what it holds can be read: its `repo.fmt` says
@@ -175,7 +184,20 @@ impl Repository {
             keys: self.keys.clone(),
             targets,
             cache: self.cache.clone(),
+            memory: self.memory.clone(),
         }
+    }
+
+    /// Remembers in this folder which snapshots were seen where (`seen`).
+    #[must_use]
+    pub fn with_memory(mut self, dir: Option<PathBuf>) -> Self {
+        self.memory = dir;
+        self
+    }
+
+    /// The folder of what was seen.
+    pub fn memory(&self) -> Option<&Path> {
+        self.memory.as_deref()
     }
 
     /// Keeps index runs in this folder, which may vanish or be read-only at any time.

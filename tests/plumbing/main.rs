@@ -44,6 +44,7 @@ mod races;
 mod repair;
 mod restore;
 mod resume;
+mod rollback;
 mod scale;
 mod sources;
 mod streams;

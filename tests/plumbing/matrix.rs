@@ -21,6 +21,7 @@ use lifeboat::codec::sign::Signer;
 use lifeboat::engine::backup::backup;
 use lifeboat::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
 use lifeboat::engine::context::Context;
+use lifeboat::engine::history::Sight;
 use lifeboat::engine::ls;
 use lifeboat::engine::repair::{RepairOutcome, StepEnd};
 use lifeboat::engine::restore::request::{Mode, Others, RestoreRequest};
@@ -267,6 +268,7 @@ impl Stage {
             checkpoint: CheckpointRule::default(),
             run_id: None,
             occurrence: None,
+            sight: Sight::All,
         };
         let outcome = backup(repository, &request, &self.cx).map_err(|error| Chain(&error).to_string())?;
         match outcome.targets.iter().find(|target| !target.complete) {

@@ -13,16 +13,9 @@ use crate::full_disk::Small;
 use crate::lab::{Lab, run};
 use crate::s3;
 
-/// Forgets a snapshot as its owner does: the confirmation, then the object.
-fn forget(place: &Path, id: &str) {
-    let names: Vec<_> =
-        std::fs::read_dir(place.join("s")).expect("listed").map(|e| e.expect("read").path()).collect();
-    let is = |path: &&std::path::PathBuf| path.to_str().expect("plain").contains(id);
-    let (confirmed, objects): (Vec<_>, Vec<_>) =
-        names.iter().filter(is).partition(|path| path.extension().is_some_and(|end| end == "ok"));
-    for path in confirmed.into_iter().chain(objects) {
-        std::fs::remove_file(path).expect("removed");
-    }
+/// Forgets a snapshot at one place.
+fn forget(lab: &Lab, place: &str, id: &str) {
+    lab.repo("forget", &[place], &[id]).exits(0);
 }
 
 /// Asks to forget a snapshot, in the administrator's name.
@@ -75,7 +68,7 @@ fn a_prune_by_hand_frees_a_forgotten_backup_and_everything_else_comes_back() {
     let first = lab.backup_source(&["a"])["snapshot"].as_str().expect("an id").to_owned();
     fill(&lab, 6, 2);
     lab.backup_source(&["a"]);
-    forget(&lab.path("a"), &first);
+    forget(&lab, "a", &first);
     let text = lab.repo("prune", &["a"], &["--grace", "0", "--dry-run"]).exits(0);
     assert!(text.out.contains("hold nothing") || text.out.contains("mostly unused"), "{text:#?}");
     let before = count(&lab.path("a"));
@@ -101,14 +94,12 @@ fn grace_is_kept_and_guards_speak_with_exit_codes() {
     fill(&lab, 3, 3);
     let first = lab.backup_source(&["a"])["snapshot"].as_str().expect("an id").to_owned();
     fill(&lab, 3, 4);
-    lab.backup_source(&["a"]);
-    forget(&lab.path("a"), &first);
+    let second = lab.backup_source(&["a"])["snapshot"].as_str().expect("an id").to_owned();
+    forget(&lab, "a", &first);
     let young = prune(&lab, &["a"], &[], 0);
     assert_eq!(young["targets"][0]["plan"]["condemned"].as_array().expect("a list").len(), 0, "{young:#}");
     fill(&lab, 1, 5);
-    for entry in std::fs::read_dir(lab.path("a/s")).expect("listed") {
-        std::fs::remove_file(entry.expect("read").path()).expect("removed");
-    }
+    forget(&lab, "a", &second);
     let said = lab.repo("prune", &["a"], &["--grace", "0"]).exits(14);
     assert!(said.err.contains("E0332") && said.err.contains("--accept-more-than-half"), "{said:#?}");
     lab.repo("prune", &["a"], &["--grace", "0", "--accept-more-than-half"]).exits(0);
@@ -124,7 +115,7 @@ fn a_disk_without_a_byte_free_is_pruned_dead_packs_first() {
     let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();
     fill(&lab, 7, 7);
     lab.backup_source(&["disk/one"]);
-    forget(&lab.path("disk/one"), &first);
+    forget(&lab, "disk/one", &first);
     disk.fill();
     let done = prune(&lab, &["disk/one"], &["--grace", "0"], 0)["targets"][0]["done"].clone();
     assert!(done["bytes_deleted"].as_u64().expect("a number") > 2_000_000, "{done:#}");
@@ -147,7 +138,7 @@ fn a_move_that_finds_no_room_leaves_packs_and_plan_and_goes_on_later() {
         }
     }
     lab.backup_source(&["disk/one"]);
-    forget(&lab.path("disk/one"), &first);
+    forget(&lab, "disk/one", &first);
     disk.fill();
     let packs = count(&lab.path("disk/one/p"));
     let said = lab.repo("prune", &["disk/one"], &["--grace", "0", "--max-unused", "1"]).exits(1);
@@ -186,7 +177,7 @@ fn a_disk_and_s3_are_pruned_together_and_each_comes_back_alone() {
         let old = listed["snapshots"].as_array().expect("a list").iter().find(|s| s["id"] != newest).cloned();
         let old = old.expect("two")["id"].as_str().expect("an id").to_owned();
         if place == "disk" {
-            forget(&lab.path("disk"), &old);
+            forget(&lab, "disk", &old);
         } else {
             let storage = lifeboat::storage::s3::S3Storage::open(options.clone()).expect("opened");
             request(Arc::new(storage), &old);

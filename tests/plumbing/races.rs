@@ -2,8 +2,6 @@
 //! processes that know nothing of each other. `LIFEBOAT_RACE_SECONDS` says for how long (an ordinary
 //! run: three seconds), `LIFEBOAT_SEED` what is drawn.
 
-use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,12 +20,6 @@ fn draw(seed: &mut u64, below: u64) -> u64 {
 fn content(number: u64) -> Vec<u8> {
     let mut seed = number;
     (0..300 * 1024 / 8).flat_map(|_| draw(&mut seed, u64::MAX).to_le_bytes()).collect()
-}
-
-fn listed(lab: &Lab) -> BTreeSet<String> {
-    let entries = std::fs::read_dir(lab.path("one/s")).expect("listed");
-    let names = entries.map(|entry| entry.expect("listed").file_name().into_string().expect("text"));
-    names.filter_map(|name| name.strip_suffix(".ok").map(str::to_owned)).collect()
 }
 
 /// Backs up one tree of contents that come and go, again and again.
@@ -53,15 +45,9 @@ fn prunes(lab: &Lab, over: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// Keeps the newest few, as an owner who may delete does: the confirmation first.
+/// Keeps the newest few of each host.
 fn forgets(lab: &Lab) {
-    let names = listed(lab);
-    for name in names.iter().take(names.len().saturating_sub(6)) {
-        let folder = lab.path("one/s");
-        for object in [format!("{name}.ok"), name.clone()] {
-            std::fs::remove_file(Path::new(&folder).join(object)).expect("removed");
-        }
-    }
+    lab.repo("forget", &["one"], &["--keep-last", "3", "--accept-more-than-half"]).exits(0);
 }
 
 #[test]

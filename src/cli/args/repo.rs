@@ -15,6 +15,7 @@ use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
+use crate::repository::format::removals::REASON_BYTES_MAX;
 
 /// `lifeboat repo`.
 #[derive(Debug, Subcommand)]
@@ -100,6 +101,19 @@ pub enum RepoCommand {
     /// Drop snapshots: those that no rule keeps, or those named
     #[command(after_help = examples::REPO_FORGET)]
     Forget(Box<RepoForgetArgs>),
+    /// Put on record that snapshots which went, and which nobody forgot, are known to be gone
+    #[command(after_help = examples::REPO_ACCEPT_LOSS)]
+    AcceptLoss {
+        /// All places of the repository
+        #[command(flatten)]
+        at: ManyRepos,
+        /// What happened, in your words: it is kept with the record
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: String,
+        /// Only name what is gone
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Mend a place: find what is hurt there, and make it whole from the places that have it
     #[command(after_help = examples::REPO_REPAIR)]
     Repair {
@@ -132,6 +146,15 @@ pub enum RepoCommand {
     /// Make the Object Locks of everything that snapshots need last longer
     #[command(after_help = examples::REPO_EXTEND_LOCKS)]
     ExtendLocks(ManyRepos),
+}
+
+/// A reason that a record can hold.
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > REASON_BYTES_MAX {
+        return Err(format!("1 to {REASON_BYTES_MAX} bytes"));
+    }
+    Ok(text.to_owned())
 }
 
 /// `lifeboat repo backup`.

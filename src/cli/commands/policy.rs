@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::repo::{kind_of, print_backup, print_verify};
+use super::repo::{kind_of, name_history, print_backup, print_verify};
 use super::repo_restore::{print_restore, request};
 use crate::app::error::AppError;
 use crate::app::plan::plan;
@@ -23,6 +23,7 @@ use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
+use crate::engine::history::Finding;
 use crate::engine::restore::request::RestoreRequest;
 use crate::engine::verify::Depth;
 use crate::policy::problem::Severity;
@@ -255,6 +256,12 @@ pub(in crate::cli) fn verify(session: &Session, args: &VerifyArgs) -> Result<u8,
         let done = verify_policy(&site, policy, args.target.as_deref(), depth, occasion)?;
         for outcome in &done.outcomes {
             code = code.max(print_verify(session.output, outcome));
+        }
+        if !session.output.is_json() {
+            name_history(session.output, &done.history);
+        }
+        if done.history.iter().any(Finding::is_rollback) {
+            code = code.max(Class::Damage.exit_code());
         }
         for (target, failure) in &done.unreached {
             session.output.talk(&format!("{}: ", escape(target)));

@@ -19,6 +19,8 @@ use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::backup::outcome::BackupOutcome;
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, ParentChoice, SourceRule};
+use crate::engine::error::ROLLED_BACK_HINT;
+use crate::engine::history::{self, Finding, Sight};
 use crate::engine::verify::{Depth, VerifyOutcome};
 use crate::repository::format::slot::SlotSecret;
 use crate::repository::format::snapshot::SnapshotKind;
@@ -43,8 +45,12 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
                 for failed in &outcome.failed {
                     out.talk(&format!("warning: {}", escape(failed)));
                 }
+                let forgotten = match outcome.snapshots_forgotten {
+                    0 => String::new(),
+                    count => format!("{count} forgotten and left out, "),
+                };
                 out.line(&format!(
-                    "{} snapshots copied, {} were there, {} in all",
+                    "{} snapshots copied, {} were there, {forgotten}{} in all",
                     outcome.snapshots_copied,
                     outcome.snapshots_present,
                     format_bytes(outcome.bytes)
@@ -55,6 +61,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         RepoCommand::Key(command) => super::key::run_repo(session, &command),
         RepoCommand::Prune(args) => super::prune::run(session, &args),
         RepoCommand::Forget(args) => super::forget::run(session, &args),
+        RepoCommand::AcceptLoss { at, reason, dry_run } => accept_loss(session, &at, &reason, dry_run),
         RepoCommand::Repair { at, from, dry_run } => super::repair::run_repo(session, &at, &from, dry_run),
         RepoCommand::RebuildIndex(at) => super::repair::rebuild_index(session, &at),
         RepoCommand::Stats(at) => stats(session, &at),
@@ -77,6 +84,7 @@ pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
         places: place_options(access),
         traffic: session.traffic.clone(),
         cache,
+        memory: Some(session.state_folder().join("seen")),
     }
 }
 
@@ -160,6 +168,7 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
         checkpoint: CheckpointRule { time: args.checkpoint_every, ..CheckpointRule::default() },
         run_id: None,
         occurrence: None,
+        sight: Sight::All,
     };
     let outcome = plumbing(session, &args.at.access).backup(&args.at.repos, &secret, &request)?;
     Ok(print_backup(session.output, &outcome))
@@ -167,7 +176,13 @@ fn backup(session: &Session, args: RepoBackupArgs) -> Result<u8, Failure> {
 
 /// Prints what a backup did and gives the exit code.
 pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
-    let code = if outcome.is_partial() { Class::Partial.exit_code() } else { 0 };
+    let code = if outcome.is_rolled_back() {
+        Class::Damage.exit_code()
+    } else if outcome.is_partial() {
+        Class::Partial.exit_code()
+    } else {
+        0
+    };
     let lagging: Vec<&str> =
         outcome.targets.iter().filter(|t| !t.complete).map(|t| t.target.as_str()).collect();
     if out.is_json() {
@@ -197,6 +212,7 @@ pub(in crate::cli) fn print_backup(out: Output, outcome: &BackupOutcome) -> u8 {
         out.talk("  next: the next backup completes it, or `lifeboat repo sync` now");
     }
     super::repo_rules::name_idle(out, &outcome.left_out);
+    name_history(out, &outcome.history);
     let seconds = outcome.ended_at.since(outcome.captured_at).as_secs();
     out.line(&format!(
         "{}: {} files, {}; {} read, {} new, {} stored in {seconds} s",
@@ -260,6 +276,11 @@ fn list_snapshots(session: &Session, at: &OneRepo) -> Result<u8, Failure> {
             out.talk(&format!("damaged: snapshot {}: {error}", name.id.short()));
         }
     }
+    // A list is only read; what is missing from it is said, and no more.
+    let history = history::look(&repository, Sight::Part, &session.cx)?;
+    if !out.is_json() {
+        name_history(out, &history.rollbacks().cloned().collect::<Vec<_>>());
+    }
     Ok(if damaged.is_empty() { 0 } else { Class::Damage.exit_code() })
 }
 
@@ -307,6 +328,36 @@ pub(super) fn optional_secret(
     Ok(args.source().map(|source| source.read(&session.cx)).transpose()?)
 }
 
+fn accept_loss(session: &Session, at: &ManyRepos, reason: &str, dry_run: bool) -> Result<u8, Failure> {
+    let secret = at.secret.source().read(&session.cx)?;
+    let gone = plumbing(session, &at.access).accept_loss(&at.repos, &secret, reason, dry_run)?;
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "dry_run": dry_run, "gone": gone }));
+        return Ok(0);
+    }
+    for finding in &gone {
+        out.line(&escape(&finding.to_string()));
+    }
+    out.line(&match (gone.len(), dry_run) {
+        (0, _) => "nothing is gone that nobody forgot".to_owned(),
+        (count, true) => format!("{count} to accept; nothing was put on record"),
+        (count, false) => format!("{count} accepted, on record at {} places", at.repos.len()),
+    });
+    Ok(0)
+}
+
+/// Names what of the past does not add up.
+pub(in crate::cli) fn name_history(out: Output, findings: &[Finding]) {
+    for finding in findings {
+        let word = if finding.is_rollback() { "gone[E0470]" } else { "note" };
+        out.talk(&format!("{word}: {}", escape(&finding.to_string())));
+    }
+    if findings.iter().any(Finding::is_rollback) {
+        out.talk(&format!("  next: {ROLLED_BACK_HINT}"));
+    }
+}
+
 /// Prints what a verification found and gives the exit code.
 pub(in crate::cli) fn print_verify(out: Output, outcome: &VerifyOutcome) -> u8 {
     let code = if outcome.is_clean() { 0 } else { Class::Damage.exit_code() };
@@ -331,6 +382,7 @@ pub(in crate::cli) fn print_verify(out: Output, outcome: &VerifyOutcome) -> u8 {
             out.line(&format!("  {more}"));
         }
     }
+    name_history(out, &outcome.history);
     let keyless = if outcome.with_key { "" } else { "; without the key, missing objects are not noticed" };
     out.line(&format!(
         "{}: {} objects, {} read back, {} blobs opened, {} problems, {} snapshots{keyless}",

@@ -72,7 +72,7 @@ impl Pass<'_> {
             }
         }
         if anywhere {
-            stored.chain.advance(proposal.id);
+            stored.chain.advance();
         }
         stored.checkpoint_done(self, so_far.pool);
         Ok(())

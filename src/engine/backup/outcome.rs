@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::base::clock::Timestamp;
 use crate::base::error::Class;
 use crate::base::id::{BlobId, ObjectHash};
+use crate::engine::history::Finding;
 use crate::repository::format::snapshot::SnapshotKind;
 
 /// At most this many items are named; the count is always whole.
@@ -176,6 +177,9 @@ pub struct BackupOutcome {
     pub roots: Vec<RootView>,
     /// What rules left out; no fault.
     pub left_out: LeftOut,
+    /// What of the past does not add up: snapshots that went and that nobody forgot. This one was
+    /// made all the same.
+    pub history: Vec<Finding>,
 }
 
 impl BackupOutcome {
@@ -187,5 +191,10 @@ impl BackupOutcome {
     /// Whether the snapshot exists but something promised is missing (exit code 3).
     pub fn is_partial(&self) -> bool {
         self.unread.count > 0 || self.complete() < self.targets.len()
+    }
+
+    /// Whether snapshots were found to be taken away (exit code 13).
+    pub fn is_rolled_back(&self) -> bool {
+        self.history.iter().any(Finding::is_rollback)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::effort::Effort;
+use crate::engine::history::Sight;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::source::files::WalkOptions;
 use crate::source::frozen::hook::Hook;
@@ -95,4 +96,6 @@ pub struct BackupRequest {
     pub run_id: Option<String>,
     /// The scheduled occurrence, when there is one.
     pub occurrence: Option<String>,
+    /// Whether the repository is open at all of its places.
+    pub sight: Sight,
 }

@@ -4,19 +4,22 @@ use std::collections::HashSet;
 
 use super::collect::Collected;
 use super::finish::{self, Ready};
-use super::outcome::BackupOutcome;
+use super::outcome::{BackupOutcome, TargetOutcome};
 use super::pass::{Gathered, Pass};
 use super::start::Chain;
 use crate::base::clock::Timestamp;
 use crate::base::id::ObjectHash;
 use crate::codec::hash;
 use crate::engine::error::EngineError;
+use crate::engine::history;
+use crate::repository::access::Target;
 use crate::repository::commit::Proposal;
 use crate::repository::format::snapshot::{
     PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems,
 };
 use crate::repository::manifest::Root;
 use crate::repository::needs;
+use crate::repository::seen::Mark;
 use crate::source::files::WalkOptions;
 
 use super::publish::{Known, Needed};
@@ -82,6 +85,7 @@ impl Pass<'_> {
         if targets.iter().all(|target| !target.complete) {
             return Err(finish::nowhere(&targets));
         }
+        self.note(&proposal, &stored.chain, &targets);
         let Collected { stats, unread, changed, vanished, left_out } = collected;
         Ok(BackupOutcome {
             snapshot: proposal.id,
@@ -99,7 +103,17 @@ impl Pass<'_> {
             vanished,
             roots: self.sources.views(),
             left_out,
+            history: self.start.history.rollbacks().cloned().collect(),
         })
+    }
+
+    /// Remembers that this snapshot was there, from this moment on.
+    fn note(&self, proposal: &Proposal, chain: &Chain, targets: &[TargetOutcome]) {
+        let has_it = |target: &&Target| targets.iter().any(|t| t.complete && t.target == target.name);
+        let places: Vec<&str> =
+            self.start.targets.iter().filter(has_it).map(|target| target.storage.label()).collect();
+        let mark = Mark { writer: proposal.writer, number: chain.number, captured_at: self.captured_at };
+        history::note(self.repository, &places, proposal.id, mark);
     }
 
     /// Packs that the parent needs, which were read back with it.

@@ -12,6 +12,7 @@ use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::history::{self, Here, History, Sight};
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::plans;
 use crate::repository::error::RepositoryError;
@@ -51,6 +52,8 @@ pub(super) struct Start {
     pub(super) chain: Chain,
     /// Whether a further pass can store anew what turns out to be gone.
     pub(super) another_round: bool,
+    /// What of the past does not add up.
+    pub(super) history: History,
 }
 
 /// A snapshot's place in its writer's chain.
@@ -73,10 +76,10 @@ impl Chain {
         links
     }
 
-    /// The place after a snapshot that was made at this one.
-    pub(super) fn advance(&mut self, id: ObjectHash) {
+    /// The place after a checkpoint that was made at this one. Nothing links to a checkpoint: it
+    /// goes when the run is over.
+    pub(super) fn advance(&mut self) {
         self.number = self.number.saturating_add(1);
-        self.own = vec![id];
     }
 }
 
@@ -104,9 +107,13 @@ impl Start {
         let mut condemned = doubt.lost.clone();
         let mut doomed = HashSet::new();
         let mut lists = Vec::new();
+        let mut here = Vec::new();
+        let seen = history::recall(repository, cx);
         for target in repository.targets() {
             match look_at(repository, target) {
-                Ok((plans, found)) => {
+                Ok((plans, (found, unread))) => {
+                    let unread = unread.into_iter().map(|(name, _)| name.id);
+                    here.push(Here::new(target.storage.label(), &found, unread));
                     condemned.extend(plans.iter().flat_map(PlanBody::packs));
                     let named = |s: &&Snapshot| plans.iter().any(|plan| plan.names_proposal(&s.name));
                     doomed.extend(found.iter().filter(named).map(|s| s.id));
@@ -132,6 +139,9 @@ impl Start {
         loaded.index.drop_packs(&condemned)?;
         let snapshots = merge(lists);
         let me = repository.signer(&request.host)?.id();
+        let number = seen.newest_number(&me);
+        let sight = if absent.is_empty() { request.sight } else { Sight::Part };
+        let history = history::judge(repository, here, seen, sight)?;
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
         // A snapshot that a plan names protects nothing.
         let standing: Vec<Snapshot> = snapshots.iter().filter(|s| !doomed.contains(&s.id)).cloned().collect();
@@ -146,8 +156,9 @@ impl Start {
             parent,
             base_full,
             resume,
-            chain: chain(&snapshots, &own, me),
+            chain: chain(&snapshots, &own, number, me),
             another_round: doubt.another_round,
+            history,
         })
     }
 }
@@ -155,10 +166,9 @@ impl Start {
 fn look_at(
     repository: &Repository,
     target: &Target,
-) -> Result<(Vec<PlanBody>, Vec<Snapshot>), RepositoryError> {
+) -> Result<(Vec<PlanBody>, snapshots::Loaded), RepositoryError> {
     let plans = plans(repository, target)?;
-    let (snapshots, _damaged) = snapshots::load_with_checkpoints(repository, target)?;
-    Ok((plans, snapshots))
+    Ok((plans, snapshots::load_with_checkpoints(repository, target)?))
 }
 
 /// Packs of the index that are not where a run says they are.
@@ -246,13 +256,21 @@ fn choose_parent<'a>(
     }
 }
 
-fn chain(snapshots: &[Snapshot], own: &[&Snapshot], me: WriterId) -> Chain {
-    let newest = own.iter().map(|s| s.number).max().unwrap_or(0);
+/// The place after everything that is there, and that was seen before: `remembered` is the highest
+/// number of this writer that this machine knows of.
+fn chain(snapshots: &[Snapshot], own: &[&Snapshot], remembered: u64, me: WriterId) -> Chain {
+    let is_lasting = |snapshot: &Snapshot| snapshot.body.kind != SnapshotKind::Checkpoint;
+    let lasting = || own.iter().filter(|snapshot| is_lasting(snapshot));
+    let highest = own.iter().map(|s| s.number).max().unwrap_or(0).max(remembered);
+    let newest = lasting().map(|s| s.number).max().unwrap_or(0);
     let mut seen = HashSet::new();
-    let others = snapshots.iter().rev().filter(|s| s.writer != me && s.signed && seen.insert(s.writer));
+    let others = snapshots
+        .iter()
+        .rev()
+        .filter(|s| s.writer != me && s.signed && is_lasting(s) && seen.insert(s.writer));
     Chain {
-        number: newest.saturating_add(1),
-        own: own.iter().filter(|s| s.number == newest).map(|s| s.id).collect(),
+        number: highest.saturating_add(1),
+        own: lasting().filter(|s| s.number == newest).map(|s| s.id).collect(),
         others: others.map(|s| s.id).take(LINKS_TO_OTHERS_MAX).collect(),
     }
 }

@@ -6,6 +6,7 @@ use crate::base::clock::Timestamp;
 use crate::base::error::{Chain, Class, Classified};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::history::{self, Sight};
 use crate::repository::access::{Repository, Target};
 use crate::repository::sweep::{
     Draft, Mark, NoSteps, Report, Rules, Steps, SweepError, SweepRules, Sweeping, draft, sweep, write,
@@ -37,6 +38,8 @@ pub fn prune_stepwise(
     if !request.dry_run && repository.admin().is_err() {
         return Err(SweepError::NotAdmin.into());
     }
+    // What is left when something was taken away must not be thinned out as if it were all.
+    history::look(repository, Sight::Part, cx)?.refuse()?;
     let targets = repository.targets();
     let mut works: Vec<Work<'_>> =
         targets.iter().enumerate().map(|(at, target)| Work::new(target, at)).collect();

@@ -11,6 +11,7 @@ pub mod object;
 pub mod pack;
 pub mod pack_set;
 pub mod plan;
+pub mod removals;
 pub mod repo_fmt;
 pub mod slot;
 pub mod snapshot;

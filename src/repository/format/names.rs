@@ -189,11 +189,22 @@ pub fn parse_forget_name(name: &ObjectName) -> Option<ObjectHash> {
     name.as_str().strip_prefix("f/")?.parse().ok()
 }
 
+/// `f/<time>-<id>`: a record of removed snapshots.
+pub fn removals_name(at: Timestamp, id: &ObjectHash) -> ObjectName {
+    name(format!("f/{}-{id}", at.compact()))
+}
+
+/// The hash that a record of removed snapshots has by its name.
+pub fn parse_removals_name(name: &ObjectName) -> Option<ObjectHash> {
+    let (_, id) = name.as_str().strip_prefix("f/")?.split_once('-')?;
+    id.parse().ok()
+}
+
 /// The hash that an object's bytes must have, by its name; `None` for names that carry none
 /// (`repo.fmt`, confirmations, requests to forget, which carry the hash of a snapshot).
 pub fn content_hash(name: &ObjectName) -> Option<ObjectHash> {
     if name.as_str().starts_with("f/") {
-        return None;
+        return parse_removals_name(name);
     }
     if let Some(entry) = parse_snapshot_name(name) {
         return match entry {

@@ -15,6 +15,7 @@ use crate::codec::compress::Compression;
 use crate::engine::backup::backup;
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
 use crate::engine::context::Context;
+use crate::engine::history::Sight;
 use crate::repository::format::names::{PackClass, pack_name};
 use crate::repository::format::pack::{PackDirectory, PackIdentity};
 use crate::repository::format::snapshot::SnapshotKind;
@@ -138,6 +139,7 @@ fn levels(stage: &Stage, pace: Pace, effort: Effort) -> BTreeMap<(u8, i8), usize
         checkpoint: CheckpointRule::default(),
         run_id: None,
         occurrence: None,
+        sight: Sight::All,
     };
     backup(&repository, &request, &Context { clock, workers: 2, ..Context::quiet() }).expect("backed up");
     let mut levels = BTreeMap::new();

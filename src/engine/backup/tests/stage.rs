@@ -17,6 +17,7 @@ use crate::engine::backup::outcome::BackupOutcome;
 use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
+use crate::engine::history::Sight;
 use crate::repository::access::{CreateOptions, Repository, Target};
 use crate::repository::format::forget::ForgetRequest;
 use crate::repository::format::names::{
@@ -204,6 +205,7 @@ impl Stage {
             checkpoint: CheckpointRule::default(),
             run_id: None,
             occurrence: None,
+            sight: Sight::All,
         };
         backup(&repository, &request, &Context { clock: self.clock.clone(), workers: 1, ..Context::quiet() })
     }

@@ -92,8 +92,8 @@ fn forgetful(case: &Case, from: u64, to: u64) -> Arc<Forgetful> {
 
 #[test]
 fn a_listing_that_lacks_a_snapshot_once_deletes_nothing() {
-    // The first look of the planner, the second one; then those of the sweeper.
-    for at in 1..=6 {
+    // The look at the history, the first of the planner, the second one; then those of the sweeper.
+    for at in 1..=7 {
         let case = two();
         let storage = forgetful(&case, at, at);
         let outcome = case.prune_at(storage, &Case::request(), &NoSteps);
@@ -103,7 +103,7 @@ fn a_listing_that_lacks_a_snapshot_once_deletes_nothing() {
         assert_eq!(case.is_whole(&format!("listing {at}")), 2);
     }
     let case = two();
-    refused(&case, forgetful(&case, 2, 2), &Case::request(), "E0330");
+    refused(&case, forgetful(&case, 3, 3), &Case::request(), "E0330");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_sweep_whose_listings_lack_what_its_plan_walked_deletes_nothing() {
         case.backup();
     }
     let snapshots = case.is_whole("before");
-    let storage = forgetful(&case, 3, 100);
+    let storage = forgetful(&case, 4, 100);
     refused(&case, storage, &Case::request(), "E0330");
     assert_eq!(case.is_whole("after"), snapshots);
 }
