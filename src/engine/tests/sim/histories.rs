@@ -4,7 +4,7 @@
 //! The model knows no packs, plans or graces. A work that failed promises nothing, and what it may
 //! have done half is neither demanded nor forbidden.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,14 +13,13 @@ use super::between::{Between, Deed};
 use super::works::{Clean, Ground, Promise, Work, text};
 use crate::base::id::ObjectHash;
 use crate::engine::backup::backup;
-use crate::engine::backup::request::{BackupRequest, CheckpointRule, Freeze, ParentChoice, SourceRule};
+use crate::engine::backup::request::{BackupRequest, SourceRule};
 use crate::engine::context::Context;
 use crate::engine::forget::{ForgetRequest, Selection, forget};
 use crate::engine::prune::{PruneRequest, prune};
 use crate::engine::sync::sync;
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::snapshot::SnapshotKind;
-use crate::source::files::WalkOptions;
 use crate::storage::contract::{Storage, list_all};
 use crate::storage::sim::{Fault, Machine, Medium, SimPlace};
 
@@ -94,6 +93,8 @@ struct History {
     machine: Arc<Machine>,
     places: Vec<Arc<SimPlace>>,
     models: Vec<Model>,
+    /// What a place was told to forget, whether or not it did.
+    forgotten: BTreeSet<ObjectHash>,
     draw: Draw,
     /// Folder of the second writer.
     other: tempfile::TempDir,
@@ -124,7 +125,17 @@ impl History {
         let models = (0..PLACES).map(|_| Model::default()).collect();
         let other = tempfile::tempdir().expect("a folder");
         let told = vec![format!("{medium:?}")];
-        Self { ground, machine, places, models, draw, other, told, done: Done::default() }
+        Self {
+            ground,
+            machine,
+            places,
+            models,
+            forgotten: BTreeSet::new(),
+            draw,
+            other,
+            told,
+            done: Done::default(),
+        }
     }
 
     fn chosen(places: u64) -> Vec<usize> {
@@ -213,9 +224,14 @@ impl History {
                 Box::new(move || drop(prune(&repository, &prune_now(Duration::ZERO), &cx)))
             } else {
                 self.fill_other(version);
-                let (folder, others) = (self.other.path().to_owned(), Arc::clone(others));
+                let request = BackupRequest {
+                    roots: vec![self.other.path().to_owned()],
+                    host: "second".to_owned(),
+                    ..self.ground.stage.asked(SnapshotKind::Incremental, SourceRule::default())
+                };
+                let others = Arc::clone(others);
                 Box::new(move || {
-                    let made = second_backup(&repository, &folder, &cx).map(|id| (id, version));
+                    let made = second_backup(&repository, &request, &cx).map(|id| (id, version));
                     others.lock().expect("nobody panics").push(made);
                 })
             };
@@ -296,6 +312,7 @@ impl History {
         let Some(id) = model.kept.keys().nth(which).copied() else { return Ok(()) };
         // From now on it may be gone.
         model.kept.remove(&id);
+        self.forgotten.insert(id);
         let request = ForgetRequest {
             selection: Selection::Ids(vec![id.to_hex()]),
             dry_run: false,
@@ -318,11 +335,11 @@ impl History {
 
     fn sync(&mut self, from: usize, storages: &[Arc<dyn Storage>]) -> Result<(), String> {
         let to = 1 - from;
-        // What the other place has may come, whatever was forgotten here.
-        self.models[to].gone.clear();
         let targets = [from, to].map(|place| Self::target(place, Arc::clone(&storages[place])));
         let repository = &self.ground.stage.repository;
-        let promised = self.models[from].kept.clone();
+        let mut promised = self.models[from].kept.clone();
+        // What was forgotten anywhere, or half of it, is not brought back.
+        promised.retain(|id, _| !self.forgotten.contains(id));
         let outcome = sync(repository, &targets[0], &targets[1], &self.ground.cx()).map_err(text)?;
         if !outcome.failed.is_empty() {
             return Err(text(outcome));
@@ -395,27 +412,10 @@ fn prune_now(grace: Duration) -> PruneRequest {
 /// A backup by another machine.
 fn second_backup(
     repository: &Repository,
-    folder: &std::path::Path,
+    request: &BackupRequest,
     cx: &Context,
 ) -> Result<ObjectHash, String> {
-    let request = BackupRequest {
-        roots: vec![folder.to_owned()],
-        kind: SnapshotKind::Incremental,
-        host: "second".to_owned(),
-        policy: None,
-        tags: Vec::new(),
-        parent: ParentChoice::Newest,
-        walk: WalkOptions { exclude_caches: true, ..WalkOptions::default() },
-        freeze: Freeze::None,
-        stream: None,
-        rule: SourceRule::default(),
-        effort: crate::base::effort::Effort::Auto,
-        checkpoint: CheckpointRule::default(),
-        run_id: None,
-        occurrence: None,
-    };
-    let outcome =
-        backup(repository, &request, cx).map_err(|error| format!("the second writer: {error:?}"))?;
+    let outcome = backup(repository, request, cx).map_err(|error| format!("the second writer: {error:?}"))?;
     if outcome.targets.iter().all(|target| target.complete) {
         Ok(outcome.snapshot)
     } else {
