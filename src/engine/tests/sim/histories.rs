@@ -452,3 +452,16 @@ fn whatever_happens_in_a_random_history_every_promised_file_comes_back() {
     let is_alive = sum.snapshots > 0 && sum.forgotten > 0 && sum.struck > 0 && sum.others > 0;
     assert!(only.is_some() || is_alive, "nothing happened: {sum:?}");
 }
+
+#[test]
+fn a_machine_whose_first_backup_falls_into_a_sync_is_known_at_the_other_place() {
+    for at in 1..=24 {
+        let mut history = History::new(1);
+        let plain: Vec<Arc<dyn Storage>> = history.places.iter().map(|p| Arc::clone(p) as _).collect();
+        history.back_up(&[0], 0, &plain).expect("backed up");
+        let others = Arc::default();
+        let storages = history.storages(Trouble::Other { at, prunes: false, version: 1 }, &others);
+        history.sync(0, &storages).expect("synced");
+        history.hold().unwrap_or_else(|error| panic!("before operation {at} of the sync: {error}"));
+    }
+}

@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::loops::{ground_of, mixed};
 use super::points::{Act, Plan, Points, Side};
@@ -38,31 +39,16 @@ fn steps(ground: &Ground, work: Work) -> Vec<(String, u64)> {
     points.seen().into_iter().collect()
 }
 
-/// Aborts the whole run with a word when a work doesn't end.
-struct Watchdog(Arc<AtomicU64>);
-
-impl Watchdog {
-    fn new(what: String) -> Self {
-        let ended = Arc::new(AtomicU64::new(0));
-        let seen = Arc::clone(&ended);
-        std::thread::spawn(move || {
-            let begun = std::time::Instant::now();
-            while seen.load(Ordering::SeqCst) == 0 {
-                std::thread::park_timeout(Duration::from_millis(200));
-                if begun.elapsed() > HANGS_AFTER {
-                    eprintln!("it hangs: {what}");
-                    std::process::abort();
-                }
-            }
-        });
-        Self(ended)
-    }
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        self.0.store(1, Ordering::SeqCst);
-    }
+/// Aborts the whole run with a word when it is not dropped in time: the work hangs.
+fn watchdog(what: String) -> Sender<()> {
+    let (alive, ended) = bounded::<()>(0);
+    std::thread::spawn(move || {
+        if ended.recv_timeout(HANGS_AFTER) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("it hangs: {what}");
+            std::process::abort();
+        }
+    });
+    alive
 }
 
 /// One step, one act: what must hold at once, and after going on.
@@ -164,7 +150,7 @@ fn all(work: Work, named: &[&str]) {
                     }
                     tried += 1;
                     let plan = Plan { step: step.clone(), occasion, side, act };
-                    let _watched = Watchdog::new(format!("{work:?} {plan:?}"));
+                    let _watched = watchdog(format!("{work:?} {plan:?}"));
                     match play(&ground, work, &plan, mixed(0, tried)) {
                         Ok(has_struck) => struck += u64::from(has_struck),
                         Err(error) => panic!("{work:?}, {plan:?}: {error}"),
