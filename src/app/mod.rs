@@ -19,6 +19,7 @@ mod prune;
 pub mod repair;
 pub mod restore;
 pub mod run;
+pub mod scrub;
 pub mod secrets;
 pub mod site;
 pub mod sources;

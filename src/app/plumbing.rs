@@ -39,6 +39,8 @@ pub struct Plumbing {
     pub cache: Option<PathBuf>,
     /// Folder of what was seen of repositories, when there is a usable one.
     pub memory: Option<PathBuf>,
+    /// Folder of what scrubs read.
+    pub scrubbed: PathBuf,
 }
 
 impl Plumbing {

@@ -55,7 +55,7 @@ pub fn extend_locks(site: &Site, policy: &str, target: Option<&str>) -> Result<V
     Ok(outcomes)
 }
 
-fn named<'a>(policy: &'a Policy, target: Option<&str>) -> Result<Vec<&'a Planned>, Failure> {
+pub(super) fn named<'a>(policy: &'a Policy, target: Option<&str>) -> Result<Vec<&'a Planned>, Failure> {
     let is_meant = |one: &&Planned| target.is_none_or(|target| one.name.as_str() == target);
     let targets: Vec<&Planned> = policy.targets.iter().filter(is_meant).collect();
     if targets.is_empty() {

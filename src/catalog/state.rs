@@ -29,7 +29,9 @@ impl StateFolder {
     /// # Errors
     /// Denied or no space, by the file system.
     pub fn create(&self) -> Result<(), CatalogError> {
-        for folder in [self.evidence(), self.cache(), self.seen(), self.keys(), self.sandbox()] {
+        for folder in
+            [self.evidence(), self.cache(), self.seen(), self.scrubbed(), self.keys(), self.sandbox()]
+        {
             durable::create_dir_all(&folder).map_err(CatalogError::io("create", &folder))?;
         }
         Ok(())
@@ -59,6 +61,11 @@ impl StateFolder {
     /// against.
     pub fn seen(&self) -> PathBuf {
         self.root.join("seen")
+    }
+
+    /// What scrubs read, and when. Losing it means that everything counts as unread.
+    pub fn scrubbed(&self) -> PathBuf {
+        self.root.join("scrubbed")
     }
 
     /// Key files, where no others are configured.

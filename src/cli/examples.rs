@@ -291,6 +291,21 @@ never remove its newest snapshot. What a snapshot held is freed by prune, later.
 Exit codes: 0 done; 1 failed, or no such snapshot; 2 wrong arguments; 3 a place failed, others are done;
 10 no repository; 12 wrong key; 13 done, but a snapshot could not be read; 14 refused: a wrong clock,
 more than half of a set, or the place keeps something; 130 cancelled.";
+pub(super) const SCRUB: &str = "\
+Example: lifeboat scrub
+         lifeboat scrub web --target offsite --period 90d --bytes-max 20GiB --time-max 4h --repair
+
+Call it as often as you like: a call reads the share that the time since the last one is of the period, what nobody read and what was
+read longest ago first. A copy whose every object was read and right counts as read back since the oldest of these reads.
+
+Exit codes: 0 what was read is right; 1 a target did not answer; 2 configuration; 10 no repository; 12 wrong key; 13 damage found, also
+when --repair mended it; 130 cancelled, what was read is remembered.";
+pub(super) const REPO_SCRUB: &str = "\
+Example: lifeboat repo scrub --repo /mnt/nas/www --key-file www.key
+         lifeboat repo scrub --repo s3://bucket/www --key-file www.key --period 90d --bytes-max 20GiB --repair --from /mnt/nas/www
+
+Exit codes: 0 what was read is right; 1 failed; 2 usage; 10 no repository; 12 wrong key; 13 damage found, also when --repair mended it;
+130 cancelled, what was read is remembered.";
 pub(super) const REPO_ACCEPT_LOSS: &str = "\
 Example: lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --dry-run --reason -
          lifeboat repo accept-loss --repo /mnt/nas/www --repo s3://bucket/www --password-file passphrase --reason disk-of-June-replaced

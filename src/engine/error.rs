@@ -154,6 +154,15 @@ pub enum EngineError {
         /// How many more there are.
         more: usize,
     },
+    /// What was read cannot be remembered.
+    #[error("{path}, which says what was read when, cannot be written")]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Somebody asked to stop.
     #[error("cancelled; what was done so far is kept, and the same command goes on from there")]
     Cancelled,
@@ -204,7 +213,7 @@ impl Classified for EngineError {
                 Class::Failed
             }
             Self::NotAFile { .. } | Self::NoPattern { .. } | Self::MountPoint { .. } => Class::Usage,
-            Self::NotMounted { source, .. } => Class::of_io(source),
+            Self::NotMounted { source, .. } | Self::Memory { source, .. } => Class::of_io(source),
             Self::NoPath { .. } => Class::NotFound,
             Self::InTheWay { .. }
             | Self::OnOurOwn { .. }
@@ -239,6 +248,7 @@ impl Classified for EngineError {
             Self::ClockUnfit { .. } => "E0635",
             Self::MostForgotten { .. } => "E0636",
             Self::RolledBack { .. } => "E0470",
+            Self::Memory { .. } => "E0460",
             Self::Cancelled => "E0605",
             Self::Defect { .. } => "E0606",
         }
@@ -293,6 +303,7 @@ impl Classified for EngineError {
                 "look at the plan with --dry-run; --accept-more-than-half goes on".to_owned()
             }
             Self::RolledBack { .. } => ROLLED_BACK_HINT.to_owned(),
+            Self::Memory { .. } => "name a folder that can be written with --state-dir; without that memory no round ever ends".to_owned(),
             Self::Cancelled => "run the same command again to go on".to_owned(),
             Self::Defect { .. } => return None,
         })

@@ -18,6 +18,7 @@ pub mod prune;
 pub mod repair;
 pub mod restore;
 mod roots;
+pub mod scrub;
 pub mod stats;
 mod stretches;
 pub mod sync;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::EngineError;
 use crate::base::error::Chain;
-use crate::base::id::{BlobId, ObjectHash};
+use crate::base::id::ObjectHash;
 use crate::codec::hash;
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::{self, Along, NeededPack, Proposal, Surroundings};
@@ -225,20 +225,12 @@ fn needed(
         set.retain(|(_, hash)| is_good(hash));
         return Ok(set);
     }
-    let lowest = |index: &Index, held: &HashSet<ObjectHash>, id: &BlobId| {
-        let mut lowest = None;
-        for at in index.locations(id)? {
-            let pack =
-                index.pack(at.pack)?.filter(|p| held.contains(&p.hash) && !condemned.contains(&p.hash));
-            lowest = lowest.into_iter().chain(pack.map(|pack| (pack.class, pack.hash))).min();
-        }
-        Ok::<_, RepositoryError>(lowest)
-    };
+    let of = |held: &HashSet<ObjectHash>, hash: &ObjectHash| held.contains(hash) && !condemned.contains(hash);
     needs::packs_now(around.repository, source, both.source, snapshot, &|id| {
         // What was moved at the destination has a home there that the source doesn't know.
-        match lowest(&both.there, &both.to, id)? {
+        match needs::lowest(&both.there, &|hash| of(&both.to, hash), id)? {
             Some(home) => Ok(Some(home)),
-            None => lowest(both.source, &both.from, id),
+            None => needs::lowest(both.source, &|hash| of(&both.from, hash), id),
         }
     })
     .map_err(|error| match error {

@@ -282,8 +282,37 @@ pub fn read_back(target: &Target, names: &[ObjectName], cx: &Context) -> Result<
     Ok(outcome)
 }
 
+/// What reading some objects showed.
+pub(crate) struct ReadSome {
+    /// Those that were read, or found damaged.
+    pub(crate) read: HashSet<ObjectName>,
+    /// Those of them that are not what they should be.
+    pub(crate) bad: HashSet<ObjectName>,
+    /// What is wrong with them.
+    pub(crate) problems: Vec<Problem>,
+    /// Bytes of those that are right.
+    pub(crate) bytes: u64,
+}
+
+/// Reads these objects past all caches and compares each with its name. One that is gone is not read.
+///
+/// # Errors
+/// When the target stops answering; damage is no error.
+pub(crate) fn read_some(target: &Target, objects: &[Stat], cx: &Context) -> Result<ReadSome, EngineError> {
+    let findings = Findings::new();
+    read_all(target, objects, None, &findings, cx)?;
+    let mut outcome = VerifyOutcome::empty(target, Depth::Objects, false);
+    findings.fill(&mut outcome);
+    Ok(ReadSome {
+        read: findings.seen.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+        bad: findings.bad.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+        problems: outcome.problems,
+        bytes: outcome.bytes,
+    })
+}
+
 /// Everything that a repository consists of, and whether `repo.fmt` is among it.
-fn list_objects(target: &Target) -> Result<(Vec<Stat>, bool), EngineError> {
+pub(crate) fn list_objects(target: &Target) -> Result<(Vec<Stat>, bool), EngineError> {
     let mut objects = Vec::new();
     for prefix in ["keys/", "p/", "m/", "i/", "s/", "g/", "f/"] {
         target.storage.list(prefix, &mut |stat| {

@@ -13,5 +13,6 @@ pub mod objective;
 pub mod problem;
 pub mod retention;
 pub mod retry;
+pub mod rota;
 pub mod schedule;
 pub mod state;

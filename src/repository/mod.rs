@@ -18,6 +18,7 @@ pub(crate) mod presence;
 pub mod reader;
 pub mod rebuild;
 pub(crate) mod salvage;
+pub mod scrubbed;
 pub mod seen;
 pub mod slots;
 pub mod snapshot;

@@ -57,6 +57,19 @@ pub fn listed(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
 /// The pack that a blob is to be taken from, if any.
 pub type Home = Result<Option<(PackClass, ObjectHash)>, RepositoryError>;
 
+/// Of the packs that an index lists for a blob, the lowest-named one that is good.
+///
+/// # Errors
+/// Of the local index.
+pub fn lowest(index: &Index, is_good: &dyn Fn(&ObjectHash) -> bool, id: &BlobId) -> Home {
+    let mut lowest = None;
+    for at in index.locations(id)? {
+        let pack = index.pack(at.pack)?.filter(|pack| is_good(&pack.hash));
+        lowest = lowest.into_iter().chain(pack.map(|pack| (pack.class, pack.hash))).min();
+    }
+    Ok(lowest)
+}
+
 /// The packs that hold what a snapshot needs now, by a walk over its manifests: its pack set may
 /// name packs that were swept since. `home` says for each blob in which pack it is to be taken from.
 ///

@@ -46,6 +46,7 @@ mod restore;
 mod resume;
 mod rollback;
 mod scale;
+mod scrub;
 mod sources;
 mod streams;
 mod unread;

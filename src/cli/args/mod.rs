@@ -8,6 +8,7 @@ mod place;
 mod policy;
 mod prune;
 mod repo;
+mod scrub;
 mod source;
 mod top;
 
@@ -26,5 +27,6 @@ pub use policy::{
 };
 pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};
+pub use scrub::{RepoScrubArgs, ScrubArgs};
 pub use source::{RuleArgs, SnapshotArgs, SnapshotKindArg, StreamArgs};
 pub use top::{Cli, Command, Global};

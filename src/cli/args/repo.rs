@@ -11,6 +11,7 @@ use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMoun
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
 use super::prune::RepoPruneArgs;
+use super::scrub::RepoScrubArgs;
 use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
 use crate::base::size::parse_duration;
@@ -127,6 +128,9 @@ pub enum RepoCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Read a share of all objects, so that each is read within a period, and remember what was read
+    #[command(after_help = examples::REPO_SCRUB)]
+    Scrub(Box<RepoScrubArgs>),
     /// Make lost index runs anew, from the packs alone
     #[command(after_help = examples::REPO_REBUILD_INDEX)]
     RebuildIndex(OneRepo),

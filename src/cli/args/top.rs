@@ -12,6 +12,7 @@ use super::policy::{
     ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
 };
 use super::repo::RepoCommand;
+use super::scrub::ScrubArgs;
 use crate::cli::examples;
 
 /// Backups in three copies, and proof that they come back.
@@ -98,6 +99,9 @@ pub enum Command {
     /// Read copies back and compare every object with its name
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Read a share of every copy, so that each byte is read within a period
+    #[command(after_help = examples::SCRUB)]
+    Scrub(ScrubArgs),
     /// Mend the targets of a policy, each with what the others have
     #[command(after_help = examples::REPAIR)]
     Repair(RepairArgs),

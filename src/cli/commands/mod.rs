@@ -19,4 +19,5 @@ pub(super) mod repair;
 pub(super) mod repo;
 mod repo_restore;
 mod repo_rules;
+pub(super) mod scrub;
 pub(super) mod target;

@@ -46,7 +46,7 @@ pub(super) fn run_repo(
 }
 
 /// Prints what a repair found and did, and gives the exit code.
-fn print_repair(out: Output, outcome: &RepairOutcome) -> u8 {
+pub(super) fn print_repair(out: Output, outcome: &RepairOutcome) -> u8 {
     let code = if outcome.is_whole() { 0 } else { Class::Damage.exit_code() };
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "exit": code, "repair": outcome }));

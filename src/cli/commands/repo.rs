@@ -63,6 +63,7 @@ pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8,
         RepoCommand::Forget(args) => super::forget::run(session, &args),
         RepoCommand::AcceptLoss { at, reason, dry_run } => accept_loss(session, &at, &reason, dry_run),
         RepoCommand::Repair { at, from, dry_run } => super::repair::run_repo(session, &at, &from, dry_run),
+        RepoCommand::Scrub(args) => super::scrub::run_repo(session, &args),
         RepoCommand::RebuildIndex(at) => super::repair::rebuild_index(session, &at),
         RepoCommand::Stats(at) => stats(session, &at),
         RepoCommand::Probe { repos, access } => super::target::probe_places(session, &repos, &access),
@@ -85,6 +86,7 @@ pub(super) fn plumbing(session: &Session, access: &S3Args) -> Plumbing {
         traffic: session.traffic.clone(),
         cache,
         memory: Some(session.state_folder().join("seen")),
+        scrubbed: session.state_folder().join("scrubbed"),
     }
 }
 
