@@ -7,10 +7,11 @@ use super::error::EngineError;
 use crate::base::display;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{BlobId, ObjectHash};
+use crate::base::metadata::Extent;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::index::Index;
-use crate::repository::manifest::{Content, ManifestError, ManifestReader};
+use crate::repository::manifest::{Content, Entry, ListSums, ManifestError, ManifestReader};
 use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::Snapshot;
@@ -104,32 +105,44 @@ fn walk(
         Ok(last.1)
     };
     let mut entries = ManifestReader::open(root, Nodes(reader))?;
+    let mut sums = ListSums::default();
     while let Some(entry) = entries.next_entry()? {
-        if cx.cancel.is_cancelled() {
-            return Err(EngineError::Cancelled);
-        }
-        let whole = match &entry.content {
-            Content::None => true,
-            Content::Group { blob, .. } => stands(blob)?,
-            Content::Chunks(chunks) => {
-                let mut whole = true;
-                for chunk in chunks {
-                    whole &= stands(&chunk.id)?;
-                }
-                whole
+        let mut whole = true;
+        let mut stand = |id: &BlobId| {
+            if cx.cancel.is_cancelled() {
+                return Err(EngineError::Cancelled);
             }
-            Content::ChunkList { .. } => {
-                let mut whole = true;
-                for chunk in entries.chunks((&entry.content).into()) {
-                    whole &= stands(&chunk?.id)?;
-                }
-                whole
+            whole &= stands(id)?;
+            Ok(())
+        };
+        let bytes = match &entry.content {
+            Content::None => None,
+            Content::Group { blob, .. } => {
+                stand(blob)?;
+                None
+            }
+            Content::Chunks(chunks) => {
+                chunks.iter().try_for_each(|chunk| stand(&chunk.id))?;
+                Some(chunks.iter().map(|chunk| u64::from(chunk.len)).sum())
+            }
+            Content::ChunkList { id, chunks } => {
+                Some(sums.bytes((*id, *chunks), entries.source(), &mut stand)?)
             }
         };
         if !whole {
+            // What is missed counts for every file that needs it.
+            sums.clear();
+        }
+        if !whole || bytes.is_some_and(|bytes| bytes != data_bytes(&entry)) {
             found.push(format!("{shown}/{}", display::path(&entry.path())));
         }
     }
     found.packs.extend(missed);
     Ok(())
+}
+
+/// The bytes that the chunks of a file must have together.
+fn data_bytes(entry: &Entry) -> u64 {
+    let sum = |extents: &Vec<Extent>| extents.iter().map(|extent| extent.len).fold(0, u64::saturating_add);
+    entry.extents.as_ref().map_or(entry.meta.size, sum)
 }

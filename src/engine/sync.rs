@@ -96,6 +96,9 @@ pub fn sync(
 ) -> Result<SyncOutcome, EngineError> {
     establish(from, to)?;
     let (snapshots, damaged) = snapshots::load_all(repository, from)?;
+    // Once more: a machine whose first backup came since has put its certificate before its snapshot.
+    copy_listed(from, to, "keys/", &mut SyncOutcome::default())?;
+    to.storage.sync()?;
     let mut outcome = SyncOutcome::default();
     outcome.failed.extend(damaged.iter().map(|(_, error)| Chain(error).to_string()));
     let (removed_here, removed_there) = (removals(repository, from)?, removals(repository, to)?);

@@ -5,6 +5,7 @@
 //! gets nothing more in this run, and is completed by object copy afterwards. The last lane that
 //! works is waited for without limit (the storage's own retry budget bounds it).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -27,6 +28,13 @@ pub(crate) enum Lag {
     Failed(StorageError),
     /// It was slower than the run could wait for.
     Slow,
+}
+
+impl Lag {
+    fn defect() -> Self {
+        let reason = "its upload thread ended by a defect".to_owned();
+        Self::Failed(StorageError::Unsupported { place: "upload".to_owned(), reason })
+    }
 }
 
 struct Upload {
@@ -207,9 +215,7 @@ impl<'scope> Lane<'scope> {
         self.queue = None;
         for thread in self.threads {
             if thread.join().is_err() {
-                let reason = "its upload thread ended by a defect".to_owned();
-                self.state
-                    .set_lag(Lag::Failed(StorageError::Unsupported { place: "upload".to_owned(), reason }));
+                self.state.set_lag(Lag::defect());
             }
         }
         LaneOutcome {
@@ -225,11 +231,13 @@ fn upload_all(storage: &dyn Storage, uploads: &Receiver<Upload>, state: &LaneSta
         // A lane that failed takes what is queued and drops it, so that no sender waits for it.
         if state.is_working() {
             let bytes = upload.bytes.len();
-            match storage.put_new(&upload.name, upload.bytes) {
-                Ok(_) => {
+            // A defect must not end the thread: what is queued behind it would be waited for for ever.
+            match catch_unwind(AssertUnwindSafe(|| storage.put_new(&upload.name, upload.bytes))) {
+                Ok(Ok(_)) => {
                     state.stored_bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
-                Err(error) => state.set_lag(Lag::Failed(error)),
+                Ok(Err(error)) => state.set_lag(Lag::Failed(error)),
+                Err(_) => state.set_lag(Lag::defect()),
             }
         }
         drop(settled);

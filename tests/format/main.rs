@@ -4,6 +4,7 @@ mod bodies;
 mod fuzz;
 mod objects;
 mod packs;
+mod seals;
 mod slots;
 mod support;
 mod vectors;

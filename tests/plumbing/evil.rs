@@ -1,214 +1,169 @@
 //! Snapshots by a hostile writer who holds the key: everything is sealed, signed, named and
 //! confirmed as it must be, and only what is said is evil. The real binary reads them in 512 MiB.
 
+mod bombs;
+mod lies;
+mod writer;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use lifeboat::base::clock::Timestamp;
-use lifeboat::base::id::{BlobId, ObjectHash, RepoId};
-use lifeboat::base::metadata::{FileKind, FileTime, Metadata};
-use lifeboat::codec::compress::Compressor;
-use lifeboat::codec::sign::Signer;
-use lifeboat::repository::format::cert::WriterCert;
-use lifeboat::repository::format::error::FormatError;
-use lifeboat::repository::format::index_run::{IndexRun, RunPack};
-use lifeboat::repository::format::keys::{BlobKind, EpochKeys, writer_seed};
-use lifeboat::repository::format::names::{
-    KeyKind, PackClass, SnapshotName, index_name, key_name, pack_name,
-};
-use lifeboat::repository::format::object::{ObjectHeader, ObjectKind, Sealing, encode};
-use lifeboat::repository::format::pack::{BlobRow, PackBuilder, PackIdentity};
-use lifeboat::repository::format::repo_fmt::RepoFmt;
-use lifeboat::repository::format::slot::{SlotSecret, open_slot};
-use lifeboat::repository::format::snapshot::{
-    PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems, confirmation_body,
-};
-use lifeboat::repository::manifest::{BlobSink, Content, Entry, ManifestBuilder, NodeKind, State};
+use lifeboat::base::id::ObjectHash;
+use lifeboat::base::metadata::FileKind;
 
-use crate::lab::{Lab, Said, files, run};
+use self::writer::{Evil, NAME, entry};
+use crate::full_disk::Small;
+use crate::lab::{Lab, Said, noise, run};
 
-/// The names that are written are of this length, so that one can stand for another in a leaf.
-const NAME: &[u8; 6] = b"victim";
-
-struct Evil {
-    place: PathBuf,
-    repo: RepoId,
-    keys: EpochKeys,
-    signer: Signer,
+/// An evil snapshot.
+struct Case {
+    what: String,
+    id: ObjectHash,
+    expected: Expected,
 }
 
-/// Takes blobs as they come, but for leaves, in which a name is replaced.
-struct Spoilt<'e> {
-    evil: &'e Evil,
-    name: [u8; 6],
-    blobs: Vec<(BlobId, BlobKind, Vec<u8>)>,
+/// What reading it must come to, beside no defect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    /// It is not restored, and verification says so.
+    Damage,
+    /// It is not restored; verification reads no manifest for what is wrong with it.
+    NoRestore,
+    /// Only no defect.
+    Any,
 }
 
-impl BlobSink for Spoilt<'_> {
-    type Error = FormatError;
+impl Case {
+    fn refused(what: impl Into<String>, id: ObjectHash) -> Self {
+        Self { what: what.into(), id, expected: Expected::Damage }
+    }
 
-    fn put(&mut self, kind: NodeKind, plain: &[u8]) -> Result<BlobId, FormatError> {
-        let mut plain = plain.to_vec();
-        while kind == NodeKind::Leaf
-            && self.name != *NAME
-            && let Some(at) = plain.windows(NAME.len()).position(|window| window == NAME)
+    fn not_restored(what: impl Into<String>, id: ObjectHash) -> Self {
+        Self { expected: Expected::NoRestore, ..Self::refused(what, id) }
+    }
+
+    fn told(what: impl Into<String>, id: ObjectHash) -> Self {
+        Self { expected: Expected::Any, ..Self::refused(what, id) }
+    }
+}
+
+/// A lab with a small file system to restore to, and an honest backup of its source.
+struct Stand {
+    small: Small,
+    lab: Lab,
+    evil: Evil,
+    honest: String,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let lab = Lab::new();
+        lab.init(&["one"]);
+        std::fs::create_dir(lab.path("source")).expect("made");
+        std::fs::write(lab.path("source/victim"), noise(1, 200_000)).expect("written");
+        std::fs::write(lab.path("source/small"), b"a small one").expect("written");
+        let honest = lab.backup_source(&["one"])["snapshot"].as_str().expect("an id").to_owned();
+        let evil = Evil::of(&lab, "one");
+        add_key_file(&lab);
+        let small = Small::mount(lab.path("small"), 24);
+        Self { small, lab, evil, honest }
+    }
+
+    /// Reads a snapshot in every way; none may have a defect, write elsewhere or, where it lies,
+    /// end well. An ordinary run looks in one way beside restoring and writing out, in turn;
+    /// `LIFEBOAT_TORTURE_ROUNDS` in all of them.
+    fn try_all(&self, case: &Case) {
+        let lab = &self.lab;
+        let id = case.id.to_string();
+        let (id, at) = (OsStr::new(&id), OsStr::new("--snapshot"));
+        let to = self.small.path().join("back");
+        let _gone = std::fs::remove_dir_all(&to);
+        let restore = limited(lab, "restore", &[id, OsStr::new("--to"), to.as_os_str()]);
+        no_defect(&restore, &case.what);
+        if case.expected != Expected::Any {
+            assert_ne!(restore.code, Some(0), "{}: {restore:#?}", case.what);
+        }
+        let beside = std::fs::read_dir(self.small.path()).expect("listed").flatten().map(|at| at.path());
+        let strays: Vec<_> = beside.filter(|at| *at != to).collect();
+        assert!(strays.is_empty(), "{}: {strays:?}", case.what);
+        let honest = OsStr::new(&self.honest);
+        let looks: [(&str, &[&OsStr]); 4] = [
+            ("ls", &[id, OsStr::new("--long")]),
+            ("find", &[at, id, OsStr::new("*i*")]),
+            ("diff", &[honest, id]),
+            ("dump", &[id, OsStr::new("victim")]),
+        ];
+        let is_long = std::env::var_os("LIFEBOAT_TORTURE_ROUNDS").is_some();
+        let turn = case.what.len() % 3;
+        for (_, (verb, arguments)) in
+            looks.into_iter().enumerate().filter(|(at, _)| is_long || *at == 3 || *at == turn)
         {
-            plain[at..at + NAME.len()].copy_from_slice(&self.name);
+            no_defect(&limited(lab, verb, arguments), &format!("{verb}, {}", case.what));
         }
-        let kind = match kind {
-            NodeKind::Leaf => BlobKind::Leaf,
-            NodeKind::Node => BlobKind::Node,
-            NodeKind::ChunkList => BlobKind::ChunkList,
-            NodeKind::Attr => BlobKind::Attr,
-        };
-        let id = self.evil.keys.ids().id(kind, &plain);
-        self.blobs.push((id, kind, plain));
-        Ok(id)
+    }
+
+    /// What reads everything, with all evil snapshots there: no defect, damage is named, and the
+    /// honest snapshot is what it was.
+    fn look_at_all(&self, cases: &[Case]) {
+        let lab = &self.lab;
+        let deep = limited(lab, "verify", &[OsStr::new("--deep"), OsStr::new("--json")]);
+        no_defect(&deep, "verify --deep");
+        assert_eq!(deep.code, Some(13), "{deep:#?}");
+        let whole = deep.json()["verify"]["whole"].clone();
+        let whole: Vec<&str> =
+            whole.as_array().expect("a list").iter().filter_map(|id| id.as_str()).collect();
+        assert!(whole.contains(&self.honest.as_str()), "{whole:?}");
+        for case in cases.iter().filter(|case| case.expected == Expected::Damage) {
+            assert!(!whole.contains(&case.id.to_string().as_str()), "{} is called whole", case.what);
+        }
+        let (one, two) = (lab.path("one"), lab.path("two"));
+        let sync = [OsStr::new("--from"), one.as_os_str(), OsStr::new("--to"), two.as_os_str()];
+        no_defect(&limited_at(lab, "sync", &[], &sync), "sync");
+        no_defect(&limited(lab, "rebuild-index", &[]), "rebuild-index");
+        no_defect(&limited(lab, "repair", &[OsStr::new("--dry-run")]), "repair --dry-run");
+        no_defect(
+            &limited(lab, "prune", &["--grace", "0", "--accept-more-than-half"].map(OsStr::new)),
+            "prune",
+        );
+        lab.restores_whole("one", &self.honest, &lab.path("source"));
+        no_defect(&limited(lab, "backup", &[lab.path("source").as_os_str()]), "backup");
+        lab.restores_whole("one", &self.honest, &lab.path("source"));
     }
 }
 
-fn entry(path: &str, kind: FileKind, link_target: &[u8]) -> Entry {
-    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let time = FileTime { seconds: 1_700_000_000, nanos: 0 };
-    Entry {
-        dir: dir.into(),
-        name: name.into(),
-        meta: Metadata {
-            kind,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            owner: Vec::new(),
-            group: Vec::new(),
-            size: u64::try_from(link_target.len()).expect("short"),
-            mtime: time,
-            ctime: time,
-            btime: None,
-            dev: 1,
-            ino: 0,
-            rdev: 0,
-            hard_link_group: 0,
-            link_target: link_target.to_vec(),
-            flags: 0,
-            xattrs: Vec::new(),
-        },
-        content: Content::None,
-        hash16: [0; 16],
-        extents: None,
-        state: State::Ok,
-    }
-}
-
-impl Evil {
-    /// The key holder of a repository of the lab.
-    fn of(lab: &Lab, place: &str) -> Self {
-        let place = lab.path(place);
-        let format_bytes = std::fs::read(place.join("repo.fmt")).expect("a repository");
-        let format = RepoFmt::decode(&format_bytes).expect("sound");
-        let is_slot = |path: &&PathBuf| path.to_string_lossy().contains("keys/slot-");
-        let slot = files(&place).iter().find(is_slot).map(std::fs::read).expect("a slot").expect("read");
-        let passphrase = SlotSecret::passphrase("correct horse battery staple");
-        let root = open_slot(&slot, &format_bytes, &format, &passphrase).expect("the passphrase");
-        let repo = format.repo_id;
-        let admin = root.admin().expect("an administrator");
-        let signer = Signer::from_seed(writer_seed(admin, &repo, b"evil").expose());
-        let cert = WriterCert::host(signer.public(), "evil");
-        let cert = cert.encode(&repo, &Signer::from_seed(admin.expose())).expect("short");
-        let evil = Self { place, repo, keys: EpochKeys::derive(&root, &repo, 0), signer };
-        evil.write(key_name(KeyKind::Cert, &cert.name).as_str(), &cert.bytes);
-        evil
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        let path = self.place.join(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, bytes).expect("written");
-    }
-
-    /// Commits a snapshot of these entries, in whose leaves `name` stands for [`NAME`].
-    fn commit(&self, entries: &[Entry], name: [u8; 6], claimed: u64) -> ObjectHash {
-        let mut builder =
-            ManifestBuilder::new(*self.keys.ids().cut(), Spoilt { evil: self, name, blobs: vec![] });
-        entries.iter().for_each(|entry| builder.push(entry).expect("a builder takes it"));
-        let (root, spoilt) = builder.finish().expect("memory takes all");
-        let identity =
-            PackIdentity { class: PackClass::Meta, epoch: 0, repo: self.repo, writer: self.signer.id() };
-        let mut pack = PackBuilder::new(identity, Vec::new());
-        let (mut compressor, mut stored) = (Compressor::new(1), Vec::new());
-        for (id, kind, plain) in &spoilt.blobs {
-            let compression = compressor.compress(plain, &mut stored);
-            let plain_bytes = u32::try_from(plain.len()).expect("small");
-            let level = compressor.level_of(compression);
-            let row = BlobRow { id: *id, kind: *kind, plain_bytes, compression, level };
-            pack.push(&row, &stored).expect("in bounds");
-        }
-        let pack = pack.finish(&self.signer, &self.keys).expect("in bounds");
-        self.write(pack_name(PackClass::Meta, &pack.name).as_str(), &pack.bytes);
-        let mut entries = pack.entries();
-        entries.sort_unstable();
-        let bytes = u64::try_from(pack.bytes.len()).expect("small");
-        let row = RunPack {
-            hash: pack.name,
-            class: PackClass::Meta,
-            signer: self.signer.id(),
-            bytes,
-            foot_offset: pack.foot_offset,
-        };
-        let run = IndexRun { packs: vec![row], entries, moved: Vec::new() };
-        let (bytes, run) = run.seal(&self.repo, &self.signer, &self.keys).expect("small");
-        self.write(index_name(0, &run).as_str(), &bytes);
-        let root =
-            SnapshotRoot { path: b"/evil".to_vec(), node: root.id, entries: claimed, bytes: root.bytes };
-        self.confirm(root, run, pack.name)
-    }
-
-    fn confirm(&self, root: SnapshotRoot, run: ObjectHash, pack: ObjectHash) -> ObjectHash {
-        let at = Timestamp::from_unix_ms(1_795_485_182_123);
-        let body = SnapshotBody {
-            kind: SnapshotKind::Full,
-            host: "evil".into(),
-            policy: None,
-            tags: Vec::new(),
-            started_at: at,
-            ended_at: at,
-            parent: None,
-            base_full: None,
-            roots: vec![root],
-            index_runs: vec![run],
-            pack_set: PackSetRef::Inline(vec![(PackClass::Meta, pack)]),
-            excludes_hash: [0; 32],
-            tool: "evil".into(),
-            stats: SnapshotStats::default(),
-            unread: UnreadItems::default(),
-            run_id: None,
-            occurrence: None,
-            asked: SnapshotKind::Full,
-            captured_at: at,
-        };
-        let header = ObjectHeader {
-            kind: ObjectKind::Snapshot,
-            sealing: Sealing::Epoch,
-            epoch: 0,
-            repo: self.repo,
-            signer: self.signer.id(),
-            number: 1,
-        };
-        let (bytes, id) =
-            encode(&header, &[], &body.encode(), &self.signer, Some(&self.keys)).expect("small");
-        let name = SnapshotName::new(at, &self.signer.id(), id, [7; 8]);
-        self.write(name.proposal().as_str(), &bytes);
-        self.write(name.confirmation().as_str(), &confirmation_body(&id));
-        id
-    }
+/// A second slot that opens at once: what is tried is not the cost of a passphrase.
+fn add_key_file(lab: &Lab) {
+    let mut add = lab.bare();
+    add.args(["repo", "key", "add", "--repo"]).arg(lab.path("one"));
+    add.arg("--password-file").arg(lab.path("password")).arg("--new-key-file").arg(lab.path("key"));
+    run(&mut add).exits(0);
 }
 
 /// The binary in 512 MiB and 60 s.
 fn limited(lab: &Lab, verb: &str, arguments: &[&OsStr]) -> Said {
-    let whole = lab.command(verb, &["one"], arguments);
+    limited_at(lab, verb, &["one"], arguments)
+}
+
+fn limited_at(lab: &Lab, verb: &str, places: &[&str], arguments: &[&OsStr]) -> Said {
     let mut command = Command::new("timeout");
-    command.args(["60", "prlimit", "--data=536870912"]).arg(whole.get_program()).args(whole.get_args());
-    run(command.env("LIFEBOAT_STATE_DIR", lab.path("state")))
+    command.args(["--kill-after=5", "60", "prlimit", "--data=536870912", env!("CARGO_BIN_EXE_lifeboat")]);
+    command.args(["--quiet", "repo", verb]).env("LIFEBOAT_STATE_DIR", lab.path("state"));
+    for place in places {
+        command.arg("--repo").arg(lab.path(place));
+    }
+    let secret =
+        if lab.path("key").exists() { ["--key-file", "key"] } else { ["--password-file", "password"] };
+    command.arg(secret[0]).arg(lab.path(secret[1])).args(arguments);
+    if verb == "dump" {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("there");
+        command.stdout(Stdio::from(full));
+    }
+    let child = command.stdin(Stdio::null()).stderr(Stdio::piped());
+    if verb != "dump" {
+        child.stdout(Stdio::piped());
+    }
+    Said::of(&child.spawn().expect("started").wait_with_output().expect("ended"))
 }
 
 fn restored(lab: &Lab, id: &ObjectHash) -> (Said, PathBuf) {
@@ -250,6 +205,7 @@ fn snapshots_of_a_hostile_key_holder_escape_nowhere() {
     let lab = Lab::new();
     lab.init(&["one"]);
     let evil = Evil::of(&lab, "one");
+    add_key_file(&lab);
     let root = || entry("", FileKind::Directory, b"");
     let plain = [root(), entry("victim", FileKind::Directory, b"")];
     // The writer itself is sound: what it says honestly is read and restored.

@@ -19,6 +19,10 @@ impl Small {
         Self(at)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Takes all the space that is left.
     pub(crate) fn fill(&self) {
         let status = Command::new("sh")

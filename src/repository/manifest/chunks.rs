@@ -193,7 +193,7 @@ impl<S: BlobSource> Iterator for ChunkIter<'_, S> {
 }
 
 /// A list, as what refers to it tells of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Listed {
     pub(super) id: BlobId,
     /// The level of the list that refers to it; none of a leaf.

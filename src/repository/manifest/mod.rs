@@ -39,7 +39,7 @@ pub use key::{Key, PathFault};
 pub use leaf::{ContentView, EntryView, Leaf};
 pub use reader::{Below, ManifestReader};
 pub use store::{BlobSink, BlobSource, NodeKind};
-pub use visit::{BlobRef, Visit, visit_blobs, visit_blobs_past, visit_list};
+pub use visit::{BlobRef, ListSums, Visit, visit_blobs, visit_blobs_past, visit_list};
 
 #[cfg(test)]
 mod tests;

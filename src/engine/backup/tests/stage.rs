@@ -190,7 +190,13 @@ impl Stage {
         });
         let repository = self.repository.with_targets(targets.collect());
         self.clock.advance(std::time::Duration::from_secs(60));
-        let request = BackupRequest {
+        let request = self.asked(kind, rule);
+        backup(&repository, &request, &Context { clock: self.clock.clone(), workers: 1, ..Context::quiet() })
+    }
+
+    /// What such a backup asks for.
+    pub(in crate::engine) fn asked(&self, kind: SnapshotKind, rule: SourceRule) -> BackupRequest {
+        BackupRequest {
             roots: vec![self.source.path().to_owned()],
             kind,
             host: "stage".to_owned(),
@@ -206,8 +212,7 @@ impl Stage {
             run_id: None,
             occurrence: None,
             sight: Sight::All,
-        };
-        backup(&repository, &request, &Context { clock: self.clock.clone(), workers: 1, ..Context::quiet() })
+        }
     }
 
     /// A plan over these packs and proposals becomes visible.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::works::{Clean, Ground, Promise, Work};
 use crate::base::clock::{Clock, SystemClock};
-use crate::storage::sim::{Fault, Machine, Medium, SimPlace};
+use crate::storage::contract::Storage;
+use crate::storage::sim::{Fault, Machine, Medium};
 
 /// States of each test in an ordinary run.
 const STATES: u64 = 36;
@@ -40,7 +41,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 /// A number of its own for each state of a run (SplitMix64's finish).
-fn mixed(seed: u64, state: u64) -> u64 {
+pub(super) fn mixed(seed: u64, state: u64) -> u64 {
     let mut z = seed ^ state.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -52,7 +53,7 @@ const DRAWS_MAX: usize = 30;
 
 /// What `work` begins with. Which blobs share a pack is drawn by every repository's own keys: a prune
 /// that has nothing to move shows too little, so that its ground is drawn again.
-fn ground_of(work: Work) -> Ground {
+pub(super) fn ground_of(work: Work) -> Ground {
     for _ in 0..DRAWS_MAX {
         let ground = Ground::of(work);
         if work != Work::Prune {
@@ -82,8 +83,8 @@ fn operations(ground: &Ground, work: Work) -> u64 {
     machine.operations()
 }
 
-fn stand(machine: &Arc<Machine>, ground: &Ground) -> Vec<Arc<SimPlace>> {
-    ground.places.iter().map(|objects| machine.place(objects.iter().cloned())).collect()
+fn stand(machine: &Arc<Machine>, ground: &Ground) -> Vec<Arc<dyn Storage>> {
+    ground.places.iter().map(|objects| machine.place(objects.iter().cloned()) as _).collect()
 }
 
 /// Does what may panic, and makes that an error like no other.

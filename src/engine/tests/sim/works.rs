@@ -25,7 +25,6 @@ use crate::repository::reader::BlobReader;
 use crate::repository::{load, snapshots};
 use crate::storage::contract::{ObjectName, Read, Span, Storage, list_all};
 use crate::storage::memory::MemoryStorage;
-use crate::storage::sim::SimPlace;
 
 /// What can be interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +66,7 @@ pub(super) struct Ground {
     /// What is hurt at the first place, for repair: verification is clean only afterwards.
     is_hurt: bool,
     /// Files of a chunk of their own, every other one changed in each version: packs get sparse.
-    big: u64,
+    pub(super) big: u64,
     made: RefCell<BTreeMap<u64, Rc<Files>>>,
     /// Packs that the last prune deleted and wrote.
     pub(super) pruned: Cell<(u64, u64)>,
@@ -98,7 +97,7 @@ fn files(version: u64, big: u64) -> Files {
     files
 }
 
-fn text(error: impl std::fmt::Debug) -> String {
+pub(super) fn text(error: impl std::fmt::Debug) -> String {
     format!("{error:?}")
 }
 
@@ -176,16 +175,16 @@ impl Ground {
         self.is_hurt = true;
     }
 
-    fn files(&self, version: u64) -> Rc<Files> {
+    pub(super) fn files(&self, version: u64) -> Rc<Files> {
         Rc::clone(self.made.borrow_mut().entry(version).or_insert_with(|| Rc::new(files(version, self.big))))
     }
 
-    fn cx(&self) -> Context {
+    pub(super) fn cx(&self) -> Context {
         Context { clock: self.stage.clock.clone(), workers: 1, ..Context::quiet() }
     }
 
-    fn targets(places: &[Arc<SimPlace>]) -> Vec<Target> {
-        let named = |(number, place): (usize, &Arc<SimPlace>)| Target {
+    pub(super) fn targets(places: &[Arc<dyn Storage>]) -> Vec<Target> {
+        let named = |(number, place): (usize, &Arc<dyn Storage>)| Target {
             name: format!("target-{number}"),
             storage: place.clone(),
             in_flight: 1,
@@ -194,7 +193,7 @@ impl Ground {
     }
 
     /// A backup of that version of the source; what complete targets promise.
-    fn back_up(&self, storages: &[Arc<dyn Storage>], version: u64) -> Told {
+    pub(super) fn back_up(&self, storages: &[Arc<dyn Storage>], version: u64) -> Told {
         let folder = self.stage.source.path();
         for entry in std::fs::read_dir(folder).expect("listed") {
             std::fs::remove_file(entry.expect("read").path()).expect("removed");
@@ -232,7 +231,7 @@ impl Ground {
         }
     }
 
-    fn prune(&self, places: &[Arc<SimPlace>]) -> Told {
+    pub(super) fn prune(&self, places: &[Arc<dyn Storage>]) -> Told {
         let repository = self.stage.repository.with_targets(Self::targets(places));
         let request = PruneRequest {
             grace: std::time::Duration::ZERO,
@@ -251,7 +250,7 @@ impl Ground {
         Ok(Vec::new())
     }
 
-    fn sync(&self, places: &[Arc<SimPlace>]) -> Told {
+    fn sync(&self, places: &[Arc<dyn Storage>]) -> Told {
         let targets = Self::targets(places);
         let outcome = sync(&self.stage.repository, &targets[0], &targets[1], &self.cx()).map_err(text)?;
         if !outcome.failed.is_empty() {
@@ -264,7 +263,7 @@ impl Ground {
         Ok(self.promises.iter().filter_map(to_other).collect())
     }
 
-    fn repair(&self, places: &[Arc<SimPlace>]) -> Told {
+    fn repair(&self, places: &[Arc<dyn Storage>]) -> Told {
         let targets = Self::targets(places);
         let request =
             RepairRequest { target: &targets[0], sources: &targets[1..], host: "stage", dry_run: false };
@@ -279,7 +278,7 @@ impl Ground {
         Ok(self.promises.iter().filter_map(to_first).chain([Promise::Whole { place: 0 }]).collect())
     }
 
-    fn init(place: &Arc<SimPlace>) -> Told {
+    fn init(place: &Arc<dyn Storage>) -> Told {
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
         let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
         let made = Repository::create(target(place.clone()), &SlotSecret::passphrase("stage"), options);
@@ -287,11 +286,10 @@ impl Ground {
     }
 
     /// The work itself: what it promises when it says that it is done.
-    pub(super) fn carry_out(&self, work: Work, places: &[Arc<SimPlace>]) -> Told {
-        let storages: Vec<Arc<dyn Storage>> = places.iter().map(|place| Arc::clone(place) as _).collect();
+    pub(super) fn carry_out(&self, work: Work, places: &[Arc<dyn Storage>]) -> Told {
         match work {
             Work::Init => Self::init(&places[0]),
-            Work::First | Work::Incremental | Work::TwoTargets => self.back_up(&storages, 7),
+            Work::First | Work::Incremental | Work::TwoTargets => self.back_up(places, 7),
             Work::Sync => self.sync(places),
             Work::Forget => self.forget_first(&self.stage.repository.with_targets(Self::targets(places))),
             Work::Prune => self.prune(places),
@@ -300,7 +298,7 @@ impl Ground {
     }
 
     /// What a person would do next: the same again where nothing else ends it, a backup, a prune.
-    pub(super) fn go_on(&self, work: Work, places: &[Arc<SimPlace>]) -> Told {
+    pub(super) fn go_on(&self, work: Work, places: &[Arc<dyn Storage>]) -> Told {
         match work {
             Work::Init => {
                 let opened =
@@ -310,8 +308,7 @@ impl Ground {
             Work::Sync | Work::Repair => drop(self.carry_out(work, places)?),
             Work::First | Work::Incremental | Work::TwoTargets | Work::Forget | Work::Prune => {}
         }
-        let storages: Vec<Arc<dyn Storage>> = places.iter().map(|place| Arc::clone(place) as _).collect();
-        let kept = self.back_up(&storages, 8)?;
+        let kept = self.back_up(places, 8)?;
         if kept.len() != places.len() {
             return Err("the next backup is not complete everywhere".to_owned());
         }
@@ -323,7 +320,7 @@ impl Ground {
     pub(super) fn hold(
         &self,
         promises: &[Promise],
-        places: &[Arc<SimPlace>],
+        places: &[Arc<dyn Storage>],
         clean: Clean,
     ) -> Result<(), String> {
         let repairs = self.is_hurt && clean == Clean::WhereNothingWasHurt;
