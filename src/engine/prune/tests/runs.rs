@@ -142,7 +142,8 @@ fn a_backup_whose_runs_are_joined_before_it_commits_goes_over_the_source_once() 
     });
     let storage = watched(&case, Some("m/"), Some(deed));
     let kind = crate::repository::format::snapshot::SnapshotKind::Full;
-    let outcome = case.stage.backup(&[storage.clone()], kind).expect("backed up");
+    let place: Arc<dyn Storage> = storage.clone();
+    let outcome = case.stage.backup(&[place], kind).expect("backed up");
     assert!(storage.deed.lock().expect("nobody panics").is_none(), "it happened");
     assert!(outcome.targets.iter().all(|target| target.complete), "{outcome:#?}");
     assert!(outcome.stats.bytes_new < 1_000_000, "what was found is not stored anew: {outcome:#?}");
