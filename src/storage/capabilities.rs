@@ -108,7 +108,7 @@ impl Probe<'_> {
         let facts = self.storage.facts()?;
         let found = Capabilities {
             version: 1,
-            conditional_create: self.create_is_conditional(&first, &bytes)?,
+            conditional_create: !facts.looks_first && self.create_is_conditional(&first, &bytes)?,
             checksums: facts.checksums,
             versioning: facts.versioning,
             object_lock: facts.object_lock,

@@ -312,6 +312,9 @@ pub struct Facts {
     pub object_lock: Option<bool>,
     /// Whether a checksum goes along with each write and is checked before it is acknowledged.
     pub checksums: bool,
+    /// Whether a create looks first and then puts, because the place knows no condition: two at the
+    /// same moment may both create.
+    pub looks_first: bool,
 }
 
 /// Whether any [`ObjectName`] could begin with this text. Drivers list nothing where none can, so

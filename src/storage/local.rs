@@ -471,7 +471,7 @@ impl Storage for LocalStorage {
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {
-        Ok(Facts { versioning: Some(false), object_lock: Some(false), checksums: false })
+        Ok(Facts { versioning: Some(false), object_lock: Some(false), ..Facts::default() })
     }
 }
 

@@ -147,6 +147,6 @@ impl Storage for MemoryStorage {
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {
-        Ok(Facts { versioning: Some(false), object_lock: Some(false), checksums: true })
+        Ok(Facts { versioning: Some(false), object_lock: Some(false), checksums: true, looks_first: false })
     }
 }

@@ -433,7 +433,7 @@ impl Storage for SimPlace {
     }
 
     fn facts(&self) -> Result<Facts, StorageError> {
-        Ok(Facts { versioning: Some(false), object_lock: Some(false), checksums: true })
+        Ok(Facts { versioning: Some(false), object_lock: Some(false), checksums: true, looks_first: false })
     }
 }
 

@@ -10,11 +10,12 @@ use lifeboat::storage::contract::{ObjectName, Storage, StorageError, list_all};
 use lifeboat::storage::s3::{S3Options, S3Storage};
 use serde_json::Value;
 
+use crate::fault_proxy::FaultProxy;
 use crate::lab::{Lab, plain_source};
 use crate::s3;
 
-/// A new bucket of the server whose objects can be locked (and which therefore keeps versions).
-fn locked_bucket() -> String {
+/// A client of the server, and what runs it.
+fn client() -> (aws_sdk_s3::Client, tokio::runtime::Runtime) {
     use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
     let text = std::fs::read_to_string(s3::credentials_file()).expect("credentials");
     let value = |name: &str| {
@@ -30,9 +31,14 @@ fn locked_bucket() -> String {
         .endpoint_url(s3::endpoint())
         .force_path_style(true)
         .build();
-    let name = format!("locked-{}", hex::encode(entropy::random::<6>()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let client = aws_sdk_s3::Client::from_conf(config);
+    (aws_sdk_s3::Client::from_conf(config), runtime)
+}
+
+/// A new bucket of the server whose objects can be locked (and which therefore keeps versions).
+fn locked_bucket() -> String {
+    let name = format!("locked-{}", hex::encode(entropy::random::<6>()));
+    let (client, runtime) = client();
     let made = client.create_bucket().bucket(&name).object_lock_enabled_for_bucket(true).send();
     runtime.block_on(made).expect("the bucket is made");
     name
@@ -186,4 +192,78 @@ fn locks_of_what_snapshots_need_are_made_to_last_and_no_others() {
     lab.init(&["disk"]);
     let said = lab.repo("extend-locks", &["disk"], &["--json"]).exits(1);
     assert!(said.err.contains("no Object Lock"), "{said:#?}");
+}
+
+#[test]
+fn a_legal_hold_counts_as_a_lock_without_an_end_and_is_left_as_it_is() {
+    use aws_sdk_s3::types::{ObjectLockLegalHold, ObjectLockLegalHoldStatus};
+    let lab = Lab::new();
+    plain_source(&lab.path("source"));
+    let bucket = locked_bucket();
+    let plain = url(&bucket, "");
+    lab.init(&[&plain]);
+    lab.backup_source(&[&plain]);
+    let storage = open(&bucket, None);
+    let held = list_all(&storage, "p/").expect("listed").remove(0).name;
+    let guard = storage.guard().expect("it has locks");
+    assert!(guard.lock_of(&held).expect("looked at").is_none());
+    let (client, runtime) = client();
+    let hold = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On).build();
+    let key = format!("web/{held}");
+    let put = client.put_object_legal_hold().bucket(&bucket).key(key).legal_hold(hold).send();
+    runtime.block_on(put).expect("held");
+    let lock = guard.lock_of(&held).expect("looked at").expect("it is held");
+    let years = (lock.until.unix_ms() - SystemClock::new().now().unix_ms()) / (365 * 86_400_000);
+    assert!(years > 100, "{lock:?}");
+    assert!(matches!(guard.destroy(&held), Err(StorageError::Denied { .. })), "nobody may");
+    let locked = url(&bucket, "&lock=governance:30d");
+    let said = lab.repo("extend-locks", &[&locked], &["--json"]).exits(0).json()["locks"][0].clone();
+    let all = said["objects"].as_u64().expect("a number");
+    assert_eq!(said["extended"].as_u64(), Some(all - 1), "all but the one that is held: {said:#}");
+    lab.verify(&plain, &["--deep"], 0);
+}
+
+/// Neither conditional create nor versions nor locks, as some stores that people run themselves.
+#[test]
+fn a_store_without_conditions_versions_and_locks_is_found_out_and_serves() {
+    let lesser = FaultProxy::lesser(&s3::endpoint(), |head| {
+        let line = head.lines().next().unwrap_or_default();
+        let asks = |what: &str| line.contains(&format!("?{what}")) || line.contains(&format!("&{what}"));
+        head.contains("\r\nif-none-match:")
+            || head.contains("\r\nx-amz-object-lock-")
+            || ["versioning", "versions", "object-lock", "retention", "legal-hold"].into_iter().any(asks)
+    });
+    let lab = Lab::new();
+    plain_source(&lab.path("source"));
+    let options = s3::options();
+    let at = |more: &str| {
+        format!(
+            "s3://{}/{}?endpoint={}&credentials_file={}{more}",
+            options.bucket,
+            options.prefix,
+            lesser.endpoint(),
+            s3::credentials_file().display()
+        )
+    };
+    let place = at("");
+    let probe =
+        crate::lab::run(lab.bare().args(["repo", "probe", "--json", "--repo", &place])).exits(14).json();
+    let found = &probe["probes"][0]["found"];
+    assert_eq!(found["conditional_create"], false, "{probe:#}");
+    assert_eq!((&found["can_destroy"], &found["lock_holds"]), (&true.into(), &Value::Null), "{probe:#}");
+    // A lock that was promised is not silently left out.
+    let said = lab.repo("init", &[&at("&lock=compliance:1d")], &[] as &[&str]);
+    assert!(said.code.is_some_and(|code| code != 0), "{said:#?}");
+    lab.init(&[&place]);
+    // Made once is made: looked at first, as there is no condition.
+    lab.repo("init", &[&place], &[] as &[&str]).exits(1);
+    let first = lab.backup_source(&[&place])["snapshot"].as_str().expect("an id").to_owned();
+    std::fs::write(lab.path("source").join("more"), crate::lab::noise(1, 300_000)).expect("written");
+    lab.backup_source(&[&place]);
+    lab.verify(&place, &["--deep"], 0);
+    lab.repo("forget", &[&place], &[&first]).exits(0);
+    lab.repo("prune", &[&place], &["--grace", "0", "--accept-more-than-half"]).exits(0);
+    lab.restores_whole(&place, "latest", &lab.path("source"));
+    lab.repo("extend-locks", &[&place], &["--json"]).exits(1);
+    assert!(lesser.requests() > 20);
 }

@@ -47,6 +47,7 @@ pub(crate) const BREAKS: [Break; 9] = [
 ];
 
 type Choose = dyn Fn(u64) -> Option<Break> + Send + Sync;
+type Refuses = dyn Fn(&str) -> bool + Send + Sync;
 
 /// Runs until dropped.
 pub(crate) struct FaultProxy {
@@ -79,20 +80,30 @@ impl FaultProxy {
         delay: Duration,
         choose: impl Fn(u64) -> Option<Break> + Send + Sync + 'static,
     ) -> Self {
+        Self::between(endpoint, delay, Box::new(choose), Box::new(|_| false))
+    }
+
+    /// A store that knows less: requests whose head (in small letters) it `refuses` are answered
+    /// `501 NotImplemented`, without asking the server.
+    pub(crate) fn lesser(endpoint: &str, refuses: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self::between(endpoint, Duration::ZERO, Box::new(|_| None), Box::new(refuses))
+    }
+
+    fn between(endpoint: &str, delay: Duration, choose: Box<Choose>, refuses: Box<Refuses>) -> Self {
         let server = endpoint.strip_prefix("http://").expect("the test server speaks http").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let (stop, broken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let traffic = Arc::new(Traffic::default());
         let proxy = Self { address, stop: stop.clone(), broken: broken.clone(), traffic: traffic.clone() };
-        let choose: Arc<Choose> = Arc::new(choose);
+        let (choose, refuses): (Arc<Choose>, Arc<Refuses>) = (choose.into(), refuses.into());
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
                 let Ok(client) = client else { continue };
-                let (server, choose) = (server.clone(), choose.clone());
+                let (server, choose, refuses) = (server.clone(), choose.clone(), refuses.clone());
                 let (traffic, broken) = (traffic.clone(), broken.clone());
                 std::thread::spawn(move || {
                     let next = || {
@@ -105,7 +116,7 @@ impl FaultProxy {
                         fault
                     };
                     // A client that hangs up is no failure of the proxy.
-                    drop(carry(client, &server, next));
+                    drop(carry(client, &server, next, refuses.as_ref()));
                 });
             }
         });
@@ -140,7 +151,12 @@ impl Drop for FaultProxy {
     }
 }
 
-fn carry(mut client: TcpStream, server: &str, next: impl Fn() -> Option<Break>) -> io::Result<()> {
+fn carry(
+    mut client: TcpStream,
+    server: &str,
+    next: impl Fn() -> Option<Break>,
+    refuses: &Refuses,
+) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
     let Some((head, mut body)) = read_head(&mut client)? else { return Ok(()) };
     let fault = next();
@@ -154,6 +170,10 @@ fn carry(mut client: TcpStream, server: &str, next: impl Fn() -> Option<Break>) 
     client.read_exact(&mut body[have..])?;
     if fault == Some(Break::ResetInRequest) && len > 0 {
         return Ok(());
+    }
+    if refuses(&String::from_utf8_lossy(&head).to_ascii_lowercase()) {
+        let words = "<Error><Code>NotImplemented</Code><Message>not here</Message></Error>";
+        return client.write_all(&canned("501 Not Implemented", "", words));
     }
     let answer = match fault {
         Some(Break::InternalError) => {

@@ -431,6 +431,7 @@ impl Storage for S3Storage {
             versioning: versioning.map_err(to_error)?,
             object_lock: object_lock.map_err(to_error)?,
             checksums: true,
+            looks_first: self.look_first.load(Ordering::Relaxed),
         })
     }
 }
