@@ -150,7 +150,7 @@ fn pack(signer: &Signer, buffer: Vec<u8>) -> FinishedPack {
 }
 
 fn identity(signer: &Signer) -> PackIdentity {
-    PackIdentity { class: PackClass::Data, epoch: 0, repo: REPO, writer: signer.id() }
+    PackIdentity { class: PackClass::Data, parity: 0, epoch: 0, repo: REPO, writer: signer.id() }
 }
 
 #[divan::bench]

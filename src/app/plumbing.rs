@@ -85,17 +85,12 @@ impl Plumbing {
     ///
     /// # Errors
     /// When a place holds one already, lacks something that is needed, or fails.
-    pub fn init(
-        &self,
-        urls: &[String],
-        secret: &SlotSecret,
-        pack_bytes: usize,
-    ) -> Result<Repository, Failure> {
+    pub fn init(&self, urls: &[String], secret: &SlotSecret, shape: Shape) -> Result<Repository, Failure> {
         let mut targets = Vec::new();
         for url in urls {
             targets.push(self.target(url, Access::Create)?);
         }
-        let Created { repository, probed, failed } = create(targets, secret, pack_bytes, &self.cx)?;
+        let Created { repository, probed, failed } = create(targets, secret, shape, &self.cx)?;
         self.remember(&repository, &probed);
         failed.map_or(Ok(repository), Err)
     }
@@ -277,6 +272,15 @@ pub fn repair_at(
     Ok(engine::repair::repair(&repository, &request, cx)?)
 }
 
+/// What a new repository's packs are like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Size at which they are closed.
+    pub pack_bytes: usize,
+    /// Parity for so many per cent of them; 0 for none.
+    pub parity: u8,
+}
+
 /// A repository that was made, and what its places can do.
 pub struct Created {
     /// The repository, open at the places where it was made.
@@ -295,10 +299,11 @@ pub struct Created {
 pub fn create(
     targets: Vec<Target>,
     secret: &SlotSecret,
-    pack_bytes: usize,
+    shape: Shape,
     cx: &Context,
 ) -> Result<Created, Failure> {
-    let options = CreateOptions { pack_bytes, kdf: KdfParams::default() };
+    let options =
+        CreateOptions { pack_bytes: shape.pack_bytes, kdf: KdfParams::default(), parity: shape.parity };
     Repository::refuse_existing(&targets)?;
     let mut made: Option<Repository> = None;
     let mut probed = Vec::new();

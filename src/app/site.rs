@@ -268,7 +268,8 @@ impl Site {
             }
             (None, false) => {
                 let key = self.secret_or_new()?;
-                let created = plumbing::create(empty, &key, PACK_BYTES_DEFAULT, &self.cx)?;
+                let shape = plumbing::Shape { pack_bytes: PACK_BYTES_DEFAULT, parity: 0 };
+                let created = plumbing::create(empty, &key, shape, &self.cx)?;
                 if let Some(failure) = created.failed {
                     self.cx.progress.warn(format!("a target could not be set up: {}", failure.message()));
                 }

@@ -9,6 +9,8 @@ pub const PACK_BYTES_MIN: usize = 8 * 1024 * 1024;
 /// Largest pack size a repository may choose, and the largest object that is read whole.
 pub const PACK_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Objects other than packs (index runs, snapshots, slots) are never larger.
+pub const PARITY_PERCENT_MAX: u8 = 25;
+/// Length of an object that is read whole, at most.
 pub const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A part of a sealed object body.
 pub const OBJECT_PART_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -7,6 +7,7 @@ pub mod hash;
 pub mod kdf;
 pub mod key_text;
 pub mod ladder;
+pub mod parity;
 pub mod seal;
 pub mod sign;
 pub mod words;

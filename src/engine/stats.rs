@@ -43,6 +43,8 @@ pub struct Stats {
     pub blobs: Option<u64>,
     /// Bytes of the newest snapshot's files; known only with the key.
     pub newest_source_bytes: Option<u64>,
+    /// Parity of packs in per cent; known only with the key.
+    pub parity_percent: Option<u8>,
 }
 
 /// Counts what a target holds.
@@ -90,5 +92,6 @@ pub fn stats(target: &Target, keyed: Option<&Repository>) -> Result<Stats, Engin
         pending: counted(list.pending.len()),
         blobs,
         newest_source_bytes,
+        parity_percent: keyed.map(|repository| repository.format().parity),
     })
 }

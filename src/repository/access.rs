@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::error::RepositoryError;
 use super::format::cert::WriterCert;
 use super::format::keys::{EpochKeys, RootKeys, writer_seed};
-use super::format::names::{KeyKind, REPO_FMT, key_name, parse_key_name};
+use super::format::names::{KeyKind, PackClass, REPO_FMT, key_name, parse_key_name};
 use super::format::object::Object;
 use super::format::pack::PackIdentity;
 use super::format::repo_fmt::RepoFmt;
@@ -42,6 +42,8 @@ pub struct CreateOptions {
     pub pack_bytes: usize,
     /// Cost of the slot, when a passphrase opens it.
     pub kdf: KdfParams,
+    /// Packs get parity for so many per cent of them; 0 for none.
+    pub parity: u8,
 }
 
 /// An opened repository: its keys and the places it was opened at.
@@ -84,7 +86,9 @@ impl Repository {
         options: CreateOptions,
     ) -> Result<Self, RepositoryError> {
         let root = RootKeys::generate();
-        let format = RepoFmt::new(RepoId::new(entropy::random()), options.pack_bytes, root.admin_public()?);
+        let id = RepoId::new(entropy::random());
+        let format =
+            RepoFmt { parity: options.parity, ..RepoFmt::new(id, options.pack_bytes, root.admin_public()?) };
         let format_bytes = format.encode();
         let slot = slot::create_slot(&format_bytes, &format, &root, secret, options.kdf)?;
         let stored = Bytes::copy_from_slice(&slot.bytes);
@@ -249,7 +253,12 @@ impl Repository {
 
     /// Who and what a pack of the index says it is; its header is made of this.
     pub fn identity(&self, pack: &IndexedPack) -> PackIdentity {
-        PackIdentity { class: pack.class, epoch: 0, repo: self.id(), writer: pack.signer }
+        self.pack_identity(pack.class, pack.signer)
+    }
+
+    /// A pack of this class and writer.
+    pub fn pack_identity(&self, class: PackClass, writer: WriterId) -> PackIdentity {
+        PackIdentity { class, parity: self.format.parity, epoch: 0, repo: self.id(), writer }
     }
 
     /// The keys of the current epoch.

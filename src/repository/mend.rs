@@ -17,6 +17,7 @@ use super::access::{Repository, Target};
 use super::commit::plans;
 use super::error::RepositoryError;
 use super::format::names::{PackClass, content_hash};
+use super::format::pack;
 use super::format::plan::PlanBody;
 use crate::base::entropy;
 use crate::base::id::ObjectHash;
@@ -35,6 +36,23 @@ pub(crate) fn condemned(
     target: &Target,
 ) -> Result<HashSet<ObjectHash>, RepositoryError> {
     Ok(plans(repository, target)?.iter().flat_map(PlanBody::packs).collect())
+}
+
+/// A damaged pack as it was, out of its own parity; none when it has none or too much is lost. One
+/// that the medium does not give back at all can't be mended so.
+///
+/// # Errors
+/// When the target cannot be asked.
+pub(crate) fn from_parity(
+    target: &Target,
+    name: &ObjectName,
+    expected: &ObjectHash,
+) -> Result<Option<Bytes>, RepositoryError> {
+    match target.storage.get(name, Span::Whole, Read::Medium) {
+        Ok(left) => Ok(pack::mend(&left, expected).map(Bytes::from)),
+        Err(StorageError::NotFound { .. } | StorageError::Io { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Puts an object that carries its hash in its name, over whatever is there.
@@ -136,7 +154,7 @@ mod tests {
     fn stage() -> (Arc<MemoryStorage>, Repository, ObjectName, Bytes) {
         let memory = Arc::new(MemoryStorage::new());
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
-        let options = CreateOptions { pack_bytes: 8 << 20, kdf };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf, parity: 0 };
         let passphrase = SlotSecret::passphrase("mend");
         let repository = Repository::create(target(memory.clone()), &passphrase, options).expect("made");
         let bytes = Bytes::from(vec![7; 5000]);

@@ -17,7 +17,7 @@ use super::fan_out::FanOut;
 use super::format::index_run::{ENTRIES_MAX, IndexRun, PACKS_MAX, RunEntry, RunPack};
 use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
-use super::format::pack::{BlobRow, PackBuilder, PackIdentity};
+use super::format::pack::{BlobRow, PackBuilder};
 use super::index::{Ground, Index, Location, SessionBlobs};
 use super::strength::Strength;
 use crate::base::cancel::Cancel;
@@ -280,7 +280,7 @@ impl<'s> PackPool<'s> {
             return Ok(pack.number);
         }
         let buffer = self.buffers.of(class).take(&self.cancel).ok_or(RepositoryError::Cancelled)?;
-        let identity = PackIdentity { class, epoch: 0, repo: self.repository.id(), writer: self.signer.id() };
+        let identity = self.repository.pack_identity(class, self.signer.id());
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let number =
             u32::try_from(number).map_err(|_| RepositoryError::Defect { what: "the pack counter" })?;
@@ -448,7 +448,7 @@ mod tests {
         let target =
             Target { name: "memory".to_owned(), storage: Arc::<MemoryStorage>::clone(storage), in_flight: 1 };
         let kdf = KdfParams { memory_kib: 8192, passes: 1, lanes: 1 };
-        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
+        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf, parity: 0 };
         Repository::create(target, &SlotSecret::passphrase("open"), options).expect("created")
     }
 

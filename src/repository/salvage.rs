@@ -49,7 +49,7 @@ pub(crate) fn salvage(
         Ok((identity.class, directory))
     });
     let Ok((class, directory)) = opened else { return Ok(out) };
-    let identity = PackIdentity { class, epoch: 0, repo: repository.id(), writer: signer.id() };
+    let identity = repository.pack_identity(class, signer.id());
     let mut builder = PackBuilder::new(identity, Vec::new());
     let (mut opener, mut stored) = (BlobOpener::default(), Vec::new());
     let mut taken = HashSet::new();

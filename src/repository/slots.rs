@@ -200,7 +200,7 @@ mod tests {
         let memory = Arc::new(MemoryStorage::new());
         let plain = target(memory.clone());
         let secrets = [1, 2].map(|byte| SlotSecret::KeyFile(crate::base::secret::Secret::new([byte; 32])));
-        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let first = Repository::create(plain.clone(), &secrets[0], options).expect("made");
         let made = make(&first, &secrets[1], CHEAP).expect("a slot");
         put(&first, &plain, &made, &secrets[1]).expect("put");
@@ -223,7 +223,7 @@ mod tests {
         let memory = Arc::new(MemoryStorage::new());
         let plain = target(memory.clone());
         let (old, new) = (SlotSecret::new_key_file(), SlotSecret::new_key_file());
-        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let first = Repository::create(plain.clone(), &old, options).expect("made");
         let made = make(&first, &new, CHEAP).expect("a slot");
         put(&first, &plain, &made, &new).expect("put");
@@ -239,7 +239,7 @@ mod tests {
         let memory = Arc::new(MemoryStorage::new());
         let plain = target(memory.clone());
         let secret = SlotSecret::new_key_file();
-        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let repository = Repository::create(plain.clone(), &secret, options).expect("made");
         for number in 1..SLOTS_MAX {
             let id = hash::object(&number.to_le_bytes());
@@ -258,7 +258,7 @@ mod tests {
     fn the_callers_own_slot_is_refused_and_stays() {
         let plain = target(Arc::new(MemoryStorage::new()));
         let secret = SlotSecret::new_key_file();
-        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP };
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let repository = Repository::create(plain.clone(), &secret, options).expect("made");
         let error = remove(&repository, &plain, &repository.slot().name).unwrap_err();
         assert_eq!((error.class(), error.code()), (Class::Refused, "E0308"));

@@ -43,10 +43,24 @@ fn repo_fmt_comes_back_and_nothing_else_is_taken_for_it() {
 }
 
 #[test]
+fn a_repo_fmt_with_parity_has_a_version_that_older_programs_refuse() {
+    let format = RepoFmt { parity: 8, ..repo().format };
+    let bytes = format.encode();
+    assert_eq!((bytes[8], bytes[72]), (2, 8));
+    assert_eq!(RepoFmt::decode(&bytes), Ok(format));
+    // Version 2 without parity, version 1 with it, and more parity than there may be.
+    for (version, parity) in [(2, 0), (1, 8), (2, 26)] {
+        let mut content = bytes[..REPO_FMT_BYTES - 32].to_vec();
+        (content[8], content[72]) = (version, parity);
+        assert!(RepoFmt::decode(&with_trailer(&content)).is_err(), "{version} {parity}");
+    }
+}
+
+#[test]
 fn a_newer_repo_fmt_is_told_from_a_damaged_one() {
     let mut content = repo().format.encode()[..REPO_FMT_BYTES - 32].to_vec();
-    content[8] = 2;
-    content.extend_from_slice(b"more than version 1 has");
+    content[8] = 3;
+    content.extend_from_slice(b"more than version 2 has");
     assert_eq!(RepoFmt::decode(&with_trailer(&content)).unwrap_err().class(), Class::Usage);
     content.extend_from_slice(&[0; 32]);
     assert_eq!(RepoFmt::decode(&content).unwrap_err().class(), Class::Damage);

@@ -10,14 +10,14 @@ use lifeboat::repository::format::keys::BlobKind;
 use lifeboat::repository::format::names::PackClass;
 use lifeboat::repository::format::pack::{
     BlobOpener, BlobRow, FinishedPack, HEADER_BYTES, PackBuilder, PackDirectory, PackIdentity, SHARD_BYTES,
-    TRAIL_BYTES, hurt_shards,
+    TRAIL_BYTES, hurt_shards, mend,
 };
 use proptest::prelude::*;
 
 use crate::support::{Repo, repo, with_bit_flipped};
 
 fn identity(repo: &Repo, class: PackClass) -> PackIdentity {
-    PackIdentity { class, epoch: 0, repo: repo.id, writer: repo.writer(b"web1").id() }
+    PackIdentity { class, parity: 0, epoch: 0, repo: repo.id, writer: repo.writer(b"web1").id() }
 }
 
 fn len_u32(bytes: &[u8]) -> u32 {
@@ -433,4 +433,120 @@ proptest! {
             prop_assert_eq!(again, plain);
         }
     }
+}
+
+fn with_parity(repo: &Repo, percent: u8, blobs: usize, blob_bytes: usize) -> FinishedPack {
+    let identity = PackIdentity { parity: percent, ..identity(repo, PackClass::Data) };
+    let mut builder = PackBuilder::new(identity, Vec::new());
+    for number in 0..blobs {
+        let mut plain = vec![0; blob_bytes];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut plain);
+        let id = repo.keys.ids().id(BlobKind::Chunk, &plain);
+        let row = BlobRow {
+            id,
+            kind: BlobKind::Chunk,
+            plain_bytes: u32::try_from(plain.len()).expect("short"),
+            compression: Compression::Raw,
+            level: 0,
+        };
+        builder.push(&row, &plain).expect("pushed");
+    }
+    builder.finish(&repo.writer(b"web1"), &repo.keys).expect("finished")
+}
+
+#[test]
+fn a_pack_with_parity_opens_as_any_other_and_is_laid_out_as_documented() {
+    let repo = repo();
+    let pack = with_parity(&repo, 10, 20, 50_000);
+    let identity = PackIdentity { parity: 10, ..identity(&repo, PackClass::Data) };
+    let total = pack.bytes.len() as u64;
+    let directory = PackDirectory::open(&pack.bytes, total, &identity, &repo.keys).expect("opened");
+    assert_eq!(directory.len(), 20);
+    directory.verify(&identity, repo.writer(b"web1").public()).expect("signed");
+    assert!(
+        PackDirectory::open(&pack.bytes, total, &PackIdentity { parity: 0, ..identity }, &repo.keys).is_err()
+    );
+    assert_eq!(hurt_shards(&pack.bytes), Ok(vec![]));
+    assert_eq!(pack.bytes[11], 10);
+    let end = usize::try_from(total - directory.foot_offset()).expect("small");
+    let offset = |at: usize| {
+        let trail = &pack.bytes[pack.bytes.len() - TRAIL_BYTES..];
+        usize::try_from(u64::from_le_bytes(trail[at..at + 8].try_into().expect("eight"))).expect("small")
+    };
+    let (ec, foot) = (offset(16), offset(24));
+    assert_eq!(pack.bytes[ec..ec + end], pack.bytes[foot..], "the end stands twice");
+    let parity = (foot - ec - end) / SHARD_BYTES;
+    assert_eq!(parity, (ec.div_ceil(SHARD_BYTES) * 10).div_ceil(100));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn any_stretch_as_long_as_the_parity_comes_back_wherever_it_lies(
+        at in any::<prop::sample::Index>(),
+        share in 1usize..=100,
+        fill in any::<u8>(),
+    ) {
+        let repo = repo();
+        let pack = with_parity(&repo, 12, 40, 50_000);
+        let foot = PackDirectory::open(
+            &pack.bytes,
+            pack.bytes.len() as u64,
+            &PackIdentity { parity: 12, ..identity(&repo, PackClass::Data) },
+            &repo.keys,
+        ).expect("opened").foot_offset();
+        let foot = usize::try_from(foot).expect("small");
+        let end = pack.bytes.len() - foot;
+        // A stretch that isn't aligned touches one shard more than it is long.
+        let shards = (pack.bytes.len() / SHARD_BYTES * 12 / 112).max(2) - 1;
+        let most = (shards * SHARD_BYTES).min(foot - end);
+        let len = (most * share / 100).max(1);
+        let start = at.index(pack.bytes.len() - len);
+        let mut hurt = pack.bytes.clone();
+        hurt[start..start + len].fill(fill);
+        let mended = mend(&hurt, &pack.name);
+        prop_assert!(mended.as_ref() == Some(&pack.bytes), "{} bytes at {}", len, start);
+        let cut = &pack.bytes[..pack.bytes.len() - len.min(end)];
+        let mended = mend(cut, &pack.name);
+        prop_assert!(mended.as_ref() == Some(&pack.bytes), "cut off");
+    }
+}
+
+#[test]
+fn too_much_damage_another_name_and_a_pack_without_parity_give_nothing() {
+    let repo = repo();
+    let pack = with_parity(&repo, 5, 20, 50_000);
+    let mut hurt = pack.bytes.clone();
+    for shard in 0..4 {
+        hurt[shard * SHARD_BYTES + 5] ^= 1;
+    }
+    assert_eq!(mend(&hurt, &pack.name), None);
+    let other = with_parity(&repo, 5, 3, 50_000);
+    assert_eq!(mend(&pack.bytes, &other.name), None);
+    assert_eq!(mend(&pack.bytes, &pack.name).as_ref(), Some(&pack.bytes));
+    let plain = with_parity(&repo, 0, 20, 50_000);
+    let mut hurt = plain.bytes.clone();
+    hurt[100] ^= 1;
+    assert_eq!(mend(&hurt, &plain.name), None);
+    assert_eq!(mend(&[], &plain.name), None);
+}
+
+/// `LIFEBOAT_FREEZE=pack_with_parity` makes the file anew; until a release has the format.
+#[test]
+fn the_frozen_pack_with_parity_opens_and_mends_for_ever() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pack_with_parity.bin");
+    let repo = repo();
+    if std::env::var("LIFEBOAT_FREEZE").is_ok_and(|what| what == "pack_with_parity") {
+        std::fs::write(path, with_parity(&repo, 25, 3, 5000).bytes).expect("written");
+    }
+    let bytes = std::fs::read(path).expect("the fixture is there");
+    let name = hash::object(&bytes);
+    let identity = PackIdentity { parity: 25, ..identity(&repo, PackClass::Data) };
+    let total = u64::try_from(bytes.len()).expect("small");
+    let directory = PackDirectory::open(&bytes, total, &identity, &repo.keys).expect("opened");
+    assert_eq!(directory.len(), 3);
+    directory.verify(&identity, repo.writer(b"web1").public()).expect("signed");
+    let mut hurt = bytes.clone();
+    hurt[..9000].fill(0);
+    assert!(mend(&hurt, &name) == Some(bytes));
 }

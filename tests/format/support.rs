@@ -19,8 +19,13 @@ impl Repo {
         let id = RepoId::new([number; 16]);
         let root = RootKeys::new(Secret::new([number; 32]), Some(Secret::new([number ^ 0xff; 32])));
         let admin_public = root.admin_public().expect("an administrator's keys");
-        let format =
-            RepoFmt { repo_id: id, chunker: ChunkerParams::default(), pack_bytes: 16 << 20, admin_public };
+        let format = RepoFmt {
+            repo_id: id,
+            chunker: ChunkerParams::default(),
+            pack_bytes: 16 << 20,
+            admin_public,
+            parity: 0,
+        };
         Self { keys: EpochKeys::derive(&root, &id, 0), root, format, id }
     }
 

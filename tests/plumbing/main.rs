@@ -38,6 +38,7 @@ mod marks;
 mod matrix;
 mod mirror;
 mod odd;
+mod parity;
 mod power;
 mod prune;
 mod races;

@@ -206,6 +206,7 @@ impl Stage {
         let options = CreateOptions {
             pack_bytes: 8 << 20,
             kdf: KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 },
+            parity: 0,
         };
         let (one, two) = (Arc::new(MemoryStorage::new()), Arc::new(MemoryStorage::new()));
         let cx = Context { workers: 1, ..Context::quiet() };

@@ -14,6 +14,7 @@ use super::prune::RepoPruneArgs;
 use super::scrub::RepoScrubArgs;
 use super::source::{RuleArgs, SnapshotArgs, StreamArgs};
 use crate::base::effort::Effort;
+use crate::base::limits::PARITY_PERCENT_MAX;
 use crate::base::size::parse_duration;
 use crate::cli::examples;
 use crate::repository::format::removals::REASON_BYTES_MAX;
@@ -30,6 +31,10 @@ pub enum RepoCommand {
         /// Size of packs, 8 MiB to 512 MiB
         #[arg(long, default_value = "16 MiB")]
         pack_size: String,
+        /// Parity in each pack for so many per cent of it, 1 to 25: damage up to that mends itself, and
+        /// that much more is stored
+        #[arg(long, value_name = "PERCENT", default_value_t, value_parser = clap::value_parser!(u8).range(0..=i64::from(PARITY_PERCENT_MAX)))]
+        parity: u8,
         /// The recovery kit
         #[command(flatten)]
         kit: KitChoice,

@@ -102,6 +102,7 @@ fn line_of(step: &Step) -> String {
     };
     let means = match &step.means {
         Means::Known => "made anew, its bytes are known".to_owned(),
+        Means::Parity => "from its own parity".to_owned(),
         Means::Copy { from } => format!("copy from {}", escape(from)),
         Means::Commit { from } => format!("commit again from {}", escape(from)),
         Means::Rebuild => "list its packs in a new run, from their ends".to_owned(),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::repo_rules::Sourced;
 use crate::app::error::AppError;
-use crate::app::plumbing::Plumbing;
+use crate::app::plumbing::{Plumbing, Shape};
 use crate::app::secrets::SecretSource;
 use crate::base::display;
 use crate::base::durable::Created;
@@ -30,7 +30,7 @@ use crate::storage::place::PlaceOptions;
 /// Runs one plumbing command.
 pub(in crate::cli) fn run(session: &Session, command: RepoCommand) -> Result<u8, Failure> {
     match command {
-        RepoCommand::Init { at, pack_size, kit } => init(session, &at, &pack_size, &kit),
+        RepoCommand::Init { at, pack_size, parity, kit } => init(session, &at, (&pack_size, parity), &kit),
         RepoCommand::Backup(args) => backup(session, *args),
         RepoCommand::Snapshots(at) => list_snapshots(session, &at),
         RepoCommand::Verify { at, deep } => verify(session, &at, deep),
@@ -113,7 +113,12 @@ pub(in crate::cli) fn kind_of(args: KindArgs) -> SnapshotKind {
     }
 }
 
-fn init(session: &Session, at: &ManyRepos, pack_size: &str, choice: &KitChoice) -> Result<u8, Failure> {
+fn init(
+    session: &Session,
+    at: &ManyRepos,
+    (pack_size, parity): (&str, u8),
+    choice: &KitChoice,
+) -> Result<u8, Failure> {
     let wrong = |hint: String| AppError::Usage { what: format!("`{pack_size}` is no pack size"), hint };
     let bytes = parse_bytes(pack_size).map_err(|error| wrong(error.to_string()))?;
     let fits = usize::try_from(bytes).ok().filter(|bytes| (PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(bytes));
@@ -123,7 +128,7 @@ fn init(session: &Session, at: &ManyRepos, pack_size: &str, choice: &KitChoice) 
     // Before a key file is made: one beside a repository that it doesn't open would mislead.
     plumbing.refuse_existing(&at.repos)?;
     let (secret, key_file) = source.read_or_make(&session.cx)?;
-    let repository = plumbing.init(&at.repos, &secret, pack_bytes)?;
+    let repository = plumbing.init(&at.repos, &secret, Shape { pack_bytes, parity })?;
     let out = session.output;
     if !out.is_json() {
         let places = at.repos.len();
@@ -417,6 +422,9 @@ fn stats(session: &Session, at: &OneRepoKeyOptional) -> Result<u8, Failure> {
         out.line(&format!("{name:<15} {:>8}  {:>10}", objects.objects, format_bytes(objects.bytes)));
     }
     out.line(&format!("{:<15} {:>8}", "snapshots", stats.snapshots));
+    if let Some(parity) = stats.parity_percent.filter(|percent| *percent > 0) {
+        out.line(&format!("{:<15} {:>8}", "parity", format!("{parity} %")));
+    }
     if stats.pending > 0 {
         out.line(&format!("{:<15} {:>8}  never confirmed: no backups", "proposals", stats.pending));
     }

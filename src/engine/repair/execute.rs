@@ -69,6 +69,12 @@ fn one(ground: &Ground<'_>, survey: &Survey, step: &Step) -> Result<StepEnd, Eng
             let bytes = survey.known.get(name).ok_or(EngineError::Defect { what: "what is known" })?;
             mend::put_known(ground.target, name, bytes.clone())?;
         }
+        Means::Parity => {
+            let expected = content_hash(name).ok_or(EngineError::Defect { what: "the name of a pack" })?;
+            let bytes = mend::from_parity(ground.target, name, &expected)?;
+            let bytes = bytes.ok_or(EngineError::Defect { what: "the parity of a pack" })?;
+            mend::put_hashed(ground.repository, ground.target, name, bytes)?;
+        }
         Means::Copy { from } => {
             let bytes = fetch(ground, survey, name, from)?;
             mend::put_hashed(ground.repository, ground.target, name, bytes)?;

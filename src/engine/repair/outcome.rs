@@ -22,6 +22,8 @@ pub enum State {
 pub enum Means {
     /// Its bytes are known without another copy.
     Known,
+    /// Out of the pack's own parity.
+    Parity,
     /// The object of this name from another target.
     Copy {
         /// Which.

@@ -172,6 +172,9 @@ impl Survey {
                 (Ok(named), Some(hash)) if named.contains(&hash) => {
                     return nothing("a sweep plan names it: the sweep moves what is still needed of it");
                 }
+                (Ok(_), Some(hash)) if mend::from_parity(ground.target, name, &hash)?.is_some() => {
+                    return Ok(Means::Parity);
+                }
                 _ => {}
             }
         }

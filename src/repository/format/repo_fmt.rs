@@ -3,12 +3,14 @@
 use super::error::FormatError;
 use super::tlv::Reader;
 use crate::base::id::RepoId;
-use crate::base::limits::{PACK_BYTES_MAX, PACK_BYTES_MIN};
+use crate::base::limits::{PACK_BYTES_MAX, PACK_BYTES_MIN, PARITY_PERCENT_MAX};
 use crate::codec::chunker::ChunkerParams;
 use crate::codec::hash;
 
 const MAGIC: &[u8; 8] = b"LBREPO\0\x01";
 const VERSION: u16 = 1;
+/// Whoever knows no parity must not open such a repository: its packs would look malformed.
+const VERSION_WITH_PARITY: u16 = 2;
 const CHUNKER_KEYED_GEAR: u16 = 1;
 /// Length of the object.
 pub const REPO_FMT_BYTES: usize = 160;
@@ -26,24 +28,28 @@ pub struct RepoFmt {
     pub pack_bytes: usize,
     /// Vouches for writers; signs plans.
     pub admin_public: [u8; 32],
+    /// Packs have parity for so many per cent of them; 0 for none.
+    pub parity: u8,
 }
 
 impl RepoFmt {
     /// For a new repository with the default chunker.
     pub fn new(repo_id: RepoId, pack_bytes: usize, admin_public: [u8; 32]) -> Self {
-        Self { repo_id, chunker: ChunkerParams::default(), pack_bytes, admin_public }
+        Self { repo_id, chunker: ChunkerParams::default(), pack_bytes, admin_public, parity: 0 }
     }
 
     /// Its bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(REPO_FMT_BYTES);
         out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.parity == 0 { VERSION } else { VERSION_WITH_PARITY };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&CHUNKER_KEYED_GEAR.to_le_bytes());
         out.extend_from_slice(&self.chunker.nominal_bytes().to_le_bytes());
         out.extend_from_slice(self.repo_id.as_bytes());
         out.extend_from_slice(&u64::try_from(self.pack_bytes).unwrap_or(u64::MAX).to_le_bytes());
         out.extend_from_slice(&self.admin_public);
+        out.push(self.parity);
         out.resize(REPO_FMT_BYTES - 32, 0);
         let sum = hash::plain(&[&out]);
         out.extend_from_slice(&sum);
@@ -66,7 +72,7 @@ impl RepoFmt {
             return Err(reader.wrong("its checksum does not fit"));
         }
         let version = reader.u16()?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITH_PARITY {
             return Err(FormatError::TooNew { what, version });
         }
         let chunker_id = reader.u16()?;
@@ -80,7 +86,11 @@ impl RepoFmt {
         if !(PACK_BYTES_MIN..=PACK_BYTES_MAX).contains(&pack_bytes) {
             return Err(reader.wrong("its pack size is out of bounds"));
         }
-        let format = Self { repo_id, chunker, pack_bytes, admin_public: reader.array()? };
+        let (admin_public, parity) = (reader.array()?, reader.u8()?);
+        if parity > PARITY_PERCENT_MAX {
+            return Err(FormatError::TooNew { what: "the parity of repo.fmt", version: parity.into() });
+        }
+        let format = Self { repo_id, chunker, pack_bytes, admin_public, parity };
         if format.encode() == bytes {
             Ok(format)
         } else {

@@ -20,7 +20,7 @@ use crate::repository::access::Target;
 use crate::repository::commit::plans;
 use crate::repository::format::index_run::{IndexRun, RunEntry, RunPack};
 use crate::repository::format::names::{index_name, pack_name};
-use crate::repository::format::pack::{BlobOpener, PackBuilder, PackDirectory, PackIdentity};
+use crate::repository::format::pack::{BlobOpener, PackBuilder, PackDirectory};
 use crate::repository::index::Index;
 use crate::repository::pack_pool::pack_bytes_of;
 use crate::repository::reader::BlobReader;
@@ -198,12 +198,7 @@ impl<'a> Mover<'a> {
         if has_no_room {
             self.close_pack()?;
         }
-        let identity = PackIdentity {
-            class: source.class,
-            epoch: 0,
-            repo: self.cx.repository.id(),
-            writer: self.signer.id(),
-        };
+        let identity = self.cx.repository.pack_identity(source.class, self.signer.id());
         let buffer = &mut self.buffer;
         let open = self.open.get_or_insert_with(|| Open {
             builder: PackBuilder::moving(identity, std::mem::take(buffer)),

@@ -20,7 +20,7 @@ use lifeboat::repository::format::names::{
     parse_forget_name, parse_index_name, parse_key_name, parse_snapshot_name,
 };
 use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
-use lifeboat::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity, hurt_shards};
+use lifeboat::repository::format::pack::{BlobOpener, PackDirectory, PackIdentity, hurt_shards, mend};
 use lifeboat::repository::format::pack_set::{self, PackSet};
 use lifeboat::repository::format::plan::PlanBody;
 use lifeboat::repository::format::repo_fmt::RepoFmt;
@@ -56,6 +56,9 @@ pub(crate) fn object(bytes: &[u8]) -> bool {
 pub(crate) fn pack_trailer(bytes: &[u8]) -> bool {
     let total = u64::try_from(bytes.len()).expect("small");
     let hurt = hurt_shards(bytes);
+    // No mutation comes back under a hash that it hasn't.
+    let name = ObjectHash::new([7; 32]);
+    assert!(mend(bytes, &name).is_none(), "nothing has this hash");
     PackIdentity::of_tail(bytes, total, &repo().id).is_ok() && hurt.is_ok_and(|hurt| hurt.is_empty())
 }
 

@@ -186,7 +186,8 @@ impl Evil {
         let mut run = IndexRun::default();
         let mut packs = Vec::new();
         for class in [PackClass::Data, PackClass::Meta] {
-            let identity = PackIdentity { class, epoch: 0, repo: self.repo, writer: self.signer.id() };
+            let identity =
+                PackIdentity { class, parity: 0, epoch: 0, repo: self.repo, writer: self.signer.id() };
             let mut pack = PackBuilder::new(identity, Vec::new());
             for blob in blobs.iter().filter(|blob| blob.row.kind.class() == class) {
                 pack.push(&blob.row, &blob.stored).expect("in bounds");

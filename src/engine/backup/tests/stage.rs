@@ -120,7 +120,7 @@ impl Stage {
     pub(in crate::engine) fn new() -> Arc<Self> {
         let passphrase = SlotSecret::passphrase("stage");
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
-        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
+        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf, parity: 0 };
         let memory = Arc::new(MemoryStorage::new());
         let repository = Repository::create(target(memory.clone()), &passphrase, options).expect("made");
         let slots = list_all(memory.as_ref(), "keys/").expect("listed");

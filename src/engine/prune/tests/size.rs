@@ -21,7 +21,7 @@ use crate::repository::format::index_run::{ENTRIES_MAX, IndexRun, RunEntry, RunP
 use crate::repository::format::keys::BlobKind;
 use crate::repository::format::names::{PackClass, SnapshotName, index_name, pack_name};
 use crate::repository::format::object::{ObjectHeader, ObjectKind, Sealing, encode};
-use crate::repository::format::pack::{BlobRow, PackBuilder, PackIdentity};
+use crate::repository::format::pack::{BlobRow, PackBuilder};
 use crate::repository::format::slot::SlotSecret;
 use crate::repository::format::snapshot::{
     PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems, confirmation_body,
@@ -86,12 +86,7 @@ impl BlobSink for Sink<'_> {
             NodeKind::Attr => BlobKind::Attr,
         };
         let id = self.repository.keys().ids().id(kind, plain);
-        let identity = PackIdentity {
-            class: PackClass::Meta,
-            epoch: 0,
-            repo: self.repository.id(),
-            writer: self.signer.id(),
-        };
+        let identity = self.repository.pack_identity(PackClass::Meta, self.signer.id());
         let open = self.open.get_or_insert_with(|| PackBuilder::new(identity, Vec::new()));
         let plain_bytes = u32::try_from(plain.len()).expect("short");
         open.push(&BlobRow { id, kind, plain_bytes, compression: Compression::Raw, level: 0 }, plain)?;
@@ -163,7 +158,7 @@ fn measure(blobs: u64) {
     let dir = tempfile::tempdir_in(std::env::temp_dir()).expect("a folder");
     let storage = LocalStorage::create(dir.path()).expect("made");
     let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
-    let options = CreateOptions { pack_bytes: 16 * 1024 * 1024, kdf };
+    let options = CreateOptions { pack_bytes: 16 * 1024 * 1024, kdf, parity: 0 };
     let place = target(Arc::new(LocalStorage::open(dir.path()).expect("opened")));
     let repository = Repository::create(place, &SlotSecret::passphrase("size"), options).expect("made");
     let signer = repository.signer("size").expect("granted");

@@ -280,7 +280,7 @@ impl Ground {
 
     fn init(place: &Arc<dyn Storage>) -> Told {
         let kdf = KdfParams { memory_kib: 8 * 1024, passes: 1, lanes: 1 };
-        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf };
+        let options = CreateOptions { pack_bytes: 8 * 1024 * 1024, kdf, parity: 0 };
         let made = Repository::create(target(place.clone()), &SlotSecret::passphrase("stage"), options);
         made.map(|_| vec![Promise::Opens]).map_err(text)
     }

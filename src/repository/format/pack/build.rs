@@ -11,9 +11,9 @@ use crate::base::entropy;
 use crate::base::id::{ObjectHash, RepoId};
 use crate::base::limits::{BLOB_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::base::secret::{Key, Secret};
-use crate::codec::hash;
 use crate::codec::seal;
 use crate::codec::sign::Signer;
+use crate::codec::{hash, parity};
 
 /// A finished pack.
 #[derive(Debug)]
@@ -163,28 +163,45 @@ impl PackBuilder {
         let repo = self.identity.repo;
         let header = self.identity.header();
         self.pad(&repo);
-        let ec_offset = self.bytes.len();
-        let foot_offset = ec_offset;
+        let ec = self.bytes.len();
+        let percent = self.identity.parity;
         let mut foot: Vec<u8> = self.rows.iter().flat_map(Row::encode).collect();
         foot.resize(foot_bytes(self.rows.len()), 0);
-        self.bytes.extend_from_slice(&seal::seal(self.foot_key.expose(), &repo, "foot", &header, &foot));
-        let wrap_offset = self.bytes.len();
-        self.bytes.extend_from_slice(&self.wrap(keys));
-        let sums_offset = self.bytes.len();
-        let sums: Vec<u8> = self.bytes[..foot_offset].chunks(SHARD_BYTES).flat_map(shard_sum).collect();
-        self.bytes.extend_from_slice(&sums);
-        let total = (self.bytes.len() + TRAIL_BYTES).div_ceil(PAGE) * PAGE;
-        if total > PACK_BYTES_MAX {
+        let mut end = seal::seal(self.foot_key.expose(), &repo, "foot", &header, &foot);
+        let wrap = end.len();
+        end.extend_from_slice(&self.wrap(keys));
+        let sums = end.len();
+        let digest = hash::plain(&[&header, &end]);
+        end.extend(self.bytes.chunks(SHARD_BYTES).flat_map(shard_sum));
+        let parity = self.parity(percent)?;
+        end.extend(parity.chunks(SHARD_BYTES).flat_map(shard_sum));
+        end.resize((end.len() + TRAIL_BYTES).next_multiple_of(PAGE) - TRAIL_BYTES, 0);
+        let end_bytes = end.len() + TRAIL_BYTES;
+        // With parity the end stands before it, too: no stretch that it brings back hits both.
+        let foot = if percent == 0 { ec } else { ec + end_bytes + parity.len() };
+        let pack = foot + end_bytes;
+        if pack > PACK_BYTES_MAX {
             return Err(FormatError::Unfit { what: "a pack", why: "it is too long" });
         }
-        self.bytes.resize(total - TRAIL_BYTES, 0);
-        let digest = hash::plain(&[&header, &self.bytes[foot_offset..sums_offset]]);
-        let trail =
-            Trail { pack: total, ec: ec_offset, foot: foot_offset, wrap: wrap_offset, sums: sums_offset };
-        self.bytes.extend_from_slice(&trail.encode(&header, &signer.sign(DOMAIN, &digest)));
+        let trail = Trail { pack, ec, foot, wrap: foot + wrap, sums: foot + sums, percent };
+        end.extend_from_slice(&trail.encode(&header, &signer.sign(DOMAIN, &digest)));
+        if percent > 0 {
+            self.bytes.extend_from_slice(&end);
+            self.bytes.extend_from_slice(&parity);
+        }
+        self.bytes.extend_from_slice(&end);
         let name = hash::object(&self.bytes);
-        let foot_offset = u64::try_from(foot_offset).unwrap_or(u64::MAX);
+        let foot_offset = u64::try_from(foot).unwrap_or(u64::MAX);
         Ok(FinishedPack { name, bytes: self.bytes, rows: self.rows, foot_offset })
+    }
+
+    fn parity(&self, percent: u8) -> Result<Vec<u8>, FormatError> {
+        if percent == 0 {
+            return Ok(Vec::new());
+        }
+        let count = parity::count(self.bytes.len().div_ceil(SHARD_BYTES), percent);
+        let too_long = FormatError::Unfit { what: "a pack's parity", why: "the pack is too long for it" };
+        parity::encode(&self.bytes, SHARD_BYTES, count).map_err(|_| too_long)
     }
 
     /// Fills the blob area so that its end tells nothing about the blobs' lengths.

@@ -5,9 +5,12 @@ use super::super::names::PackClass;
 use super::super::tlv::Reader;
 use super::trail::Trail;
 use crate::base::id::{RepoId, WriterId};
+use crate::base::limits::PARITY_PERCENT_MAX;
 
 const MAGIC: &[u8; 8] = b"LBPACK\0\x01";
 const VERSION: u16 = 1;
+/// Where the header says how much parity there is.
+pub(super) const PARITY_AT: usize = 11;
 /// Length of the header in clear.
 pub const HEADER_BYTES: usize = 64;
 /// The signature's domain.
@@ -26,6 +29,8 @@ pub(super) const BOX_SEAL: u8 = 1;
 pub struct PackIdentity {
     /// Data or metadata.
     pub class: PackClass,
+    /// Parity for so many per cent of it; 0 for none.
+    pub parity: u8,
     /// Epoch of its key boxes; 0 in version 1.
     pub epoch: u32,
     /// Its repository.
@@ -41,6 +46,7 @@ impl PackIdentity {
         out[..8].copy_from_slice(MAGIC);
         out[8..10].copy_from_slice(&VERSION.to_le_bytes());
         out[10] = self.class as u8;
+        out[PARITY_AT] = self.parity;
         out[12..16].copy_from_slice(&self.epoch.to_le_bytes());
         out[16..32].copy_from_slice(self.repo.as_bytes());
         out[32..48].copy_from_slice(self.writer.as_bytes());
@@ -72,15 +78,20 @@ impl PackIdentity {
         }
         let class = PackClass::from_u8(reader.u8()?).ok_or(reader.wrong("its class is unknown"))?;
         let parity = reader.u8()?;
-        if parity != 0 {
+        if parity > PARITY_PERCENT_MAX {
             return Err(FormatError::TooNew { what: "a pack's parity", version: parity.into() });
         }
         let epoch = reader.u32()?;
         if epoch != 0 {
             return Err(FormatError::TooNew { what: "a pack's epoch", version: u16::MAX });
         }
-        let identity =
-            Self { class, epoch, repo: RepoId::new(reader.array()?), writer: WriterId::new(reader.array()?) };
+        let identity = Self {
+            class,
+            parity,
+            epoch,
+            repo: RepoId::new(reader.array()?),
+            writer: WriterId::new(reader.array()?),
+        };
         if identity.repo != *repo {
             return Err(reader.wrong("it belongs to another repository"));
         }

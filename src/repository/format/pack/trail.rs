@@ -2,7 +2,9 @@
 
 use super::super::error::FormatError;
 use super::super::tlv::Reader;
-use super::head::{HEADER_BYTES, PAGE};
+use super::head::{HEADER_BYTES, PAGE, PARITY_AT};
+use crate::base::limits::PARITY_PERCENT_MAX;
+use crate::codec::parity;
 use crate::codec::sign::SIGNATURE_BYTES;
 
 const TRAIL_MAGIC: &[u8; 8] = b"LBTRAIL\x01";
@@ -28,6 +30,8 @@ pub(super) struct Trail {
     pub(super) foot: usize,
     pub(super) wrap: usize,
     pub(super) sums: usize,
+    /// Parity in per cent: the header says it.
+    pub(super) percent: u8,
 }
 
 /// What a trailer says.
@@ -64,7 +68,20 @@ impl Trail {
     pub(super) fn decode(tail: &[u8], total: u64) -> Result<Trailer, FormatError> {
         let wrong = |why| FormatError::Malformed { what: "a pack's trailer", why };
         let start = tail.len().checked_sub(TRAIL_BYTES).ok_or(wrong("it is cut off"))?;
-        let trail = &tail[start..];
+        let trailer = Self::read(&tail[start..])?;
+        if u64::try_from(trailer.offsets.pack) == Ok(total) {
+            Ok(trailer)
+        } else {
+            Err(wrong("its offsets are not those of a pack"))
+        }
+    }
+
+    /// A trailer, wherever it was found.
+    pub(super) fn read(trail: &[u8]) -> Result<Trailer, FormatError> {
+        let wrong = |why| FormatError::Malformed { what: "a pack's trailer", why };
+        if trail.len() != TRAIL_BYTES {
+            return Err(wrong("it is cut off"));
+        }
         let (body, crc) = trail.split_last_chunk::<4>().ok_or(wrong("it is cut off"))?;
         if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
             return Err(wrong("its checksum does not fit"));
@@ -78,11 +95,11 @@ impl Trail {
             *offset = usize::try_from(reader.u64()?).map_err(|_| wrong("an offset is too large"))?;
         }
         let [pack, ec, foot, wrap, sums] = offsets;
-        let header = reader.array()?;
+        let header: [u8; HEADER_BYTES] = reader.array()?;
         let zeros = reader.slice(body.len() - HEADER_AT - HEADER_BYTES - SIGNATURE_BYTES)?;
         let signature = reader.array()?;
-        let offsets = Self { pack, ec, foot, wrap, sums };
-        if u64::try_from(pack) != Ok(total) || !offsets.is_laid_out() || zeros.iter().any(|b| *b != 0) {
+        let offsets = Self { pack, ec, foot, wrap, sums, percent: header[PARITY_AT] };
+        if !offsets.is_laid_out() || zeros.iter().any(|b| *b != 0) {
             return Err(wrong("its offsets are not those of a pack"));
         }
         Ok(Trailer { offsets, header, signature })
@@ -90,8 +107,9 @@ impl Trail {
 
     /// Whether a writer lays the parts out like this: in order, in whole pages, without slack.
     fn is_laid_out(&self) -> bool {
-        let Self { pack, ec, foot, wrap, sums } = *self;
-        let ordered = HEADER_BYTES < ec && ec == foot && foot < wrap && wrap < sums && sums < pack;
+        let Self { pack, ec, foot, wrap, sums, percent } = *self;
+        let behind = if percent == 0 { ec == foot } else { self.parity_from().is_some() };
+        let ordered = HEADER_BYTES < ec && behind && foot < wrap && wrap < sums && sums < pack;
         let in_pages = |offset: usize| offset.is_multiple_of(PAGE);
         ordered
             && [ec, foot, wrap].into_iter().all(in_pages)
@@ -100,7 +118,27 @@ impl Trail {
 
     /// Where the sums end and the zeros before the trailer begin.
     pub(super) fn sums_end(&self) -> usize {
-        self.sums.saturating_add(self.foot.div_ceil(SHARD_BYTES) * 8)
+        self.sums.saturating_add(self.data_shards().saturating_add(self.parity_shards()).saturating_mul(8))
+    }
+
+    /// Shards of the header and the blobs.
+    pub(super) fn data_shards(&self) -> usize {
+        self.ec.div_ceil(SHARD_BYTES)
+    }
+
+    /// Shards of parity over them.
+    pub(super) fn parity_shards(&self) -> usize {
+        if self.percent > PARITY_PERCENT_MAX { 0 } else { parity::count(self.data_shards(), self.percent) }
+    }
+
+    /// Where the copy of the end and where the parity begins: between blobs and footer lie both, and
+    /// nothing else. None for a pack without parity, or with other offsets.
+    pub(super) fn parity_from(&self) -> Option<(usize, usize)> {
+        let end_bytes = self.pack.checked_sub(self.foot)?;
+        let parity_bytes = self.parity_shards().checked_mul(SHARD_BYTES)?;
+        let parity_at = self.ec.checked_add(end_bytes)?;
+        let fits = parity_bytes > 0 && parity_at.checked_add(parity_bytes)? == self.foot;
+        fits.then_some((self.ec, parity_at))
     }
 }
 
@@ -112,13 +150,16 @@ pub fn foot_offset(tail: &[u8], total: u64) -> Result<u64, FormatError> {
     Ok(u64::try_from(Trail::decode(tail, total)?.offsets.foot).unwrap_or(u64::MAX))
 }
 
-/// The shards of a pack whose sums do not fit: where damage lies, found without a key.
+/// The shards of a pack whose sums do not fit, those of parity after those of the blobs: where damage
+/// lies, found without a key.
 ///
 /// # Errors
 /// When the trailer cannot be read.
 pub fn hurt_shards(pack: &[u8]) -> Result<Vec<usize>, FormatError> {
     let trail = Trail::decode(pack, u64::try_from(pack.len()).unwrap_or(u64::MAX))?.offsets;
     let sums = &pack[trail.sums..trail.sums_end()];
-    let shards = pack[..trail.foot].chunks(SHARD_BYTES).zip(sums.chunks(8)).enumerate();
+    let parity = trail.parity_from().map_or(&[][..], |(_, at)| &pack[at..trail.foot]);
+    let shards = pack[..trail.ec].chunks(SHARD_BYTES).chain(parity.chunks(SHARD_BYTES));
+    let shards = shards.zip(sums.chunks(8)).enumerate();
     Ok(shards.filter(|(_, (shard, sum))| shard_sum(shard) != **sum).map(|(number, _)| number).collect())
 }
