@@ -52,7 +52,7 @@ impl Removals {
 }
 
 /// Reads the records of a target. One that is damaged, or that somebody else signed, says nothing.
-/// Costs a listing of `f/`, and a read for each record: [`RECORDS_MAX`] or so.
+/// Costs a listing of `f/`, and a read for each record: some sixteen.
 ///
 /// # Errors
 /// Whatever the target says.
