@@ -68,7 +68,17 @@ fn a_restore_overwrites_only_when_told_to() {
     std::fs::write(out.join("d1/f1"), b"mine").expect("written");
     std::fs::write(out.join("d1/stray"), b"mine too").expect("written");
     let to = out.to_str().expect("text");
-    bench.repo("restore", &[&repo], &["latest", "--to", to]).exits(14);
+    // Who only plans is told the same, and everything is as it was.
+    let dry = bench.repo("restore", &[&repo], &["latest", "--to", to, "--dry-run"]);
+    let real = bench.repo("restore", &[&repo], &["latest", "--to", to]);
+    assert_eq!((dry.code, real.code, &dry.err), (14, 14, &real.err));
+    let file = out.join("d1/f1");
+    let at = ["latest", "--to", file.to_str().expect("text")];
+    let dry = bench.repo("restore", &[&repo], &[&at[..], &["--dry-run"]].concat());
+    let real = bench.repo("restore", &[&repo], &at);
+    assert_eq!((dry.code, &dry.err), (real.code, &real.err));
+    assert_ne!(dry.code, 0);
+    bench.repo("restore", &[&repo], &["latest", "--to", to, "--overwrite", "--dry-run"]).exits(0);
     assert_eq!(std::fs::read(out.join("d1/f1")).expect("there"), b"mine", "it was not touched");
     bench.repo("restore", &[&repo], &["latest", "--to", to, "--overwrite"]).exits(0);
     assert!(out.join("d1/stray").exists());

@@ -290,14 +290,24 @@ fn going_on_never_overwrites_what_a_stranger_put_there() {
 #[test]
 fn without_a_mark_or_for_other_paths_a_second_restore_is_refused() {
     let lab = backed_up();
-    killed_at(&lab, "back", 20_000_000, &[]);
-    restore(&lab, "back", &["--path", "dir-0"]).exits(14);
-    for file in files(&lab.path("back")) {
+    // Which packs are read first is drawn: until some folder has a file.
+    let stopped = [20, 30, 40, 48].into_iter().find_map(|megabytes| {
+        let to = format!("back-{megabytes}");
+        killed_at(&lab, &to, megabytes * 1_000_000, &[]);
+        let has_files = |number: &u32| {
+            let dir = lab.path(&to).join(format!("dir-{number}"));
+            dir.exists() && !files(&dir).is_empty()
+        };
+        (0..10).find(has_files).map(|number| (to.clone(), format!("dir-{number}")))
+    });
+    let (to, dir) = stopped.expect("nearly all of it has a small file");
+    restore(&lab, &to, &["--path", &dir]).exits(14);
+    for file in files(&lab.path(&to)) {
         if file.to_string_lossy().contains("/.lifeboat-restore-") {
             std::fs::remove_file(file).expect("removed");
         }
     }
-    let said = restore(&lab, "back", &[]);
+    let said = restore(&lab, &to, &[]);
     assert!(said.err.contains("E0423"), "{said:#?}");
 }
 

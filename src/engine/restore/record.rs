@@ -56,6 +56,51 @@ impl Record {
     }
 }
 
+/// What the marks in a destination say before anything is written.
+struct Look {
+    beginning: Beginning,
+    boot: String,
+    asked: String,
+    known: Vec<Record>,
+}
+
+impl Look {
+    fn at(
+        destination: &Destination,
+        selection: &Selection<'_>,
+        request: &RestoreRequest,
+    ) -> Result<Self, EngineError> {
+        destination.be_alone()?;
+        let boot = boot_id();
+        let asked = asked(selection);
+        let Marks { own, is_foreign, others } = destination.marks()?;
+        let known = records_or_unknown(own.as_deref(), is_foreign);
+        let goes_on = known.iter().any(|record| record.asked == asked);
+        let is_of_this_boot = |record: &Record| !boot.is_empty() && record.boot == boot;
+        let of_others = others.iter().flat_map(|(_, text)| records_or_unknown(Some(text), false));
+        let survived = known.iter().cloned().chain(of_others).all(|record| is_of_this_boot(&record));
+        let by =
+            if survived && request.mode != Mode::WriteAndCheck { Evidence::Stat } else { Evidence::Content };
+        let compares = (goes_on || request.existing != Existing::Refuse).then_some(by);
+        let beginning = Beginning { compares, goes_on, survived };
+        Ok(Self { beginning, boot, asked, known })
+    }
+}
+
+/// As [`begin`], for who only wants to know: nothing is written.
+///
+/// # Errors
+/// As [`begin`].
+pub(super) fn foresee(
+    destination: &Destination,
+    selection: &Selection<'_>,
+    request: &RestoreRequest,
+    refuse: impl FnOnce(Beginning) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
+    let beginning = Look::at(destination, selection, request)?.beginning;
+    if request.existing == Existing::Refuse { refuse(beginning) } else { Ok(()) }
+}
+
 /// Sees to it that no other restore is at work here, reads the marks and leaves one. `refuse` is
 /// asked before anything is written, when nothing may be replaced.
 ///
@@ -68,30 +113,19 @@ pub(super) fn begin(
     request: &RestoreRequest,
     refuse: impl FnOnce(Beginning) -> Result<(), EngineError>,
 ) -> Result<Beginning, EngineError> {
-    destination.be_alone()?;
-    let boot = boot_id();
-    let asked = asked(selection);
-    let Marks { own, is_foreign, others } = destination.marks()?;
-    let mut known = records_or_unknown(own.as_deref(), is_foreign);
-    let goes_on = known.iter().any(|record| record.asked == asked);
-    let is_of_this_boot = |record: &Record| !boot.is_empty() && record.boot == boot;
-    let of_others = others.iter().flat_map(|(_, text)| records_or_unknown(Some(text), false));
-    let survived = known.iter().cloned().chain(of_others).all(|record| is_of_this_boot(&record));
-    let by = if survived && request.mode != Mode::WriteAndCheck { Evidence::Stat } else { Evidence::Content };
-    let compares = (goes_on || request.existing != Existing::Refuse).then_some(by);
-    let beginning = Beginning { compares, goes_on, survived };
+    let Look { beginning, boot, asked, mut known } = Look::at(destination, selection, request)?;
     if request.existing == Existing::Refuse {
         refuse(beginning)?;
     }
-    if compares.is_some() {
+    if beginning.compares.is_some() {
         destination.open_up()?;
     }
-    if goes_on {
+    if beginning.goes_on {
         // An older mark of ours tells more than a new one would.
         destination.go_on();
         return Ok(beginning);
     }
-    let boot = if survived { boot } else { "before".to_owned() };
+    let boot = if beginning.survived { boot } else { "before".to_owned() };
     known.push(Record { asked, boot });
     destination.mark(text(selection, &known).as_bytes())?;
     Ok(beginning)

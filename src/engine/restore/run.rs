@@ -45,48 +45,83 @@ pub fn restore(
     ours::refuse(request)?;
     let selection = Selection::new(snapshot, &request.paths).with_shown_paths(&blobs)?;
     let mut outcome = RestoreOutcome::new(snapshot, &target.name);
+    let file_name =
+        snapshot.body.roots.first().map(|root| file_name(&root.path).to_vec()).unwrap_or_default();
+    let way = Way { selection: &selection, blobs: &blobs, request, file_name: &file_name };
     if request.mode == Mode::Plan {
+        // What would be refused is refused now; a folder that isn't there has nothing in the way.
+        if std::fs::symlink_metadata(&request.to).is_ok() {
+            let destination = open(request, snapshot)?;
+            record::foresee(&destination, &selection, request, |beginning| {
+                way.refuse(&destination, beginning)
+            })?;
+        }
         selection.visit(&blobs, &mut |wanted| {
             outcome.count(&wanted);
             Ok(())
         })?;
         return Ok(outcome);
     }
-    let options = RestoreOptions { existing: request.existing, owner: request.owner };
-    let destination = Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes());
-    let file_name =
-        snapshot.body.roots.first().map(|root| file_name(&root.path).to_vec()).unwrap_or_default();
+    let destination = open(request, snapshot)?;
     let (items, bytes) = totals(&selection, snapshot, &blobs, cx)?;
-    let beginning = record::begin(&destination, &selection, request, |beginning| {
-        if beginning.goes_on {
-            let existing = request.existing;
-            let comparison = Comparison { destination: &destination, blobs: &blobs, existing, beginning };
-            return comparison.refuse_strangers(&selection, &file_name);
-        }
-        refuse_obstacles(&selection, &blobs, &destination, request, &file_name)
-    })?;
+    let beginning =
+        record::begin(&destination, &selection, request, |beginning| way.refuse(&destination, beginning))?;
     outcome.resumed = beginning.goes_on;
     cx.progress.phase("restore", items, bytes);
     let is_partial = snapshot.body.unread.count > 0;
-    let restoring =
-        Restoring::new(&destination, cx, (request.others, &selection), file_name, is_partial, &mut outcome);
+    let restoring = Restoring::new(
+        &destination,
+        cx,
+        (request.others, &selection),
+        file_name.clone(),
+        is_partial,
+        &mut outcome,
+    );
     let how = (request.existing, beginning);
     contents(&selection, Writer::new(&blobs, &destination, cx), restoring, how).inspect_err(|_| {
         // Where nothing was restored there is nothing to go on with.
         destination.unmark_if_alone();
     })?;
+    cx.progress.phase_finished("restore");
+    cx.progress.phase("make durable", None, None);
     let top = finish_folders(&selection, &blobs, &destination, &mut outcome)?;
     destination.sync()?;
     record::end(&destination, &selection, beginning, outcome.failed.count == 0)?;
     record::clear_given_up(&destination, (&selection, &blobs), request.existing, &mut outcome)?;
     finish(&destination, top.as_ref(), &mut outcome)?;
-    cx.progress.phase_finished("restore");
+    cx.progress.phase_finished("make durable");
     outcome.bytes_fetched = blobs.bytes_read();
     outcome.take_issues(&destination.issues());
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
     Ok(outcome)
+}
+
+/// The folder to restore into, made where it isn't there.
+fn open(request: &RestoreRequest, snapshot: &Snapshot) -> Result<Destination, EngineError> {
+    let options = RestoreOptions { existing: request.existing, owner: request.owner };
+    Ok(Destination::open(&request.to, options)?.of_snapshot(snapshot.id.as_bytes()))
+}
+
+/// What is to be restored, as far as it decides what may stand in its way.
+struct Way<'a> {
+    selection: &'a Selection<'a>,
+    blobs: &'a BlobReader<'a>,
+    request: &'a RestoreRequest,
+    file_name: &'a [u8],
+}
+
+impl Way<'_> {
+    /// Refuses what stands in the way and may not be replaced. Only looks.
+    fn refuse(&self, destination: &Destination, beginning: Beginning) -> Result<(), EngineError> {
+        let Self { selection, blobs, request, file_name } = *self;
+        if beginning.goes_on {
+            let comparison = Comparison { destination, blobs, existing: request.existing, beginning };
+            return comparison.refuse_strangers(selection, file_name);
+        }
+        refuse_obstacles(selection, blobs, destination, request, file_name)
+    }
 }
 
 /// All entries but the metadata of folders.
