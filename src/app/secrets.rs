@@ -18,6 +18,7 @@ use super::error::AppError;
 use crate::base::durable::{self, Created};
 use crate::base::progress::Progress;
 use crate::base::secret::Secret;
+use crate::codec::agree;
 use crate::codec::key_text::{KeyText, KeyTextError};
 use crate::codec::words::{self, WORDS};
 use crate::engine::context::Context;
@@ -44,6 +45,8 @@ pub enum SecretSource {
     Command(Vec<OsString>),
     /// A recovery kit, or a file with its words or its line; `-` for what is typed.
     RecoveryKit(PathBuf),
+    /// A recipient's public line: no secret, and nothing is opened by it.
+    Recipient(String),
 }
 
 impl SecretSource {
@@ -71,10 +74,16 @@ impl SecretSource {
             Self::KeyFile(path) => {
                 let found = Found::file(path, "the key file")?;
                 let text = std::str::from_utf8(&found.bytes).unwrap_or_default();
-                let key = KeyText::KeyFile.read(text).map(SlotSecret::KeyFile);
-                let secret = key.map_err(|source| AppError::NoKeyFile { path: path.clone(), source })?;
+                let secret = key_file(text, path)?;
                 found.guard(&secret, path, cx.progress.as_ref())?;
                 Ok(secret)
+            }
+            Self::Recipient(text) => {
+                let public = KeyText::Recipient.read(text).map_err(|source| AppError::Usage {
+                    what: format!("that is no recipient: {source}"),
+                    hint: "`lifeboat repo key new-recipient FILE` prints the line that begins with lifeboat-recipient-".to_owned(),
+                })?;
+                Ok(SlotSecret::Recipient(*public.expose()))
             }
             Self::Command(words) => {
                 let bytes = printed(words, cx).map_err(|source| AppError::SecretCommand { source })?;
@@ -136,7 +145,7 @@ impl Found {
         if self.mode & OTHERS == 0 {
             return Ok(());
         }
-        if matches!(secret, SlotSecret::KeyFile(_)) {
+        if matches!(secret, SlotSecret::KeyFile(_) | SlotSecret::RecipientKey(_)) {
             return Err(AppError::ExposedKey { path: path.to_owned(), mode: self.mode & 0o777 });
         }
         progress.warn(format!("others can read {}; chmod 600 it", path.display()));
@@ -150,14 +159,42 @@ fn of_text(bytes: &[u8], path: &Path) -> Result<SlotSecret, AppError> {
         return Err(AppError::EmptyPassword { path: path.to_owned() });
     }
     let text = std::str::from_utf8(bytes).unwrap_or_default();
-    if KeyText::KeyFile.claims(text) {
-        let key = KeyText::KeyFile.read(text).map(SlotSecret::KeyFile);
-        return key.map_err(|source| AppError::NoKeyFile { path: path.to_owned(), source });
+    if KeyText::KeyFile.claims(text) || KeyText::RecipientKey.claims(text) {
+        return key_file(text, path);
     }
     if KeyText::RecoveryCode.claims(text) {
         return recovery_code(text, &path.display().to_string());
     }
     Ok(SlotSecret::Passphrase(Secret::new(bytes.to_vec())))
+}
+
+/// What a key file holds: its own key, or a recipient's private part.
+fn key_file(text: &str, path: &Path) -> Result<SlotSecret, AppError> {
+    let key = if KeyText::RecipientKey.claims(text) {
+        KeyText::RecipientKey.read(text).map(SlotSecret::RecipientKey)
+    } else {
+        KeyText::KeyFile.read(text).map(SlotSecret::KeyFile)
+    };
+    key.map_err(|source| AppError::NoKeyFile { path: path.to_owned(), source })
+}
+
+/// Makes a recipient: its private part goes into a new private file, durably, and its public line
+/// comes back. A file that is there is left as it is.
+///
+/// # Errors
+/// When the file is there or cannot be written.
+pub fn make_recipient(path: &Path) -> Result<String, AppError> {
+    let unwritable = |source| AppError::Unwritable { path: path.to_owned(), source };
+    let private = Secret::new(crate::base::entropy::random());
+    let public = agree::public(&private).map_err(|error| unwritable(std::io::Error::other(error)))?;
+    let line = Zeroizing::new(format!("{}\n", *KeyText::RecipientKey.write(&private)));
+    if durable::create_new(path, line.as_bytes()).map_err(unwritable)? == Created::Existing {
+        return Err(unwritable(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    if let Some(parent) = path.parent() {
+        durable::sync_dir(parent).map_err(unwritable)?;
+    }
+    Ok(KeyText::Recipient.write(&Secret::new(public)).to_string())
 }
 
 /// The code in a kit: its line, or else its 24 words alone.

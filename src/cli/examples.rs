@@ -263,6 +263,12 @@ targets, and delete the files. `--recovery-kit FILE` takes either file, or one w
 
 Exit codes: 0 done; 1 failed; 2 usage, or the file exists; 3 a place lacks its slot; 10 no repository; 12 wrong key;
 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_NEW_RECIPIENT: &str = "\
+Example: lifeboat repo key new-recipient escrow.key
+
+Prints the public line, for `key add --new-recipient`. The private file opens the repository as a key file does, with --key-file.
+
+Exit codes: 0 made; 1 the file is there already, or cannot be written; 2 usage; 130 cancelled.";
 pub(super) const REPO_KEY_REMOVE: &str = "\
 Example: lifeboat repo key remove --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key 7f3a0c11
 

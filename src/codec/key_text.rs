@@ -2,7 +2,8 @@
 //! is, holds no letter that is taken for another, and has a checksum that finds every typing error
 //! of up to four letters.
 //!
-//! `lifeboat-key-1...` is a key file's line, `LIFEBOAT-RECOVERY-1...` a recovery kit's. The data are
+//! `lifeboat-key-1...` is a key file's line, `LIFEBOAT-RECOVERY-1...` a recovery kit's,
+//! `lifeboat-private-1...` a recipient's private part and `lifeboat-recipient-1...` its public one. The data are
 //! a version byte, 1, and the secret.
 
 use bech32::primitives::decode::CheckedHrpstring;
@@ -20,6 +21,10 @@ pub enum KeyText {
     KeyFile,
     /// A recovery kit's line.
     RecoveryCode,
+    /// A recipient's private part.
+    RecipientKey,
+    /// A recipient's public part: no secret.
+    Recipient,
 }
 
 /// Why a text is no key.
@@ -42,6 +47,8 @@ impl KeyText {
         match self {
             Self::KeyFile => "lifeboat-key-",
             Self::RecoveryCode => "lifeboat-recovery-",
+            Self::RecipientKey => "lifeboat-private-",
+            Self::Recipient => "lifeboat-recipient-",
         }
     }
 

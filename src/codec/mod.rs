@@ -1,5 +1,6 @@
 //! Bytes to bytes: cut, hash, compress, seal, sign. Pure functions; no I/O, no clock, no repository words.
 
+pub mod agree;
 pub mod blocks;
 pub mod chunker;
 pub mod compress;

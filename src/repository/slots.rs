@@ -92,7 +92,12 @@ pub fn put(
     let put = put_whole(target.storage.as_ref(), made)?;
     let format = repository.format();
     let there = target.storage.get(&name, Span::Whole, Read::Medium)?;
-    slot::open_slot(&there, &format.encode(), format, secret)?;
+    if secret.opens() {
+        slot::open_slot(&there, &format.encode(), format, secret)?;
+    } else if there != made.bytes {
+        let place = target.storage.label().to_owned();
+        return Err(RepositoryError::StillHurt { place, object: name.to_string() });
+    }
     Ok(put)
 }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::run::{Bench, Ran, objects, of, same};
+use crate::run::{Bench, Ran, moved, objects, of, same};
 use crate::s3;
 
 /// `lifeboat repo VERB --repo REPO ARGUMENT...`, without a secret.
@@ -178,7 +178,7 @@ fn a_place_that_is_away_when_a_slot_is_added_is_named_and_sync_brings_it_there()
     let mut init = bench.command();
     init.args(["repo", "init"]).args(both).args(["--key-file", "one"]);
     of(init.output().expect("the binary starts")).exits(0);
-    crate::run::moved(bench.path("nas"), bench.path("unplugged"));
+    moved(bench.path("nas"), bench.path("unplugged"));
     let added = key(
         &bench,
         "add",
@@ -188,7 +188,7 @@ fn a_place_that_is_away_when_a_slot_is_added_is_named_and_sync_brings_it_there()
     assert_eq!(added["added"]["away"][0]["target"], "nas");
     let listed = key(&bench, "list", &both).exits(3).err;
     assert!(listed.contains("away: nas"), "{listed}");
-    crate::run::moved(bench.path("unplugged"), bench.path("nas"));
+    moved(bench.path("unplugged"), bench.path("nas"));
     let missing: Vec<_> = slots(&bench, &both, 0).iter().map(|slot| slot["missing"].clone()).collect();
     assert!(missing.contains(&serde_json::json!(["nas"])), "{missing:?}");
     assert_eq!(repo(&bench, "snapshots", &bench.path("nas"), &["--password-file", "pw"]).code, 12);
@@ -320,4 +320,52 @@ fn slots_and_a_kit_are_put_on_a_store_and_taken_away_there() {
     };
     let secrets = [["--key-file", "key"], ["--password-file", "pw"], ["--recovery-kit", "kit.html"]];
     assert_eq!(secrets.map(one), [12, 0, 0]);
+}
+
+#[test]
+fn a_recipient_whose_private_file_is_elsewhere_can_open_what_was_made_for_its_line() {
+    let bench = Bench::new();
+    let (place, tree) = (bench.path("repo"), bench.tree("tree", 3));
+    let key = ["--key-file", "key"];
+    repo(&bench, "init", &place, &key).exits(0);
+    repo(&bench, "backup", &place, &[&key[..], &[tree.to_str().expect("text")]].concat()).exits(0);
+    let keys = |arguments: &[&str]| {
+        let mut command = bench.command();
+        command.args(["repo", "key"]).args(arguments);
+        of(command.output().expect("the binary starts"))
+    };
+    let made = keys(&["new-recipient", "escrow"]).exits(0);
+    let line = made.out.trim().to_owned();
+    assert!(line.starts_with("lifeboat-recipient-1") && line.lines().count() == 1, "{line}");
+    assert_eq!(mode(&bench.path("escrow")), 0o600);
+    let private = std::fs::read_to_string(bench.path("escrow")).expect("text");
+    assert!(
+        private.starts_with("lifeboat-private-1") && !made.out.contains(private.trim()),
+        "a secret is shown"
+    );
+    keys(&["new-recipient", "escrow"]).exits(1);
+    assert_eq!(std::fs::read_to_string(bench.path("escrow")).expect("text"), private, "left as it is");
+    // The private file is not here when the slot is made.
+    moved(bench.path("escrow"), bench.path("elsewhere"));
+    let at = place.to_str().expect("text");
+    keys(&["add", "--repo", at, "--key-file", "key", "--new-recipient", &line]).exits(0);
+    let list = keys(&["list", "--repo", at, "--json"]).exits(0).json();
+    let kinds: Vec<&str> = list["keys"]["slots"]
+        .as_array()
+        .expect("slots")
+        .iter()
+        .filter_map(|slot| slot["kind"].as_str())
+        .collect();
+    assert!(kinds.contains(&"recipient"), "{kinds:?}");
+    for flag in ["--key-file", "--password-file"] {
+        repo(&bench, "restore", &place, &[flag, "elsewhere", "latest", "--to", &format!("out{flag}")])
+            .exits(0);
+    }
+    same(&tree, &bench.path("out--key-file"));
+    // A changed letter, a private line, and a file that others may read are refused.
+    let wrong = format!("{}x", &line[..line.len() - 1]);
+    keys(&["add", "--repo", at, "--key-file", "key", "--new-recipient", &wrong]).exits(2);
+    keys(&["add", "--repo", at, "--key-file", "key", "--new-recipient", private.trim()]).exits(2);
+    std::fs::set_permissions(bench.path("elsewhere"), std::fs::Permissions::from_mode(0o644)).expect("set");
+    repo(&bench, "snapshots", &place, &["--key-file", "elsewhere"]).exits(2);
 }

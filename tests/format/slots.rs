@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lifeboat::base::error::{Class, Classified};
 use lifeboat::base::secret::Secret;
+use lifeboat::codec::agree;
 use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN};
 use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
 use lifeboat::repository::format::slot::{SlotSecret, create_slot, open_slot};
@@ -72,12 +73,39 @@ fn a_slot_of_random_bytes_has_no_costs_and_one_that_claims_some_is_refused() {
 fn methods_of_later_versions_are_passed_over() {
     let repo = repo();
     let object = Object::decode(&slot(&repo, &key_file(7)), &repo.id, None).expect("sound");
-    for method in [0, 4, 5, 255] {
+    for method in [0, 5, 6, 255] {
         let mut body = object.body.clone();
         body[0] = method;
         for secret in [key_file(7), SlotSecret::passphrase("x")] {
             assert_eq!(open(&repo, &signed(&repo, &body), &secret), Err(Class::WrongKey), "{method}");
         }
+    }
+}
+
+/// `LIFEBOAT_FREEZE=slot` prints one for `slots.txt`.
+#[test]
+fn a_slot_for_a_recipient_is_made_by_the_public_part_and_opened_by_the_private_one_alone() {
+    let repo = repo();
+    let private = Secret::new([7; 32]);
+    let public = agree::public(&private).expect("a key");
+    let recipient = SlotSecret::Recipient(public);
+    let (one, two) = (slot(&repo, &recipient), slot(&repo, &recipient));
+    assert_ne!(one, two, "each has a key of its own");
+    if std::env::var("LIFEBOAT_FREEZE").is_ok_and(|what| what == "slot") {
+        println!("recipient {}", hex::encode(&one));
+    }
+    for slot in [&one, &two] {
+        assert_eq!(open(&repo, slot, &SlotSecret::RecipientKey(Secret::new([7; 32]))), Ok([1; 32]));
+        assert_eq!(open(&repo, slot, &SlotSecret::RecipientKey(Secret::new([8; 32]))), Err(Class::WrongKey));
+        assert_eq!(open(&repo, slot, &recipient), Err(Class::WrongKey), "the public part opens nothing");
+        assert_eq!(open(&repo, slot, &key_file(7)), Err(Class::WrongKey));
+    }
+    let none = SlotSecret::Recipient([0; 32]);
+    let made = create_slot(&repo.format.encode(), &repo.format, &repo.root, &none, CHEAP);
+    assert!(made.is_err(), "what everybody could open is not made");
+    for bit in (0..one.len() * 8).step_by(7) {
+        let secret = SlotSecret::RecipientKey(Secret::new([7; 32]));
+        assert!(open(&repo, &with_bit_flipped(&one, bit), &secret).is_err(), "bit {bit}");
     }
 }
 
@@ -106,6 +134,7 @@ fn slots_of_every_method_that_were_ever_written_open() {
         ("passphrase", SlotSecret::passphrase("fixture\n")),
         ("key-file", key_file(7)),
         ("recovery-code", code),
+        ("recipient", SlotSecret::RecipientKey(Secret::new([7; 32]))),
     ];
     assert_eq!(frozen.len(), secrets.len(), "a slot for each method");
     for (label, secret) in &secrets {

@@ -37,6 +37,12 @@ pub enum KeyCommand {
     /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
     #[command(after_help = examples::REPO_KEY_KIT)]
     Kit(KitArgs),
+    /// Make a recipient: slots can be made for its public line, and only its private file opens them
+    #[command(after_help = examples::REPO_KEY_NEW_RECIPIENT)]
+    NewRecipient {
+        /// Where its private part goes: keep it off this machine
+        file: PathBuf,
+    },
     /// Take a slot away, so that its secret opens the repository no longer
     #[command(after_help = examples::REPO_KEY_REMOVE)]
     Remove {
@@ -124,6 +130,9 @@ pub struct NewSecretArgs {
     /// Program that prints the new passphrase, or a key file's line; words apart, no shell
     #[arg(long, value_name = "PROGRAM")]
     new_secret_command: Option<String>,
+    /// Public line of a recipient, whose private file need not be here
+    #[arg(long, value_name = "LINE")]
+    new_recipient: Option<String>,
 }
 
 impl NewSecretArgs {
@@ -132,7 +141,8 @@ impl NewSecretArgs {
         let key = self.new_key_file.as_ref().map(|path| SecretSource::KeyFile(path.clone()));
         let password = self.new_password_file.as_ref().map(|path| SecretSource::PasswordFile(path.clone()));
         let command = self.new_secret_command.as_ref().map(|text| SecretSource::command(text));
-        key.or(password).or(command).expect("the parser asks for one of the group")
+        let recipient = self.new_recipient.clone().map(SecretSource::Recipient);
+        key.or(password).or(command).or(recipient).expect("the parser asks for one of the group")
     }
 }
 

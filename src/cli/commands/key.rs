@@ -5,7 +5,7 @@ use serde_json::json;
 use super::policy::site;
 use super::repo::{optional_secret, plumbing};
 use crate::app::keys::{Away, KeyList, Keys, SlotChange, SlotFacts};
-use crate::app::secrets::SecretSource;
+use crate::app::secrets::{SecretSource, make_recipient};
 use crate::base::durable::Created;
 use crate::base::error::{Class, Failure};
 use crate::cli::args::{KeyCommand, ManyRepos, NewSecretArgs, OptionalSecretArgs, PolicyKeyCommand};
@@ -30,6 +30,20 @@ pub(super) fn run_repo(session: &Session, command: &KeyCommand) -> Result<u8, Fa
         KeyCommand::Kit(args) => {
             let keys = plumbing(session, &args.at.access);
             super::kit::make(session.output, &keys.keys(&args.at.repos), &read(&args.at)?, &args.out)
+        }
+        KeyCommand::NewRecipient { file } => {
+            let line = make_recipient(file)?;
+            let out = session.output;
+            if out.is_json() {
+                out.json(&json!({ "version": JSON_VERSION, "recipient": line, "file": file }));
+            } else {
+                out.line(&line);
+                out.talk(&format!(
+                    "{} opens what is made for this line; keep it, and a copy of it, where nobody looks for it",
+                    escape(&file.display().to_string())
+                ));
+            }
+            Ok(0)
         }
         KeyCommand::Remove { at, slot } => {
             remove(session.output, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, slot)

@@ -10,6 +10,7 @@ use super::tlv::{self, Reader, TlvWriter};
 use crate::base::entropy;
 use crate::base::id::ObjectHash;
 use crate::base::secret::{Key, Secret};
+use crate::codec::agree;
 use crate::codec::hash;
 use crate::codec::kdf::{KdfError, KdfParams, passphrase_secret};
 use crate::codec::seal;
@@ -17,6 +18,7 @@ use crate::codec::sign::Signer;
 
 const WHAT: &str = "a key slot";
 const PARAMS_BYTES: usize = 45;
+const OUT_OF_BOUNDS: &str = "the cost asked for is out of bounds";
 const TAG_ROOT: u16 = 1;
 const TAG_ADMIN: u16 = 2;
 const TAG_FORMAT: u16 = 4;
@@ -45,6 +47,10 @@ pub enum SlotSecret {
         /// The slot that they open, where the kit has it: for a place that lost all of its slots.
         spare: Option<Vec<u8>>,
     },
+    /// Method 4: the private part of a recipient.
+    RecipientKey(Key),
+    /// Its public part, for which slots can be made; it opens none.
+    Recipient([u8; 32]),
 }
 
 /// How a slot is opened.
@@ -57,12 +63,14 @@ pub enum SlotMethod {
     KeyFile = 2,
     /// By the code of a recovery kit.
     RecoveryCode = 3,
+    /// By a recipient's private key (X25519).
+    Recipient = 4,
 }
 
 impl SlotMethod {
     /// From the stored number.
     pub fn from_u8(number: u8) -> Option<Self> {
-        [Self::Passphrase, Self::KeyFile, Self::RecoveryCode]
+        [Self::Passphrase, Self::KeyFile, Self::RecoveryCode, Self::Recipient]
             .into_iter()
             .find(|method| *method as u8 == number)
     }
@@ -73,6 +81,7 @@ impl SlotMethod {
             Self::Passphrase => "passphrase",
             Self::KeyFile => "key file",
             Self::RecoveryCode => "recovery code",
+            Self::Recipient => "recipient",
         }
     }
 }
@@ -121,28 +130,60 @@ impl SlotSecret {
             Self::Passphrase(_) => SlotMethod::Passphrase,
             Self::KeyFile(_) => SlotMethod::KeyFile,
             Self::RecoveryCode { .. } => SlotMethod::RecoveryCode,
+            Self::RecipientKey(_) | Self::Recipient(_) => SlotMethod::Recipient,
         }
+    }
+
+    /// Whether it opens the slots that are made for it.
+    pub fn opens(&self) -> bool {
+        !matches!(self, Self::Recipient(_))
     }
 
     /// What its slots say of the derivation: random bytes need none.
     fn costs(&self, kdf: KdfParams) -> KdfParams {
         match self {
             Self::Passphrase(_) => kdf,
-            Self::KeyFile(_) | Self::RecoveryCode { .. } => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
+            _ => KdfParams { memory_kib: 0, passes: 0, lanes: 0 },
         }
     }
 
     /// The key that opens the grant.
-    fn kek(&self, format: &RepoFmt, salt: &[u8; 32], kdf: KdfParams) -> Result<Key, KdfError> {
+    fn kek(&self, format: &RepoFmt, salt: &[u8; 32], kdf: KdfParams) -> Result<Key, FormatError> {
         let derive = |secret: &Key| hash::derive("kek", secret.expose(), &format.repo_id, salt);
+        if !matches!(self, Self::Passphrase(_)) && kdf != self.costs(kdf) {
+            return Err(FormatError::Malformed { what: WHAT, why: "its cost is out of bounds" });
+        }
         Ok(match self {
-            Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf)?),
-            Self::KeyFile(key) | Self::RecoveryCode { code: key, .. } if kdf == self.costs(kdf) => {
-                derive(key)
+            Self::Passphrase(text) => derive(&passphrase_secret(text.expose(), salt, kdf).map_err(unfit)?),
+            Self::KeyFile(key) | Self::RecoveryCode { code: key, .. } => derive(key),
+            // The salt is the public part of a key that was made for this slot and thrown away.
+            Self::RecipientKey(private) => {
+                let public = agree::public(private).map_err(|_| FormatError::WrongKey)?;
+                let shared = agree::shared(private, salt).map_err(|_| FormatError::WrongKey)?;
+                derive(&between(&shared, format, salt, &public))
             }
-            Self::KeyFile(_) | Self::RecoveryCode { .. } => return Err(KdfError::OutOfBounds(kdf)),
+            Self::Recipient(_) => return Err(FormatError::WrongKey),
         })
     }
+
+    /// A fresh salt, and the key that seals a grant under it.
+    fn fresh(&self, format: &RepoFmt, kdf: KdfParams) -> Result<([u8; 32], Key), FormatError> {
+        let Self::Recipient(public) = self else {
+            let salt = entropy::random::<32>();
+            return Ok((salt, self.kek(format, &salt, kdf)?));
+        };
+        let none = |_| FormatError::Unfit { what: "a slot for this recipient", why: "it is no X25519 key" };
+        let once = Secret::new(entropy::random());
+        let salt = agree::public(&once).map_err(none)?;
+        let shared = agree::shared(&once, public).map_err(none)?;
+        let secret = between(&shared, format, &salt, public);
+        Ok((salt, hash::derive("kek", secret.expose(), &format.repo_id, &salt)))
+    }
+}
+
+/// What both sides of an agreement know and nobody else, bound to both of them.
+fn between(shared: &Key, format: &RepoFmt, once: &[u8; 32], public: &[u8; 32]) -> Key {
+    hash::derive("x25519", shared.expose(), &format.repo_id, &[&once[..], public].concat())
 }
 
 /// Makes a slot that this secret opens and that grants everything. `kdf` is what it costs to try a
@@ -157,14 +198,13 @@ pub fn create_slot(
     secret: &SlotSecret,
     kdf: KdfParams,
 ) -> Result<KeyObject, FormatError> {
-    let salt = entropy::random::<32>();
     let kdf = secret.costs(kdf);
+    let (salt, kek) = secret.fresh(format, kdf)?;
     let mut params = vec![secret.method() as u8];
     params.extend_from_slice(&salt);
     for number in [kdf.memory_kib, kdf.passes, kdf.lanes] {
         params.extend_from_slice(&number.to_le_bytes());
     }
-    let kek = secret.kek(format, &salt, kdf).map_err(unfit)?;
     let mut grant = TlvWriter::new();
     grant.put(TAG_ROOT, root.root().expose());
     grant.put(TAG_ADMIN, root.admin()?.expose());
@@ -191,7 +231,7 @@ fn unfit(error: KdfError) -> FormatError {
         why: match error {
             KdfError::NotText => "it is not UTF-8 text",
             KdfError::Empty => "it is empty",
-            KdfError::OutOfBounds(_) => "the cost asked for is out of bounds",
+            KdfError::OutOfBounds(_) => OUT_OF_BOUNDS,
             KdfError::NoMemory => "there is not enough memory to derive its key",
         },
     }
@@ -215,8 +255,8 @@ pub fn open_slot(
         return Err(FormatError::NotGranted { what: "opening with this kind of secret" });
     }
     let kek = secret.kek(format, &salt, kdf).map_err(|error| match error {
-        KdfError::OutOfBounds(_) => wrong("its cost is out of bounds"),
-        other => unfit(other),
+        FormatError::Unfit { why, .. } if why == OUT_OF_BOUNDS => wrong("its cost is out of bounds"),
+        other => other,
     })?;
     let grant = seal::open(kek.expose(), &format.repo_id, "slot", params, sealed)
         .map(Zeroizing::new)
