@@ -18,6 +18,7 @@ use crate::policy::model::Policy;
 use crate::report::kit;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
+use crate::repository::format::keys::Role;
 use crate::repository::format::slot::{KeyObject, SlotMethod, SlotSecret};
 use crate::repository::slots;
 use crate::storage::place::{Access, Place, PlaceOptions};
@@ -175,13 +176,14 @@ impl Keys<'_> {
         Ok(KeyList { repository, slots: all, away })
     }
 
-    /// Adds a slot that `new` opens. One that it opens already is completed instead.
+    /// Adds a slot that `new` opens, for this role. One that it opens already is completed instead.
     ///
     /// # Errors
-    /// When no place answers or none takes it, or `secret` opens no slot that may administer.
-    pub fn add(&self, secret: &SlotSecret, new: &SlotSecret) -> Result<SlotChange, Failure> {
+    /// When no place answers or none takes it, or `secret` opens no slot that may administer; when
+    /// `new` opens one for another role.
+    pub fn add(&self, secret: &SlotSecret, new: &SlotSecret, role: &Role) -> Result<SlotChange, Failure> {
         let (repository, away) = self.reach(secret)?;
-        add(&repository, new, away)
+        add(&repository, new, role, away)
     }
 
     /// Puts a slot in the place of the one that `secret` opens. The new one stands, and was opened,
@@ -196,7 +198,7 @@ impl Keys<'_> {
     ) -> Result<(SlotChange, SlotChange), Failure> {
         let (repository, away) = self.reach(secret)?;
         let old = repository.slot().name;
-        let added = add(&repository, new, away)?;
+        let added = add(&repository, new, &Role::Admin, away)?;
         if added.slot == old {
             return Err(AppError::Usage {
                 what: "the new secret is the old one".to_owned(),
@@ -264,27 +266,38 @@ fn open_first(targets: &[Target], secret: &SlotSecret) -> Result<Repository, Fai
     Err(refused.unwrap_or(RepositoryError::Defect { what: "opening a repository at no place" }).into())
 }
 
-fn add(repository: &Repository, new: &SlotSecret, away: Vec<Away>) -> Result<SlotChange, Failure> {
-    let known = repository.targets().iter().find_map(|target| {
-        let opened = Repository::open(vec![target.clone()], new).ok()?;
-        Some(Arc::clone(opened.slot()))
-    });
-    let slot = match known {
-        Some(slot) => slot,
-        None => Arc::new(slots::make(repository, new, KdfParams::default())?),
+fn add(
+    repository: &Repository,
+    new: &SlotSecret,
+    role: &Role,
+    away: Vec<Away>,
+) -> Result<SlotChange, Failure> {
+    let open = |target: &Target| Repository::open(vec![target.clone()], new).ok();
+    let slot = match repository.targets().iter().find_map(open) {
+        Some(opened) if opened.role() == *role => Arc::clone(opened.slot()),
+        Some(_) => {
+            return Err(AppError::Usage {
+                what: "the new secret opens a slot already, for something else".to_owned(),
+                hint: "name a file that isn't there, or take the other slot away first".to_owned(),
+            }
+            .into());
+        }
+        None => Arc::new(slots::make(repository, role, new, KdfParams::default())?),
     };
-    put_everywhere(repository, &slot, new, away)
+    put_everywhere(repository, &slot, new, role, away)
 }
 
-/// Puts a slot at every place; each is read back and opened.
+/// Puts a slot at every place; each is read back and opened. A host's certificate goes first.
 pub(super) fn put_everywhere(
     repository: &Repository,
     slot: &KeyObject,
     secret: &SlotSecret,
+    role: &Role,
     away: Vec<Away>,
 ) -> Result<SlotChange, Failure> {
     let kind = secret.method().word();
     everywhere(repository, slot.name, kind, away, |target| {
+        slots::certify(repository, target, role)?;
         slots::put(repository, target, slot, secret).map(|_| ())
     })
 }

@@ -22,6 +22,7 @@ use crate::codec::key_text::KeyText;
 use crate::codec::words;
 use crate::report::kit::Kit;
 use crate::repository::access::Repository;
+use crate::repository::format::keys::Role;
 use crate::repository::format::slot::{KeyObject, SlotMethod, SlotSecret};
 use crate::repository::slots;
 
@@ -63,8 +64,8 @@ impl Keys<'_> {
         let SlotSecret::RecoveryCode { code: key, .. } = &code else {
             return Err(AppError::Usage { what: "no code".to_owned(), hint: String::new() }.into());
         };
-        let made = Arc::new(slots::make(&repository, &code, KdfParams::default())?);
-        let slot = put_everywhere(&repository, &made, &code, away)?;
+        let made = Arc::new(slots::make(&repository, &Role::Admin, &code, KdfParams::default())?);
+        let slot = put_everywhere(&repository, &made, &code, &Role::Admin, away)?;
         let words = words::to_words(key);
         let line = Zeroizing::new(KeyText::RecoveryCode.write(key).to_ascii_uppercase());
         let kit = self.kit(&repository, &made, &words, &line)?;

@@ -286,7 +286,7 @@ fn packs_now(
     if packs.iter().all(|(_, hash)| listed.contains(hash)) {
         return Ok(packs);
     }
-    let home = |id: &BlobId| needs::lowest(index, &|hash| listed.contains(hash), id);
+    let home = |id: &BlobId| needs::lowest(index, &snapshot.writer, &|hash| listed.contains(hash), id);
     needs::packs_now(repository, target, index, snapshot, &home)
 }
 

@@ -228,9 +228,9 @@ fn needed(
     let of = |held: &HashSet<ObjectHash>, hash: &ObjectHash| held.contains(hash) && !condemned.contains(hash);
     needs::packs_now(around.repository, source, both.source, snapshot, &|id| {
         // What was moved at the destination has a home there that the source doesn't know.
-        match needs::lowest(&both.there, &|hash| of(&both.to, hash), id)? {
+        match needs::lowest(&both.there, &snapshot.writer, &|hash| of(&both.to, hash), id)? {
             Some(home) => Ok(Some(home)),
-            None => needs::lowest(both.source, &|hash| of(&both.from, hash), id),
+            None => needs::lowest(both.source, &snapshot.writer, &|hash| of(&both.from, hash), id),
         }
     })
     .map_err(|error| match error {

@@ -1,14 +1,15 @@
 //! Making a repository at its places, and opening it there.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
 use super::error::RepositoryError;
 use super::format::cert::WriterCert;
-use super::format::keys::{EpochKeys, RootKeys, writer_seed};
+use super::format::keys::{EpochKeys, Role, RootKeys, writer_seed};
 use super::format::names::{KeyKind, PackClass, REPO_FMT, key_name, parse_key_name};
 use super::format::object::Object;
 use super::format::pack::PackIdentity;
@@ -56,6 +57,8 @@ pub struct Repository {
     targets: Vec<Target>,
     cache: Option<PathBuf>,
     memory: Option<PathBuf>,
+    /// Certificates that were read, by their names.
+    certs: Arc<Mutex<HashMap<ObjectName, WriterCert>>>,
 }
 
 impl Repository {
@@ -102,6 +105,7 @@ impl Repository {
             targets: vec![target],
             cache: None,
             memory: None,
+            certs: Arc::default(),
         })
     }
 
@@ -142,7 +146,16 @@ impl Repository {
         }
         let (root, slot) = open_any_slot(first, &bytes, &format, secret)?;
         let keys = EpochKeys::derive(&root, &format.repo_id, 0);
-        Ok(Self { format, root, slot: Arc::new(slot), keys, targets, cache: None, memory: None })
+        Ok(Self {
+            format,
+            root,
+            slot: Arc::new(slot),
+            keys,
+            targets,
+            cache: None,
+            memory: None,
+            certs: Arc::default(),
+        })
     }
 
     /// That a place holds this repository, as far as what it holds can be read: its `repo.fmt` says
@@ -183,12 +196,13 @@ impl Repository {
     pub fn with_targets(&self, targets: Vec<Target>) -> Self {
         Self {
             format: self.format.clone(),
-            root: self.root.share(),
+            root: self.root.clone(),
             slot: Arc::clone(&self.slot),
             keys: self.keys.clone(),
             targets,
             cache: self.cache.clone(),
             memory: self.memory.clone(),
+            certs: Arc::clone(&self.certs),
         }
     }
 
@@ -276,6 +290,13 @@ impl Repository {
     /// # Errors
     /// When the slot that was opened doesn't grant it.
     pub fn signer(&self, host: &str) -> Result<Signer, RepositoryError> {
+        if let Some(writer) = self.root.writer() {
+            if writer.host != host {
+                let (of, asked) = (writer.host.clone(), host.to_owned());
+                return Err(RepositoryError::OtherHost { of, asked });
+            }
+            return Ok(Signer::from_seed(writer.seed.expose()));
+        }
         let admin = self.root.admin()?;
         Ok(Signer::from_seed(writer_seed(admin, &self.format.repo_id, host.as_bytes()).expose()))
     }
@@ -284,7 +305,8 @@ impl Repository {
     #[cfg(test)]
     #[must_use]
     pub(crate) fn without_admin(&self) -> Self {
-        let root = RootKeys::new(crate::base::secret::Secret::new(*self.root.root().expose()), None);
+        let root = self.root.root().expect("a key that reads");
+        let root = RootKeys::new(crate::base::secret::Secret::new(*root.expose()), None);
         Self { root, ..self.with_targets(self.targets.clone()) }
     }
 
@@ -296,13 +318,50 @@ impl Repository {
         Ok(Signer::from_seed(self.root.admin()?.expose()))
     }
 
-    /// Puts the host's certificate on a target unless it is there. Its bytes are always the same.
+    /// Who the key that opened it is for.
+    pub fn role(&self) -> Role {
+        match self.root.writer() {
+            None => Role::Admin,
+            Some(writer) if self.root.add_keys().is_some() => Role::WriteOnly(writer.host.clone()),
+            Some(writer) => Role::Host(writer.host.clone()),
+        }
+    }
+
+    /// Puts the host's certificate on a target unless it is there. Its bytes are always the same. A
+    /// host that may not make one only looks: it got one there with its key.
     ///
     /// # Errors
-    /// Whatever the target says.
+    /// `NoCertificate`; whatever the target says.
     pub fn certify(&self, target: &Target, host: &str, signer: &Signer) -> Result<(), RepositoryError> {
+        if self.root.writer().is_some() {
+            if self.writers(target)?.public(&signer.id()).is_some() {
+                return Ok(());
+            }
+            let place = target.storage.label().to_owned();
+            return Err(RepositoryError::NoCertificate { host: host.to_owned(), place });
+        }
+        self.put_cert(target, &WriterCert::host(signer.public(), host))
+    }
+
+    /// Puts the certificate of a role's host on a target, before the host has a key.
+    ///
+    /// # Errors
+    /// When these are not the administrator's keys; whatever the target says.
+    pub(super) fn certify_role(&self, target: &Target, role: &Role) -> Result<(), RepositoryError> {
+        let granted = self.root.granted_to(role, &self.format.repo_id)?;
+        let Some(writer) = granted.writer() else { return Ok(()) };
+        let signer = Signer::from_seed(writer.seed.expose());
+        let cert = if granted.add_keys().is_some() {
+            WriterCert::write_only(signer.public(), &writer.host)
+        } else {
+            WriterCert::host(signer.public(), &writer.host)
+        };
+        self.put_cert(target, &cert)
+    }
+
+    fn put_cert(&self, target: &Target, cert: &WriterCert) -> Result<(), RepositoryError> {
         let admin = Signer::from_seed(self.root.admin()?.expose());
-        let cert = WriterCert::host(signer.public(), host).encode(&self.format.repo_id, &admin)?;
+        let cert = cert.encode(&self.format.repo_id, &admin)?;
         target.storage.put_new(&key_name(KeyKind::Cert, &cert.name), Bytes::from(cert.bytes))?;
         Ok(())
     }
@@ -320,32 +379,75 @@ impl Repository {
     }
 
     /// The writers that the administrator's key vouches for on a target, by id. Certificates that
-    /// don't verify are left out: what they would vouch for then counts as unsigned.
+    /// don't verify are left out: what they would vouch for then counts as unsigned. Each is read
+    /// once in this program's life: its name is its hash.
     ///
     /// # Errors
     /// Whatever the target says.
     pub fn writers(&self, target: &Target) -> Result<Writers, RepositoryError> {
         let mut writers = Writers::default();
         for stat in list_all(target.storage.as_ref(), "keys/cert-")? {
-            let bytes = target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
-            if let Ok(cert) = WriterCert::decode(&bytes, &self.format.repo_id, &self.format.admin_public) {
-                writers.known.push((crate::codec::sign::writer_id(&cert.public), cert.public));
-            }
+            let known = self.certs.lock().unwrap_or_else(PoisonError::into_inner).get(&stat.name).cloned();
+            let cert = match known {
+                Some(cert) => cert,
+                None => {
+                    let bytes = target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
+                    let cert = WriterCert::decode(&bytes, &self.format.repo_id, &self.format.admin_public);
+                    let Ok(cert) = cert else { continue };
+                    self.certs
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(stat.name.clone(), cert.clone());
+                    cert
+                }
+            };
+            writers.known.push((crate::codec::sign::writer_id(&cert.public), cert));
         }
         Ok(writers)
     }
+
+    /// As [`Repository::writers`], over several targets.
+    ///
+    /// # Errors
+    /// Whatever a target says.
+    pub fn writers_of(&self, targets: &[Target]) -> Result<Writers, RepositoryError> {
+        targets.iter().try_fold(Writers::default(), |all, target| Ok(all.and(self.writers(target)?)))
+    }
 }
 
-/// Public keys of the writers that were certified.
+/// The writers that were certified.
 #[derive(Clone, Debug, Default)]
 pub struct Writers {
-    known: Vec<(WriterId, [u8; 32])>,
+    known: Vec<(WriterId, WriterCert)>,
 }
 
 impl Writers {
     /// The public key of a writer.
     pub fn public(&self, id: &WriterId) -> Option<&[u8; 32]> {
-        self.known.iter().find(|(known, _)| known == id).map(|(_, public)| public)
+        self.known.iter().find(|(known, _)| known == id).map(|(_, cert)| &cert.public)
+    }
+
+    /// The host that a writer may speak for; `None` for one that reads all and is trusted with every
+    /// name.
+    pub fn only_host(&self, id: &WriterId) -> Option<&str> {
+        let mut certs = self.known.iter().filter(|(known, _)| known == id);
+        certs.find(|(_, cert)| cert.write_only).map(|(_, cert)| cert.label.as_str())
+    }
+
+    /// The writers that only add, sorted: nobody else builds on what they store.
+    pub fn write_only(&self) -> Vec<WriterId> {
+        let only = self.known.iter().filter(|(_, cert)| cert.write_only);
+        let mut ids: Vec<WriterId> = only.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The same with what another target says.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.known.extend(other.known);
+        self
     }
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::access::{Repository, Target};
 use super::copy::{Gone, copy_missing};
 use super::error::RepositoryError;
+use super::format::error::FormatError;
 use super::format::index_run::IndexRun;
 use super::format::names::{PackClass, SnapshotName, content_hash, pack_name};
 use super::format::plan::PlanBody;
@@ -227,7 +228,8 @@ fn bring_relied(
 
 /// The sweep plans of a target. Objects under `g/` that the administrator did not sign count for
 /// nothing. One whose bytes are not what its name says may be a plan that a sweep obeys: nobody
-/// may rely on anything there until it can be read.
+/// may rely on anything there until it can be read; so of the administrator's plan that this key
+/// doesn't open.
 pub(crate) fn plans(repository: &Repository, target: &Target) -> Result<Vec<PlanBody>, RepositoryError> {
     let listed = list_all(target.storage.as_ref(), "g/")?;
     Ok(plans_among(repository, target, listed)?.into_iter().map(|(_, plan)| plan).collect())
@@ -249,7 +251,18 @@ pub(crate) fn plans_among(
             Ok(bytes) => {
                 let admin = &repository.format().admin_public;
                 let plan = PlanBody::open(&bytes, &repository.id(), admin, repository.keys());
-                plans.extend(plan.ok().map(|plan| (stat, plan)));
+                match plan {
+                    Ok(plan) => plans.push((stat, plan)),
+                    Err(FormatError::WritesOnly) => {
+                        return Err(RepositoryError::Busy {
+                            place: target.storage.label().to_owned(),
+                            what: "a sweep plan stands there that was sealed before this host had a key"
+                                .to_owned(),
+                        });
+                    }
+                    // Nobody's plan: it counts for nothing.
+                    Err(_) => {}
+                }
             }
             // Ended since it was listed: its packs are gone, and the look at each pack sees that.
             Err(error) if error.class() == Class::Damage && target.storage.head(&stat.name)?.is_none() => {}

@@ -47,6 +47,22 @@ pub enum RepositoryError {
         /// Which.
         id: ObjectHash,
     },
+    /// The key is another host's.
+    #[error("this key is for the host {of:?}, not for {asked:?}")]
+    OtherHost {
+        /// The host that it signs for.
+        of: String,
+        /// The one that was asked for.
+        asked: String,
+    },
+    /// The host's certificate is not at the place.
+    #[error("{place}: no certificate vouches for the host {host:?} there")]
+    NoCertificate {
+        /// The host.
+        host: String,
+        /// Where.
+        place: String,
+    },
     /// Two places named together hold different repositories.
     #[error("{first} and {second} hold different repositories")]
     Different {
@@ -156,6 +172,8 @@ impl Classified for RepositoryError {
             Self::Exists { .. } => Class::Exists,
             Self::WrongKey { .. } => Class::WrongKey,
             Self::OwnSlot { .. } => Class::Refused,
+            Self::OtherHost { .. } => Class::Usage,
+            Self::NoCertificate { .. } => Class::WrongKey,
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
             Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } | Self::StillHurt { .. } => {
                 Class::Damage
@@ -175,6 +193,8 @@ impl Classified for RepositoryError {
             Self::Format(error) => error.code(),
             Self::Manifest(error) => error.code(),
             Self::OwnSlot { .. } => "E0308",
+            Self::OtherHost { .. } => "E0310",
+            Self::NoCertificate { .. } => "E0311",
             Self::NoRepository { .. } => "E0380",
             Self::Exists { .. } => "E0381",
             Self::WrongKey { .. } => "E0382",
@@ -205,6 +225,12 @@ impl Classified for RepositoryError {
             Self::Exists { .. } => "nothing was changed; choose another place, or use the repository that is there".to_owned(),
             Self::OwnSlot { .. } => {
                 "name another secret that opens the repository, so that one is left; `lifeboat repo key replace` puts a new secret in its place".to_owned()
+            }
+            Self::OtherHost { of, .. } => {
+                format!("back up with `--host {of}`, or use the key that was made for this host")
+            }
+            Self::NoCertificate { .. } => {
+                "the administrator's `lifeboat repo key add` with the host's key again, or `lifeboat repo sync` from a place that has it, puts it there".to_owned()
             }
             Self::WrongKey { secret: "passphrase", .. } => {
                 "check the password file: one trailing newline is ignored, nothing else".to_owned()

@@ -10,16 +10,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::access::{Repository, Target};
+use super::access::{Repository, Target, Writers};
 use super::commit::fetch_checked;
 use super::error::RepositoryError;
+use super::format::error::FormatError;
 use super::format::index_run::IndexRun;
 use super::format::keys::EpochKeys;
 use super::format::names::{index_name, parse_index_name};
+use super::format::object::Closed;
 use super::index::{Ground, Index, RunSource};
 use crate::base::durable;
 use crate::base::id::{ObjectHash, RepoId};
-use crate::codec::hash;
+use crate::codec::{hash, sign};
 
 /// How often is listed again when runs are joined meanwhile.
 const LOOKS_MAX: usize = 5;
@@ -81,15 +83,22 @@ fn load_once(repository: &Repository, targets: &[Target]) -> Result<Loaded, Repo
     let mut ids: Vec<ObjectHash> = listed.iter().flatten().copied().collect();
     ids.sort_unstable();
     ids.dedup();
+    // After the runs: whoever only adds has a certificate before it has a key.
+    let writers = repository.writers_of(targets)?;
+    let strangers = writers.write_only();
     let cache = repository.cache().map(|dir| dir.join(repository.id().to_hex()));
     let source = Source {
         repo: repository.id(),
         keys: repository.keys().clone(),
         targets: targets.to_vec(),
         cache: cache.as_ref().map(|dir| dir.join("i")),
+        admin: repository.format().admin_public,
+        writers: (!strangers.is_empty()).then_some(writers),
     };
     let ground = Ground::new(cache.map(|dir| dir.join("t")));
-    let (index, damaged) = Index::open(ground, repository.keys(), &repository.id(), Arc::new(source), &ids)?;
+    let (mut index, damaged) =
+        Index::open(ground, repository.keys(), &repository.id(), Arc::new(source), &ids)?;
+    index.set_strangers(&strangers)?;
     Ok(Loaded { index, listed, damaged })
 }
 
@@ -99,6 +108,26 @@ struct Source {
     keys: EpochKeys,
     targets: Vec<Target>,
     cache: Option<PathBuf>,
+    admin: [u8; 32],
+    /// Where there are writers that only add: then it matters who says what.
+    writers: Option<Writers>,
+}
+
+impl Source {
+    /// A run as far as its writer may be believed.
+    ///
+    /// # Errors
+    /// Of class `Damage` when nobody vouches for it.
+    fn believed(&self, bytes: &[u8], run: IndexRun) -> Result<IndexRun, RepositoryError> {
+        let Some(writers) = &self.writers else { return Ok(run) };
+        let closed = Closed::decode(bytes, &self.repo)?;
+        let signer = closed.header.signer;
+        let public =
+            if signer == sign::writer_id(&self.admin) { Some(&self.admin) } else { writers.public(&signer) };
+        closed.verify(public.ok_or(FormatError::NotSigned { what: "an index run" })?)?;
+        let is_strange = writers.only_host(&signer).is_some();
+        Ok(if is_strange { run.of_stranger(&signer)? } else { run })
+    }
 }
 
 impl RunSource for Source {
@@ -112,7 +141,7 @@ impl RunSource for Source {
                 bytes
             }
         };
-        Ok(IndexRun::open(&bytes, &self.repo, &self.keys)?)
+        self.believed(&bytes, IndexRun::open(&bytes, &self.repo, &self.keys)?)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod error;
 pub(crate) mod fan_out;
 pub mod format;
 pub mod index;
+pub(crate) mod kept;
 pub mod load;
 pub mod manifest;
 pub(crate) mod manifest_source;

@@ -15,7 +15,7 @@ use super::manifest::{BlobRef, Visit, visit_blobs};
 use super::manifest_source::Nodes;
 use super::reader::BlobReader;
 use super::snapshots::Snapshot;
-use crate::base::id::{BlobId, ObjectHash};
+use crate::base::id::{BlobId, ObjectHash, WriterId};
 use crate::storage::contract::Read;
 
 /// The packs of a snapshot's pack set.
@@ -28,10 +28,20 @@ pub fn packs_of(
     index: &Index,
     snapshot: &Snapshot,
 ) -> Result<BTreeSet<(PackClass, ObjectHash)>, RepositoryError> {
+    packs_through(&BlobReader::new(repository, index, vec![target], Read::Quick), snapshot)
+}
+
+/// As [`packs_of`], by a reader that is there.
+///
+/// # Errors
+/// As [`packs_of`].
+pub(crate) fn packs_through(
+    reader: &BlobReader<'_>,
+    snapshot: &Snapshot,
+) -> Result<BTreeSet<(PackClass, ObjectHash)>, RepositoryError> {
     match &snapshot.body.pack_set {
         PackSetRef::Inline(packs) => Ok(packs.iter().copied().collect()),
         PackSetRef::Blob(id) => {
-            let reader = BlobReader::new(repository, index, vec![target], Read::Quick);
             let bytes = reader.get(BlobKind::PackSet, id)?;
             Ok(PackSet::decode(&bytes)?.packs.into_iter().collect())
         }
@@ -57,17 +67,21 @@ pub fn listed(target: &Target) -> Result<HashSet<ObjectHash>, RepositoryError> {
 /// The pack that a blob is to be taken from, if any.
 pub type Home = Result<Option<(PackClass, ObjectHash)>, RepositoryError>;
 
-/// Of the packs that an index lists for a blob, the lowest-named one that is good.
+/// Of the packs that an index lists for a blob of a snapshot by `writer`, the lowest-named one that is
+/// good. Packs of writers that only add count for their own snapshots alone.
 ///
 /// # Errors
 /// Of the local index.
-pub fn lowest(index: &Index, is_good: &dyn Fn(&ObjectHash) -> bool, id: &BlobId) -> Home {
+pub fn lowest(index: &Index, writer: &WriterId, is_good: &dyn Fn(&ObjectHash) -> bool, id: &BlobId) -> Home {
     let mut lowest = None;
     for at in index.locations(id)? {
+        let is_strange = index.is_strange(at.pack);
         let pack = index.pack(at.pack)?.filter(|pack| is_good(&pack.hash));
-        lowest = lowest.into_iter().chain(pack.map(|pack| (pack.class, pack.hash))).min();
+        let pack = pack.filter(|pack| !is_strange || pack.signer == *writer);
+        let home = pack.map(|pack| (is_strange, pack.class, pack.hash));
+        lowest = lowest.into_iter().chain(home).min();
     }
-    Ok(lowest)
+    Ok(lowest.map(|(_, class, hash)| (class, hash)))
 }
 
 /// The packs that hold what a snapshot needs now, by a walk over its manifests: its pack set may

@@ -17,6 +17,7 @@ use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
 use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
+use super::kept::Kept;
 use super::load;
 
 use crate::base::error::{Class, Classified};
@@ -44,6 +45,8 @@ pub struct BlobReader<'r> {
     index: &'r Index,
     targets: Vec<&'r Target>,
     read: Read,
+    /// Where manifests are read that these keys don't open.
+    kept: Option<&'r Kept>,
     directories: Mutex<VecDeque<(u32, Arc<PackDirectory>)>>,
     windows: Mutex<VecDeque<Window>>,
     /// As many as threads ever opened a blob at a time.
@@ -75,12 +78,19 @@ impl<'r> BlobReader<'r> {
             index,
             targets,
             read,
+            kept: None,
             directories: Mutex::default(),
             windows: Mutex::default(),
             openers: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
             fresh: Mutex::default(),
         }
+    }
+
+    /// The same for a host that only adds: it reads what it keeps of its own.
+    #[must_use]
+    pub(crate) fn with_kept(self, kept: Option<&'r Kept>) -> Self {
+        Self { kept, ..self }
     }
 
     /// The index this reader looks things up in.
@@ -108,6 +118,10 @@ impl<'r> BlobReader<'r> {
     /// # Errors
     /// `MissingBlob` when no index names it; else the last failure.
     pub fn get(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
+        if let Some(kept) = self.kept {
+            let missing = || RepositoryError::MissingBlob { id: *id, place: "the local cache".to_owned() };
+            return kept.get(kind, id).ok_or_else(missing);
+        }
         let mut outcome = self.get_known(kind, id);
         for _ in 0..LOADS_MAX {
             let is_missed = |error: &RepositoryError| error.class() == Class::Damage;

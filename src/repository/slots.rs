@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::access::{Repository, Target, read_format};
 use super::error::RepositoryError;
 use super::format::error::FormatError;
+use super::format::keys::Role;
 use super::format::names::{KeyKind, key_name, parse_key_name};
 use super::format::repo_fmt::RepoFmt;
 use super::format::slot::{self, KeyObject, SlotHead, SlotSecret};
@@ -57,18 +58,28 @@ pub fn list(target: &Target) -> Result<(RepoId, Vec<Slot>), RepositoryError> {
     Ok((format.repo_id, slots))
 }
 
-/// Makes a slot that this secret opens and that grants what the opened one grants, without putting
-/// it anywhere.
+/// Makes a slot that this secret opens and that grants this role, without putting it anywhere.
 ///
 /// # Errors
 /// When the opened slot does not grant the administrator's key, or the passphrase is none.
 pub fn make(
     repository: &Repository,
+    role: &Role,
     secret: &SlotSecret,
     kdf: KdfParams,
 ) -> Result<KeyObject, RepositoryError> {
     let format = repository.format();
-    Ok(slot::create_slot(&format.encode(), format, repository.root(), secret, kdf)?)
+    Ok(slot::create_slot_for(role, &format.encode(), format, repository.root(), secret, kdf)?)
+}
+
+/// Puts the certificate of a role's host on a target: before its key is, so that whoever sees what
+/// the host stored knows what it may do.
+///
+/// # Errors
+/// When the opened slot does not grant the administrator's key; whatever the target says.
+pub fn certify(repository: &Repository, target: &Target, role: &Role) -> Result<(), RepositoryError> {
+    repository.certify_role(target, role)?;
+    Ok(target.storage.sync()?)
 }
 
 /// Puts a slot on a target and opens what stands there afterwards.
@@ -207,7 +218,7 @@ mod tests {
         let secrets = [1, 2].map(|byte| SlotSecret::KeyFile(crate::base::secret::Secret::new([byte; 32])));
         let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let first = Repository::create(plain.clone(), &secrets[0], options).expect("made");
-        let made = make(&first, &secrets[1], CHEAP).expect("a slot");
+        let made = make(&first, &Role::Admin, &secrets[1], CHEAP).expect("a slot");
         put(&first, &plain, &made, &secrets[1]).expect("put");
         let second = Repository::open(vec![plain.clone()], &secrets[1]).expect("opened");
         let (own, other) = (first.slot().name, second.slot().name);
@@ -230,7 +241,7 @@ mod tests {
         let (old, new) = (SlotSecret::new_key_file(), SlotSecret::new_key_file());
         let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
         let first = Repository::create(plain.clone(), &old, options).expect("made");
-        let made = make(&first, &new, CHEAP).expect("a slot");
+        let made = make(&first, &Role::Admin, &new, CHEAP).expect("a slot");
         put(&first, &plain, &made, &new).expect("put");
         let caller = Repository::open(vec![plain.clone()], &new).expect("opened");
         memory.delete(&key_name(KeyKind::Slot, &made.name)).expect("lost");
@@ -251,7 +262,7 @@ mod tests {
             memory.put_new(&key_name(KeyKind::Slot, &id), Bytes::from_static(b"x")).expect("put");
         }
         let new = SlotSecret::new_key_file();
-        let made = make(&repository, &new, CHEAP).expect("a slot");
+        let made = make(&repository, &Role::Admin, &new, CHEAP).expect("a slot");
         put(&repository, &plain, &made, &new).unwrap_err();
         assert!(memory.head(&key_name(KeyKind::Slot, &made.name)).expect("asked").is_none());
         // One that is there already is only read back.

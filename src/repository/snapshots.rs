@@ -8,7 +8,7 @@ use super::commit;
 use super::error::RepositoryError;
 use super::format::forget::{FORGET_BYTES_MAX, ForgetRequest};
 use super::format::names::{SnapshotEntry, SnapshotName, parse_forget_name, parse_snapshot_name};
-use super::format::object::{Object, ObjectKind};
+use super::format::object::{Closed, Object, ObjectKind};
 use super::format::repo_fmt::RepoFmt;
 use super::format::snapshot::{SnapshotBody, SnapshotKind};
 use crate::base::clock::Timestamp;
@@ -171,7 +171,10 @@ pub fn load(
         return Err(damage("is no snapshot".to_owned()));
     }
     let body = SnapshotBody::decode(&object.body)?;
-    let signed = writers.public(&object.header.signer).is_some_and(|public| object.verify(public).is_ok());
+    let signer = object.header.signer;
+    let signed = writers.public(&signer).is_some_and(|public| object.verify(public).is_ok())
+        // Whoever only adds speaks for one host.
+        && writers.only_host(&signer).is_none_or(|host| host == body.host);
     Ok(Snapshot {
         id: name.id,
         name: name.clone(),
@@ -203,6 +206,8 @@ pub fn load_all(repository: &Repository, target: &Target) -> Result<Loaded, Repo
 /// # Errors
 /// As [`load_all`].
 pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result<Loaded, RepositoryError> {
+    // Not only when there is one: to see none is no answer either.
+    repository.keys().snapshot()?;
     let writers = repository.writers(target)?;
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();
@@ -217,6 +222,36 @@ pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result
     }
     snapshots.sort_by_key(|snapshot| (snapshot.body.captured_at, snapshot.number, snapshot.id));
     Ok((snapshots, damaged))
+}
+
+/// Of a writer that only adds: the newest numbers that its own snapshots on a target have, read without
+/// opening any. It looks at the newest names, because a machine that lost its memory is rare.
+///
+/// # Errors
+/// Whatever the target says.
+pub(crate) fn newest_own(
+    repository: &Repository,
+    target: &Target,
+    me: &WriterId,
+    public: &[u8; 32],
+) -> Result<Vec<(ObjectHash, u64)>, RepositoryError> {
+    const LOOKED_AT_MAX: usize = 16;
+    let mut names = list(target, Some(repository.format()))?.valid;
+    names.retain(|name| name.writer8 == me.short());
+    names.sort_by(|a, b| b.at.cmp(&a.at));
+    let mut own = Vec::new();
+    for name in names.iter().take(LOOKED_AT_MAX) {
+        let bytes = match target.storage.get(&name.proposal(), Span::Whole, Read::Quick) {
+            Ok(bytes) => bytes,
+            Err(StorageError::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let Ok(closed) = Closed::decode(&bytes, &repository.id()) else { continue };
+        if closed.header.kind == ObjectKind::Snapshot && closed.verify(public).is_ok() {
+            own.push((name.id, closed.header.number));
+        }
+    }
+    Ok(own)
 }
 
 /// Of confirmations without their object, those that no plan explains: a sweep removes a proposal

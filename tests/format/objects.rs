@@ -178,7 +178,13 @@ fn a_short_part_before_the_last_is_refused() {
     let bound = &whole[..64];
     let part = |number: u8, last: u8| {
         let header = [bound, &[number, 0, 0, 0, last]].concat();
-        let sealed = seal::seal(repo.keys.snapshot().expose(), &repo.id, "object", &header, &[7; 4096]);
+        let sealed = seal::seal(
+            repo.keys.snapshot().expect("a key that reads").expose(),
+            &repo.id,
+            "object",
+            &header,
+            &[7; 4096],
+        );
         [&u32::try_from(sealed.len()).expect("short").to_le_bytes()[..], &sealed].concat()
     };
     let with_body = |parts: &[Vec<u8>]| {
@@ -266,7 +272,7 @@ fn slot(repo: &Repo, text: &str) -> Vec<u8> {
 
 fn open(repo: &Repo, slot: &[u8], text: &str) -> Result<[u8; 32], Class> {
     open_slot(slot, &repo.format.encode(), &repo.format, &passphrase(text))
-        .map(|keys| *keys.root().expose())
+        .map(|keys| *keys.root().expect("a key that reads").expose())
         .map_err(|error| error.class())
 }
 

@@ -23,7 +23,7 @@ fn slot(repo: &Repo, secret: &SlotSecret) -> Vec<u8> {
 
 fn open(repo: &Repo, slot: &[u8], secret: &SlotSecret) -> Result<[u8; 32], Class> {
     open_slot(slot, &repo.format.encode(), &repo.format, secret)
-        .map(|keys| *keys.root().expose())
+        .map(|keys| *keys.root().expect("a key that reads").expose())
         .map_err(|error| error.class())
 }
 

@@ -123,13 +123,19 @@ fn a_key_box_is_the_one_of_the_reference_and_opens_in_its_place_only() {
     let v = vectors();
     let keys = keys();
     let header = |role: u8, epoch: u32| [&repo().as_bytes()[..], &[role], &epoch.to_le_bytes()].concat();
-    let sealed = seal::seal(keys.data_box().expose(), &repo(), "box", &header(2, 0), &[0x22; 32]);
+    let sealed = seal::seal(
+        keys.data_box().expect("a key that reads").expose(),
+        &repo(),
+        "box",
+        &header(2, 0),
+        &[0x22; 32],
+    );
     assert_eq!(format!("{} {}", sealed.len(), hex::encode(&sealed)), v["box"]);
     let open = |key: &Key, header: &[u8]| seal::open(key.expose(), &repo(), "box", header, &sealed);
-    assert_eq!(open(keys.data_box(), &header(2, 0)), Ok(vec![0x22; 32]));
-    assert!(open(keys.meta_box(), &header(2, 0)).is_err());
-    assert!(open(keys.data_box(), &header(1, 0)).is_err());
-    assert!(open(keys.data_box(), &header(2, 1)).is_err());
+    assert_eq!(open(keys.data_box().expect("a key that reads"), &header(2, 0)), Ok(vec![0x22; 32]));
+    assert!(open(keys.meta_box().expect("a key that reads"), &header(2, 0)).is_err());
+    assert!(open(keys.data_box().expect("a key that reads"), &header(1, 0)).is_err());
+    assert!(open(keys.data_box().expect("a key that reads"), &header(2, 1)).is_err());
 }
 
 #[test]

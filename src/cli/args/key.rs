@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::place::{ManyRepos, OptionalSecretArgs, S3Args};
 use crate::app::secrets::SecretSource;
 use crate::cli::examples;
+use crate::repository::format::keys::Role;
 
 /// `lifeboat repo key`.
 #[derive(Debug, Subcommand)]
@@ -23,6 +24,9 @@ pub enum KeyCommand {
         /// What is to open it, too
         #[command(flatten)]
         new: NewSecretArgs,
+        /// What it may do
+        #[command(flatten)]
+        role: RoleArgs,
     },
     /// Put a new secret in the place of the one that is given
     #[command(after_help = examples::REPO_KEY_REPLACE, visible_alias = "passwd")]
@@ -77,6 +81,9 @@ pub enum PolicyKeyCommand {
         /// What is to open it, too
         #[command(flatten)]
         new: NewSecretArgs,
+        /// What it may do
+        #[command(flatten)]
+        role: RoleArgs,
     },
     /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
     #[command(after_help = examples::KEY_KIT)]
@@ -143,6 +150,29 @@ impl NewSecretArgs {
         let command = self.new_secret_command.as_ref().map(|text| SecretSource::command(text));
         let recipient = self.new_recipient.clone().map(SecretSource::Recipient);
         key.or(password).or(command).or(recipient).expect("the parser asks for one of the group")
+    }
+}
+
+/// What a new secret may do; everything, unless it is a host's.
+#[derive(Clone, Debug, Args)]
+pub struct RoleArgs {
+    /// It is for this host: it adds backups under that name and reads all, but forgets, prunes and
+    /// administers nothing
+    #[arg(long, value_name = "NAME")]
+    for_host: Option<String>,
+    /// The host only adds: it opens nothing that is stored, its own backups included
+    #[arg(long, requires = "for_host")]
+    write_only: bool,
+}
+
+impl RoleArgs {
+    /// Which.
+    pub fn role(&self) -> Role {
+        match (&self.for_host, self.write_only) {
+            (None, _) => Role::Admin,
+            (Some(host), false) => Role::Host(host.clone()),
+            (Some(host), true) => Role::WriteOnly(host.clone()),
+        }
     }
 }
 

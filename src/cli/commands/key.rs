@@ -8,7 +8,9 @@ use crate::app::keys::{Away, KeyList, Keys, SlotChange, SlotFacts};
 use crate::app::secrets::{SecretSource, make_recipient};
 use crate::base::durable::Created;
 use crate::base::error::{Class, Failure};
-use crate::cli::args::{KeyCommand, ManyRepos, NewSecretArgs, OptionalSecretArgs, PolicyKeyCommand};
+use crate::cli::args::{
+    KeyCommand, ManyRepos, NewSecretArgs, OptionalSecretArgs, PolicyKeyCommand, RoleArgs,
+};
 use crate::cli::output::{JSON_VERSION, Output, escape};
 use crate::cli::run::Session;
 use crate::repository::format::slot::SlotSecret;
@@ -21,8 +23,8 @@ pub(super) fn run_repo(session: &Session, command: &KeyCommand) -> Result<u8, Fa
             let secret = optional_secret(session, &at.secret)?;
             list(session.output, &plumbing(session, &at.access).keys(&at.repos), secret.as_ref())
         }
-        KeyCommand::Add { at, new } => {
-            add(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
+        KeyCommand::Add { at, new, role } => {
+            add(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new, role)
         }
         KeyCommand::Replace { at, new } => {
             replace(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
@@ -66,8 +68,8 @@ pub(in crate::cli) fn run(session: &Session, command: &PolicyKeyCommand) -> Resu
             let secret = if named { Some(read(secret)?) } else { None };
             list(out, &site.keys(site.policy(policy)?), secret.as_ref())
         }
-        PolicyKeyCommand::Add { policy, secret, new } => {
-            add(session, &site.keys(site.policy(policy)?), &read(secret)?, new)
+        PolicyKeyCommand::Add { policy, secret, new, role } => {
+            add(session, &site.keys(site.policy(policy)?), &read(secret)?, new, role)
         }
         PolicyKeyCommand::Remove { policy, slot, secret } => {
             remove(out, &site.keys(site.policy(policy)?), &read(secret)?, slot)
@@ -131,9 +133,15 @@ fn name_away(out: Output, away: &[Away], what: &str) {
     }
 }
 
-fn add(session: &Session, keys: &Keys<'_>, secret: &SlotSecret, new: &NewSecretArgs) -> Result<u8, Failure> {
+fn add(
+    session: &Session,
+    keys: &Keys<'_>,
+    secret: &SlotSecret,
+    new: &NewSecretArgs,
+    role: &RoleArgs,
+) -> Result<u8, Failure> {
     let (new, made) = made(session, new)?;
-    let change = keys.add(secret, &new)?;
+    let change = keys.add(secret, &new, &role.role())?;
     let out = session.output;
     let code = code_of(&change);
     if out.is_json() {

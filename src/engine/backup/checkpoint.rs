@@ -54,7 +54,7 @@ impl Pass<'_> {
         let mut roots = so_far.roots.to_vec();
         roots.push(snapshot_root(so_far.path, &root));
         let tree = Tree { collected: collector.collected(), roots, needed, pack_set };
-        let (_, proposal) = self.proposal(SnapshotKind::Checkpoint, tree, &stored.chain)?;
+        let (body, proposal) = self.proposal(SnapshotKind::Checkpoint, tree, &stored.chain)?;
         // Nobody reads a checkpoint back, so what its parent needed makes no difference.
         let parent_packs = HashSet::new();
         let known = stored.known(self);
@@ -72,6 +72,7 @@ impl Pass<'_> {
             }
         }
         if anywhere {
+            self.keep(&body, &proposal, &stored.chain);
             stored.chain.advance();
         }
         stored.checkpoint_done(self, so_far.pool);

@@ -16,6 +16,7 @@ use crate::engine::error::EngineError;
 use crate::repository::error::RepositoryError;
 use crate::repository::fan_out::FanOut;
 use crate::repository::format::keys::IdKeys;
+use crate::repository::kept::Kept;
 use crate::repository::manifest::{
     BlobSink, ChunkListBuilder, Content, Entry, Leaf, ManifestBuilder, NodeKind, Root, State,
 };
@@ -69,6 +70,7 @@ pub(super) struct NodeSink<'a> {
     pub(super) pool: &'a PackPool<'a>,
     pub(super) fan_out: &'a FanOut<'a>,
     pub(super) ids: &'a IdKeys,
+    pub(super) kept: Option<&'a Kept>,
     pub(super) scratch: Scratch,
     pub(super) used: Used,
 }
@@ -80,6 +82,9 @@ impl BlobSink for NodeSink<'_> {
         let kind = blob_kind(kind);
         let id = self.ids.id(kind, plain);
         self.pool.store(kind, &id, plain, &mut self.scratch, self.fan_out)?;
+        if let Some(kept) = self.kept {
+            kept.put(&id, plain);
+        }
         self.used.rely(self.pool, &id);
         Ok(id)
     }

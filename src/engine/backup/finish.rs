@@ -30,7 +30,7 @@ pub(super) fn seal(
 ) -> Result<(Bytes, ObjectHash), EngineError> {
     let header = ObjectHeader {
         kind: ObjectKind::Snapshot,
-        sealing: Sealing::Epoch,
+        sealing: if repository.keys().writes_only() { Sealing::Readers } else { Sealing::Epoch },
         epoch: 0,
         repo: repository.id(),
         signer: signer.id(),

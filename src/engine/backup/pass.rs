@@ -34,6 +34,7 @@ use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::fan_out::{FanOut, LaneOutcome};
 use crate::repository::format::snapshot::{PackSetRef, SnapshotKind, SnapshotRoot};
+use crate::repository::kept::Kept;
 use crate::repository::pack_pool::{PackBuffers, PackPool, Scratch};
 use crate::repository::reader::BlobReader;
 use crate::repository::strength::Strength;
@@ -55,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub(super) start: &'a Start,
     pub(super) signer: &'a Signer,
     pub(super) captured_at: Timestamp,
+    /// What a host that only adds compares with.
+    pub(super) kept: Option<&'a Kept>,
 }
 
 /// What the pipeline leaves behind when all its threads have ended.
@@ -160,7 +163,8 @@ impl Pass<'_> {
                     &self.start.loaded.index,
                     self.start.targets.iter().collect(),
                     Read::Quick,
-                );
+                )
+                .with_kept(self.kept);
                 let wires = ReaderWires { blobs: &blobs, ground: ground(self.repository.cache()) };
                 let mut large_reader = LargeReader::new(shop, &chunk_jobs, &self.cx.cancel, params, wires);
                 self.serve(&large, |file| large_reader.read(file))
@@ -216,8 +220,14 @@ impl Pass<'_> {
         let ids = self.repository.keys().ids();
         let mut stored = Stored::new(self);
         let mut collected = Collected::default();
-        let mut sink =
-            NodeSink { pool, fan_out, ids, scratch: Scratch::new(LEVEL_DEFAULT), used: Used::default() };
+        let mut sink = NodeSink {
+            pool,
+            fan_out,
+            ids,
+            kept: self.kept,
+            scratch: Scratch::new(LEVEL_DEFAULT),
+            used: Used::default(),
+        };
         let mut roots = Vec::new();
         let mut batches = planned.into_iter();
         for (number, path) in self.roots.iter().enumerate() {

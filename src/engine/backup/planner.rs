@@ -171,7 +171,8 @@ impl<'a> Planner<'a> {
             &self.pass.start.loaded.index,
             self.pass.start.targets.iter().collect(),
             Read::Quick,
-        );
+        )
+        .with_kept(self.pass.kept);
         let mut pasts = self.pasts_of(number, &blobs)?;
         // The walk gives entries of one folder after the other: its path is put together once.
         let mut dir = (None, Vec::new());
@@ -217,6 +218,7 @@ impl<'a> Planner<'a> {
         let mut parent = self.past(start.parent.as_ref(), number, blobs, self.pass.trusts_stat());
         if let (Some(_), Some(snapshot)) = (&parent.reader, start.parent.as_ref())
             && !parent.is_trusted
+            && self.pass.kept.is_none()
             && let Some(root) = snapshot.body.roots.get(number)
         {
             match sparse_groups(&root.node, blobs) {

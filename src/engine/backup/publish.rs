@@ -251,6 +251,9 @@ impl Pass<'_> {
         let id = self.repository.keys().ids().id(BlobKind::PackSet, &plain);
         let mut scratch = Scratch::new(LEVEL_DEFAULT);
         pool.store(BlobKind::PackSet, &id, &plain, &mut scratch, fan_out)?;
+        if let Some(kept) = self.kept {
+            kept.put(&id, &plain);
+        }
         pool.close_all(fan_out)?;
         self.publish(&pool.take_finished(), fan_out, stored)?;
         // The pack that holds the list of packs is needed, too, but cannot be in the list.

@@ -7,11 +7,12 @@ use super::pass::{Pass, root_bytes};
 use super::request::BackupRequest;
 use super::size;
 use super::sources::{self, Moment, Sources};
-use super::start::{Doubt, Start};
+use super::start::{Doubt, Past, Start};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::repository::access::Repository;
 use crate::repository::error::RepositoryError;
+use crate::repository::kept::Kept;
 use crate::source::files::Rules;
 
 /// A commit that a sweep disturbed, or that found packs gone, is tried again with a further pass:
@@ -36,11 +37,13 @@ pub fn backup(
     let rules = Rules::new(request.walk.clone())?;
     let roots = root_bytes(request);
     let signer = repository.signer(&request.host)?;
+    let kept = Kept::of(repository, &request.host, &roots);
     let mut rounds = 1;
     let mut lost = HashSet::new();
     loop {
         let doubt = Doubt { lost: &lost, another_round: rounds < PASSES_MAX };
-        let start = Start::read(repository, request, &roots, &doubt, cx)?;
+        let past = Past { repository, request, roots: &roots, signer: &signer, kept: kept.as_ref() };
+        let start = Start::read(&past, &doubt, cx)?;
         let captured_at = cx.clock.now();
         let sources = Sources::open(request, &rules, Moment { at: captured_at, round: rounds }, cx)?;
         let pass = Pass {
@@ -52,6 +55,7 @@ pub fn backup(
             start: &start,
             signer: &signer,
             captured_at,
+            kept: kept.as_ref(),
         };
         let (entries, bytes) = size::expected(&pass);
         cx.progress.phase("backup", entries, bytes);

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+
 use super::collect::Collected;
 use super::finish::{self, Ready};
 use super::outcome::{BackupOutcome, TargetOutcome};
@@ -14,13 +16,17 @@ use crate::engine::error::EngineError;
 use crate::engine::history;
 use crate::repository::access::Target;
 use crate::repository::commit::Proposal;
+use crate::repository::format::names::SnapshotName;
 use crate::repository::format::snapshot::{
     PackSetRef, SnapshotBody, SnapshotKind, SnapshotRoot, SnapshotStats, UnreadItems,
 };
 use crate::repository::manifest::Root;
 use crate::repository::needs;
+use crate::repository::reader::BlobReader;
 use crate::repository::seen::Mark;
+use crate::repository::snapshots::Snapshot;
 use crate::source::files::WalkOptions;
+use crate::storage::contract::Read;
 
 use super::publish::{Known, Needed};
 
@@ -86,6 +92,7 @@ impl Pass<'_> {
             return Err(finish::nowhere(&targets));
         }
         self.note(&proposal, &stored.chain, &targets);
+        self.keep(&body, &proposal, &stored.chain);
         let Collected { stats, unread, changed, vanished, left_out } = collected;
         Ok(BackupOutcome {
             snapshot: proposal.id,
@@ -116,12 +123,29 @@ impl Pass<'_> {
         history::note(self.repository, &places, proposal.id, mark);
     }
 
+    /// Keeps a snapshot that these keys don't open again.
+    pub(super) fn keep(&self, body: &SnapshotBody, proposal: &Proposal, chain: &Chain) {
+        let Some(kept) = self.kept else { return };
+        kept.note(&Snapshot {
+            id: proposal.id,
+            name: SnapshotName::new(proposal.at, &proposal.writer, proposal.id, [0; 8]),
+            writer: proposal.writer,
+            signed: true,
+            number: chain.number,
+            links: Vec::new(),
+            body: body.clone(),
+            bytes: Bytes::new(),
+        });
+    }
+
     /// Packs that the parent needs, which were read back with it.
     fn parent_packs(&self) -> Result<HashSet<ObjectHash>, EngineError> {
         let (Some(parent), Some(target)) = (&self.start.parent, self.start.targets.first()) else {
             return Ok(HashSet::new());
         };
-        let packs = needs::packs_of(self.repository, target, &self.start.loaded.index, parent);
+        let index = &self.start.loaded.index;
+        let reader = BlobReader::new(self.repository, index, vec![target], Read::Quick).with_kept(self.kept);
+        let packs = needs::packs_through(&reader, parent);
         // Unknown means none: then everything is read back again, which is only slow.
         Ok(packs.unwrap_or_default().into_iter().map(|(_, hash)| hash).collect())
     }

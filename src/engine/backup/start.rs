@@ -10,15 +10,17 @@ use super::checkpoint;
 use super::request::{BackupRequest, ParentChoice};
 use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};
+use crate::codec::sign::Signer;
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
 use crate::engine::history::{self, Here, History, Sight};
 use crate::repository::access::{Repository, Target};
 use crate::repository::commit::plans;
 use crate::repository::error::RepositoryError;
-use crate::repository::format::names::PackClass;
+use crate::repository::format::names::{PackClass, SnapshotName};
 use crate::repository::format::plan::PlanBody;
 use crate::repository::format::snapshot::SnapshotKind;
+use crate::repository::kept::Kept;
 use crate::repository::load::{self, Loaded};
 use crate::repository::presence;
 use crate::repository::snapshots::{self, Snapshot};
@@ -76,6 +78,16 @@ impl Chain {
         links
     }
 
+    /// The same, knowing of own snapshots that could not be opened.
+    fn with_unopened(mut self, own: &[(ObjectHash, u64)]) -> Self {
+        let Some(newest) = own.iter().map(|(_, number)| *number).max() else { return self };
+        self.number = self.number.max(newest.saturating_add(1));
+        if self.own.is_empty() {
+            self.own = own.iter().filter(|(_, number)| *number == newest).map(|(id, _)| *id).collect();
+        }
+        self
+    }
+
     /// The place after a checkpoint that was made at this one. Nothing links to a checkpoint: it
     /// goes when the run is over.
     pub(super) fn advance(&mut self) {
@@ -94,24 +106,62 @@ pub(super) struct Doubt<'a> {
 /// Links to snapshots of other writers are at most this many.
 const LINKS_TO_OTHERS_MAX: usize = 15;
 
+/// Whose past is looked for.
+pub(super) struct Past<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) request: &'a BackupRequest,
+    pub(super) roots: &'a [Vec<u8>],
+    pub(super) signer: &'a Signer,
+    /// What a host that only adds keeps of its own.
+    pub(super) kept: Option<&'a Kept>,
+}
+
+impl Past<'_> {
+    /// What a target says.
+    fn look_at(&self, target: &Target) -> Result<LookedAt, RepositoryError> {
+        let plans = plans(self.repository, target)?;
+        if !self.repository.keys().writes_only() {
+            let (found, unread) = snapshots::load_with_checkpoints(self.repository, target)?;
+            return Ok(LookedAt { plans, found, unread, own: Vec::new() });
+        }
+        // Nothing there opens: what was kept counts as far as it stands there.
+        let me = self.signer.id();
+        let valid = snapshots::list(target, Some(self.repository.format()))?.valid;
+        let mut found = self.kept.map(|kept| kept.snapshots(&me)).unwrap_or_default();
+        found.retain_mut(|snapshot| match valid.iter().find(|name| name.id == snapshot.id) {
+            Some(name) => {
+                snapshot.name = name.clone();
+                true
+            }
+            None => false,
+        });
+        let own = snapshots::newest_own(self.repository, target, &me, self.signer.public())?;
+        Ok(LookedAt { plans, found, unread: Vec::new(), own })
+    }
+}
+
+struct LookedAt {
+    plans: Vec<PlanBody>,
+    found: Vec<Snapshot>,
+    unread: Vec<(SnapshotName, RepositoryError)>,
+    /// Own snapshots that are not opened, with their numbers.
+    own: Vec<(ObjectHash, u64)>,
+}
+
 impl Start {
-    pub(super) fn read(
-        repository: &Repository,
-        request: &BackupRequest,
-        roots: &[Vec<u8>],
-        doubt: &Doubt<'_>,
-        cx: &Context,
-    ) -> Result<Self, EngineError> {
+    pub(super) fn read(past: &Past<'_>, doubt: &Doubt<'_>, cx: &Context) -> Result<Self, EngineError> {
+        let Past { repository, request, roots, .. } = *past;
         let mut targets = Vec::new();
         let mut absent = Vec::new();
         let mut condemned = doubt.lost.clone();
         let mut doomed = HashSet::new();
         let mut lists = Vec::new();
-        let mut here = Vec::new();
+        let (mut here, mut unopened) = (Vec::new(), Vec::new());
         let seen = history::recall(repository, cx);
         for target in repository.targets() {
-            match look_at(repository, target) {
-                Ok((plans, (found, unread))) => {
+            match past.look_at(target) {
+                Ok(LookedAt { plans, found, unread, own }) => {
+                    unopened.extend(own);
                     let unread = unread.into_iter().map(|(name, _)| name.id);
                     here.push(Here::new(target.storage.label(), &found, unread));
                     condemned.extend(plans.iter().flat_map(PlanBody::packs));
@@ -137,11 +187,18 @@ impl Start {
         }
         condemned.extend(lost_packs(&loaded, &targets, !doubt.lost.is_empty())?);
         loaded.index.drop_packs(&condemned)?;
+        let me = past.signer.id();
+        // Only what readers stored, and what is one's own, is what it says it is.
+        loaded.index.drop_strangers_but(&me)?;
         let snapshots = merge(lists);
-        let me = repository.signer(&request.host)?.id();
         let number = seen.newest_number(&me);
         let sight = if absent.is_empty() { request.sight } else { Sight::Part };
-        let history = history::judge(repository, here, seen, sight)?;
+        let history = if repository.keys().writes_only() {
+            // Who reads nothing judges nothing; every reader does.
+            History::default()
+        } else {
+            history::judge(repository, here, seen, sight)?
+        };
         let own: Vec<&Snapshot> = snapshots.iter().filter(|s| s.writer == me).collect();
         // A snapshot that a plan names protects nothing.
         let standing: Vec<Snapshot> = snapshots.iter().filter(|s| !doomed.contains(&s.id)).cloned().collect();
@@ -156,19 +213,11 @@ impl Start {
             parent,
             base_full,
             resume,
-            chain: chain(&snapshots, &own, number, me),
+            chain: chain(&snapshots, &own, number, me).with_unopened(&unopened),
             another_round: doubt.another_round,
             history,
         })
     }
-}
-
-fn look_at(
-    repository: &Repository,
-    target: &Target,
-) -> Result<(Vec<PlanBody>, snapshots::Loaded), RepositoryError> {
-    let plans = plans(repository, target)?;
-    Ok((plans, snapshots::load_with_checkpoints(repository, target)?))
 }
 
 /// Packs of the index that are not where a run says they are.

@@ -12,20 +12,29 @@ const TAG_PUBLIC: u16 = 1;
 const TAG_ROLE: u16 = 2;
 const TAG_LABEL: u16 = 3;
 const ROLE_HOST: u8 = 1;
+const ROLE_WRITE_ONLY: u8 = 2;
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriterCert {
     /// The writer's public key.
     pub public: [u8; 32],
-    /// The host's name, for people.
+    /// The host's name.
     pub label: String,
+    /// Whether the host reads nothing. What it stores is its own affair: nobody else builds on it,
+    /// and it speaks for no host but itself.
+    pub write_only: bool,
 }
 
 impl WriterCert {
-    /// For a host.
+    /// For a host that reads all.
     pub fn host(public: &[u8; 32], label: &str) -> Self {
-        Self { public: *public, label: label.to_owned() }
+        Self { public: *public, label: label.to_owned(), write_only: false }
+    }
+
+    /// For a host that only adds.
+    pub fn write_only(public: &[u8; 32], label: &str) -> Self {
+        Self { write_only: true, ..Self::host(public, label) }
     }
 
     /// Signs it. The same content gives the same bytes.
@@ -34,7 +43,8 @@ impl WriterCert {
     /// When the label is absurdly long.
     pub fn encode(&self, repo: &RepoId, admin: &Signer) -> Result<KeyObject, FormatError> {
         let mut body = TlvWriter::new();
-        body.put(TAG_PUBLIC, &self.public).put(TAG_ROLE, &[ROLE_HOST]).put(TAG_LABEL, self.label.as_bytes());
+        let role = if self.write_only { ROLE_WRITE_ONLY } else { ROLE_HOST };
+        body.put(TAG_PUBLIC, &self.public).put(TAG_ROLE, &[role]).put(TAG_LABEL, self.label.as_bytes());
         let header = ObjectHeader {
             kind: ObjectKind::Cert,
             sealing: Sealing::Clear,
@@ -67,11 +77,13 @@ impl WriterCert {
                 tag => tlv::unknown(WHAT, tag)?,
             }
         }
-        if role != Some(&[ROLE_HOST][..]) {
-            return Err(wrong("its role is unknown"));
-        }
+        let write_only = match role {
+            Some([ROLE_HOST]) => false,
+            Some([ROLE_WRITE_ONLY]) => true,
+            _ => return Err(wrong("its role is unknown")),
+        };
         match (public, label) {
-            (Some(public), Some(label)) => Ok(Self { public, label }),
+            (Some(public), Some(label)) => Ok(Self { public, label, write_only }),
             _ => Err(wrong("its key or label is missing or not as written")),
         }
     }

@@ -43,6 +43,9 @@ pub enum FormatError {
         /// What was needed.
         what: &'static str,
     },
+    /// The key slot grants nothing that reads.
+    #[error("this key may only add backups: it opens nothing that is stored")]
+    WritesOnly,
     /// Something to be stored is beyond a limit of the format.
     #[error("{what} cannot be stored: {why}")]
     Unfit {
@@ -58,7 +61,7 @@ impl Classified for FormatError {
         match self {
             Self::Malformed { .. } | Self::NotOpened { .. } | Self::NotSigned { .. } => Class::Damage,
             Self::TooNew { .. } => Class::Usage,
-            Self::WrongKey | Self::NotGranted { .. } => Class::WrongKey,
+            Self::WrongKey | Self::NotGranted { .. } | Self::WritesOnly => Class::WrongKey,
             Self::Unfit { .. } => Class::Failed,
         }
     }
@@ -72,6 +75,7 @@ impl Classified for FormatError {
             Self::WrongKey => "E0305",
             Self::NotGranted { .. } => "E0306",
             Self::Unfit { .. } => "E0307",
+            Self::WritesOnly => "E0309",
         }
     }
 
@@ -83,6 +87,9 @@ impl Classified for FormatError {
             Self::TooNew { .. } => "use a newer lifeboat".to_owned(),
             Self::WrongKey => "check the password file, or the key file".to_owned(),
             Self::NotGranted { .. } => "use a key that grants it".to_owned(),
+            Self::WritesOnly => {
+                "use a key that reads: the administrator's, a recovery kit, or one of a host that was added without --write-only".to_owned()
+            }
             Self::Unfit { .. } => return None,
         })
     }

@@ -90,6 +90,31 @@ impl IndexRun {
         Self { packs, entries, moved }
     }
 
+    /// The same run of a writer that only adds, which speaks for its own packs alone.
+    ///
+    /// # Errors
+    /// `Malformed` when it speaks for another's pack, says that packs were moved, or places a blob in
+    /// a row that its pack cannot have.
+    pub fn of_stranger(self, signer: &WriterId) -> Result<Self, FormatError> {
+        let wrong = |why| FormatError::Malformed { what: WHAT, why };
+        if !self.moved.is_empty() || self.packs.iter().any(|pack| pack.signer != *signer) {
+            return Err(wrong("a host that only adds speaks for packs that are not its own"));
+        }
+        let mut rows = vec![0u32; self.packs.len()];
+        let place = |entry: &RunEntry| usize::try_from(entry.pack).unwrap_or(usize::MAX);
+        for entry in &self.entries {
+            if let Some(count) = rows.get_mut(place(entry)) {
+                *count += 1;
+            }
+        }
+        let has_row = |entry: &RunEntry| rows.get(place(entry)).is_some_and(|count| entry.ordinal < *count);
+        if self.entries.iter().all(has_row) {
+            Ok(self)
+        } else {
+            Err(wrong("it places a blob in a row that its pack does not have"))
+        }
+    }
+
     /// Signs and seals a run whose entries are sorted.
     ///
     /// # Errors

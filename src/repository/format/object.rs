@@ -43,10 +43,10 @@ impl ObjectKind {
             .find(|kind| *kind as u8 == number)
     }
 
-    fn key(self, keys: &EpochKeys) -> &[u8; 32] {
+    fn key(self, keys: &EpochKeys) -> Result<&[u8; 32], FormatError> {
         match self {
-            Self::Index => keys.index().expose(),
-            _ => keys.snapshot().expose(),
+            Self::Index => Ok(keys.index().expose()),
+            _ => Ok(keys.snapshot()?.expose()),
         }
     }
 }
@@ -59,7 +59,12 @@ pub enum Sealing {
     Clear = 0,
     /// Under a key of the epoch.
     Epoch = 1,
+    /// Under a key that only readers can make: whoever sealed it cannot open it.
+    Readers = 2,
 }
+
+/// The label of keys for bodies sealed in the third way.
+const READERS: &str = "readers object";
 
 /// The head of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +131,14 @@ pub fn encode(
     debug_assert_eq!(bound.len(), BOUND_BYTES);
     let stored = match (header.sealing, keys) {
         (Sealing::Clear, _) => body.to_vec(),
-        (Sealing::Epoch, Some(keys)) => seal_parts(header.kind.key(keys), &header.repo, &bound, body),
-        (Sealing::Epoch, None) => return Err(FormatError::NotGranted { what: "the key of this epoch" }),
+        (Sealing::Epoch, Some(keys)) => seal_parts(header.kind.key(keys)?, &header.repo, &bound, body),
+        (Sealing::Readers, Some(keys)) => {
+            let (once, key) = keys.for_readers(READERS)?;
+            [&once[..], &seal_parts(key.expose(), &header.repo, &bound, body)].concat()
+        }
+        (Sealing::Epoch | Sealing::Readers, None) => {
+            return Err(FormatError::NotGranted { what: "the key of this epoch" });
+        }
     };
     bytes.extend_from_slice(&u64::try_from(stored.len()).unwrap_or(u64::MAX).to_le_bytes());
     for link in links {
@@ -189,13 +200,26 @@ fn open_parts(key: &[u8; 32], repo: &RepoId, bound: &[u8], stored: &[u8]) -> Res
     if number == 0 { Err(reader.wrong("its body has no part")) } else { Ok(body) }
 }
 
-impl Object {
-    /// Reads an object of a repository and opens its body. The signature is checked by
-    /// [`Object::verify`], because whose it must be depends on the kind.
+/// An object whose body was not opened: what it says to everybody.
+#[derive(Debug)]
+pub struct Closed<'b> {
+    /// Its head.
+    pub header: ObjectHeader,
+    /// Hashes of the objects it links to, sorted.
+    pub links: Vec<ObjectHash>,
+    bound: &'b [u8],
+    stored: &'b [u8],
+    digest: [u8; 32],
+    signature: [u8; SIGNATURE_BYTES],
+}
+
+impl<'b> Closed<'b> {
+    /// Reads an object of a repository. No key is needed. The signature is checked by
+    /// [`Closed::verify`], because whose it must be depends on the kind.
     ///
     /// # Errors
-    /// When the bytes break a rule, belong to another repository, or don't open.
-    pub fn decode(bytes: &[u8], repo: &RepoId, keys: Option<&EpochKeys>) -> Result<Self, FormatError> {
+    /// When the bytes break a rule or belong to another repository.
+    pub fn decode(bytes: &'b [u8], repo: &RepoId) -> Result<Self, FormatError> {
         let mut reader = Reader::new("an object", bytes);
         if bytes.len() > OBJECT_BYTES_MAX {
             return Err(reader.wrong("it is too long"));
@@ -211,6 +235,7 @@ impl Object {
         let sealing = match reader.u8()? {
             0 => Sealing::Clear,
             1 => Sealing::Epoch,
+            2 => Sealing::Readers,
             _ => return Err(reader.wrong("it is sealed in an unknown way")),
         };
         let epoch = reader.u32()?;
@@ -245,12 +270,31 @@ impl Object {
         let signature = reader.array()?;
         reader.end()?;
         let digest = hash::plain(&[&bytes[..bytes.len() - SIGNATURE_BYTES]]);
-        let body = match (sealing, keys) {
-            (Sealing::Clear, _) => stored.to_vec(),
-            (Sealing::Epoch, Some(keys)) => open_parts(kind.key(keys), repo, &bytes[..BOUND_BYTES], stored)?,
-            (Sealing::Epoch, None) => return Err(FormatError::NotGranted { what: "the key of this epoch" }),
+        Ok(Self { header, links, bound: &bytes[..BOUND_BYTES], stored, digest, signature })
+    }
+
+    /// Opens the body.
+    ///
+    /// # Errors
+    /// When it doesn't open; `WritesOnly`, `NotGranted` when the keys don't open such a body.
+    pub fn open(self, keys: Option<&EpochKeys>) -> Result<Object, FormatError> {
+        let repo = &self.header.repo;
+        let body = match (self.header.sealing, keys) {
+            (Sealing::Clear, _) => self.stored.to_vec(),
+            (Sealing::Epoch, Some(keys)) => {
+                open_parts(self.header.kind.key(keys)?, repo, self.bound, self.stored)?
+            }
+            (Sealing::Readers, Some(keys)) => {
+                let mut reader = Reader::new("an object", self.stored);
+                let key = keys.as_reader(READERS, &reader.array()?)?;
+                open_parts(key.expose(), repo, self.bound, reader.rest())?
+            }
+            (Sealing::Epoch | Sealing::Readers, None) => {
+                return Err(FormatError::NotGranted { what: "the key of this epoch" });
+            }
         };
-        Ok(Self { header, links, body, digest, signature })
+        let Self { header, links, digest, signature, .. } = self;
+        Ok(Object { header, links, body, digest, signature })
     }
 
     /// Checks the signature against a public key, and that the key is the signer's.
@@ -258,10 +302,38 @@ impl Object {
     /// # Errors
     /// When either does not fit.
     pub fn verify(&self, public: &[u8; 32]) -> Result<(), FormatError> {
-        let wrong = FormatError::NotSigned { what: "an object" };
-        if sign::writer_id(public) != self.header.signer {
-            return Err(wrong);
-        }
-        sign::verify(public, DOMAIN, &self.digest, &self.signature).map_err(|_| wrong)
+        verify(&self.header, &self.digest, &self.signature, public)
+    }
+}
+
+fn verify(
+    header: &ObjectHeader,
+    digest: &[u8; 32],
+    signature: &[u8; SIGNATURE_BYTES],
+    public: &[u8; 32],
+) -> Result<(), FormatError> {
+    let wrong = FormatError::NotSigned { what: "an object" };
+    if sign::writer_id(public) != header.signer {
+        return Err(wrong);
+    }
+    sign::verify(public, DOMAIN, digest, signature).map_err(|_| wrong)
+}
+
+impl Object {
+    /// Reads an object of a repository and opens its body. The signature is checked by
+    /// [`Object::verify`], because whose it must be depends on the kind.
+    ///
+    /// # Errors
+    /// When the bytes break a rule, belong to another repository, or don't open.
+    pub fn decode(bytes: &[u8], repo: &RepoId, keys: Option<&EpochKeys>) -> Result<Self, FormatError> {
+        Closed::decode(bytes, repo)?.open(keys)
+    }
+
+    /// Checks the signature against a public key, and that the key is the signer's.
+    ///
+    /// # Errors
+    /// When either does not fit.
+    pub fn verify(&self, public: &[u8; 32]) -> Result<(), FormatError> {
+        verify(&self.header, &self.digest, &self.signature, public)
     }
 }

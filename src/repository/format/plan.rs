@@ -3,9 +3,9 @@
 use super::error::FormatError;
 use super::keys::EpochKeys;
 use super::names::{PackClass, SnapshotName};
-use super::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
+use super::object::{Closed, ObjectHeader, ObjectKind, Sealing, encode};
 use super::pack_set::{self, PackSet};
-use super::tlv::{self, Reader, TlvWriter};
+use super::tlv::{self, FILL_BYTES, Reader, TlvWriter};
 use crate::base::id::{ObjectHash, RepoId};
 use crate::codec::sign::Signer;
 
@@ -110,9 +110,29 @@ impl PlanBody {
         admin: &Signer,
         keys: &EpochKeys,
     ) -> Result<(Vec<u8>, ObjectHash), FormatError> {
+        self.encode(repo, admin, Some(keys))
+    }
+
+    /// Signs it, in clear for hosts that open nothing: it then says what a listing shows as soon as
+    /// the plan is carried out, and nothing of what is in the packs.
+    ///
+    /// # Errors
+    /// When it is too long.
+    pub fn clear(&self, repo: &RepoId, admin: &Signer) -> Result<(Vec<u8>, ObjectHash), FormatError> {
+        self.encode(repo, admin, None)
+    }
+
+    fn encode(
+        &self,
+        repo: &RepoId,
+        admin: &Signer,
+        keys: Option<&EpochKeys>,
+    ) -> Result<(Vec<u8>, ObjectHash), FormatError> {
+        let sealing = if keys.is_some() { Sealing::Epoch } else { Sealing::Clear };
         let mut body = TlvWriter::new();
         body.put(TAG_PACKS, &pack_set::encode(&self.packs)).put(TAG_PROPOSALS, &write_names(&self.proposals));
-        if !self.live.is_empty() {
+        // How many blobs a pack has is for readers' eyes.
+        if !self.live.is_empty() && sealing != Sealing::Clear {
             body.put(TAG_LIVE, &write_live(&self.live));
         }
         if !self.walked.is_empty() {
@@ -120,30 +140,37 @@ impl PlanBody {
         }
         let header = ObjectHeader {
             kind: ObjectKind::Plan,
-            sealing: Sealing::Epoch,
+            sealing,
             epoch: 0,
             repo: *repo,
             signer: admin.id(),
             number: 0,
         };
-        encode(&header, &[], &body.finish(), admin, Some(keys))
+        let mut body = body.finish();
+        if sealing == Sealing::Clear {
+            // As long as a sealed one: readers of every version expect the fill.
+            body.resize(body.len().div_ceil(FILL_BYTES).max(1) * FILL_BYTES, 0);
+        }
+        encode(&header, &[], &body, admin, keys)
     }
 
     /// Opens a plan that the administrator signed.
     ///
     /// # Errors
-    /// When it is malformed or somebody else signed it.
+    /// When it is malformed or somebody else signed it; `WritesOnly` when it is the administrator's,
+    /// and sealed for readers.
     pub fn open(
         bytes: &[u8],
         repo: &RepoId,
         admin_public: &[u8; 32],
         keys: &EpochKeys,
     ) -> Result<Self, FormatError> {
-        let object = Object::decode(bytes, repo, Some(keys))?;
-        object.verify(admin_public)?;
-        if object.header.kind != ObjectKind::Plan {
+        let closed = Closed::decode(bytes, repo)?;
+        closed.verify(admin_public)?;
+        if closed.header.kind != ObjectKind::Plan {
             return Err(FormatError::Malformed { what: WHAT, why: "it is another kind of object" });
         }
+        let object = closed.open(Some(keys))?;
         let mut plan = Self::default();
         for (tag, value) in tlv::read_filled(WHAT, &object.body)? {
             match tag {

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::error::FormatError;
-use super::keys::RootKeys;
+use super::keys::{AddKeys, Role, RootKeys, WriterGrant};
 use super::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
 use super::repo_fmt::RepoFmt;
 use super::tlv::{self, Reader, TlvWriter};
@@ -21,7 +21,12 @@ const PARAMS_BYTES: usize = 45;
 const OUT_OF_BOUNDS: &str = "the cost asked for is out of bounds";
 const TAG_ROOT: u16 = 1;
 const TAG_ADMIN: u16 = 2;
+const TAG_WRITER: u16 = 3;
 const TAG_FORMAT: u16 = 4;
+const TAG_DOMAIN: u16 = 5;
+const TAG_INDEX: u16 = 6;
+const TAG_READERS: u16 = 7;
+const TAG_HOST: u16 = 8;
 
 /// A stored key object: its bytes and the hash that ends its name.
 #[derive(Clone, Debug)]
@@ -186,12 +191,27 @@ fn between(shared: &Key, format: &RepoFmt, once: &[u8; 32], public: &[u8; 32]) -
     hash::derive("x25519", shared.expose(), &format.repo_id, &[&once[..], public].concat())
 }
 
-/// Makes a slot that this secret opens and that grants everything. `kdf` is what it costs to try a
-/// passphrase.
+/// Makes a slot that this secret opens and that grants everything.
 ///
 /// # Errors
-/// When the passphrase is no text or empty.
+/// As [`create_slot_for`].
 pub fn create_slot(
+    format_bytes: &[u8],
+    format: &RepoFmt,
+    root: &RootKeys,
+    secret: &SlotSecret,
+    kdf: KdfParams,
+) -> Result<KeyObject, FormatError> {
+    create_slot_for(&Role::Admin, format_bytes, format, root, secret, kdf)
+}
+
+/// Makes a slot that this secret opens and that grants a role what it needs. `root` are the
+/// administrator's keys; `kdf` is what it costs to try a passphrase.
+///
+/// # Errors
+/// When the passphrase is no text or empty; when `root` is less than the administrator's.
+pub fn create_slot_for(
+    role: &Role,
     format_bytes: &[u8],
     format: &RepoFmt,
     root: &RootKeys,
@@ -205,11 +225,7 @@ pub fn create_slot(
     for number in [kdf.memory_kib, kdf.passes, kdf.lanes] {
         params.extend_from_slice(&number.to_le_bytes());
     }
-    let mut grant = TlvWriter::new();
-    grant.put(TAG_ROOT, root.root().expose());
-    grant.put(TAG_ADMIN, root.admin()?.expose());
-    grant.put(TAG_FORMAT, &hash::plain(&[format_bytes]));
-    let grant = Zeroizing::new(grant.finish());
+    let grant = write_grant(&root.granted_to(role, &format.repo_id)?, format_bytes);
     let mut body = params.clone();
     body.extend_from_slice(&seal::seal(kek.expose(), &format.repo_id, "slot", &params, &grant));
     let signer = Signer::from_seed(root.admin()?.expose());
@@ -223,6 +239,29 @@ pub fn create_slot(
     };
     let (bytes, name) = encode(&header, &[], &body, &signer, None)?;
     Ok(KeyObject { bytes, name })
+}
+
+fn write_grant(granted: &RootKeys, format_bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let mut grant = TlvWriter::new();
+    if let Ok(root) = granted.root() {
+        grant.put(TAG_ROOT, root.expose());
+    }
+    if let Ok(admin) = granted.admin() {
+        grant.put(TAG_ADMIN, admin.expose());
+    }
+    if let Some(writer) = granted.writer() {
+        grant.put(TAG_WRITER, writer.seed.expose());
+    }
+    grant.put(TAG_FORMAT, &hash::plain(&[format_bytes]));
+    if let Some(keys) = granted.add_keys() {
+        grant.put(TAG_DOMAIN, keys.domain.expose());
+        grant.put(TAG_INDEX, keys.index.expose());
+        grant.put(TAG_READERS, &keys.readers);
+    }
+    if let Some(writer) = granted.writer() {
+        grant.put(TAG_HOST, writer.host.as_bytes());
+    }
+    Zeroizing::new(grant.finish())
 }
 
 fn unfit(error: KdfError) -> FormatError {
@@ -308,19 +347,40 @@ fn parts(object: &Object) -> Result<Parts<'_>, FormatError> {
 
 fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<RootKeys, FormatError> {
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
-    let (mut root, mut admin, mut pinned) = (None, None, false);
+    let (mut root, mut admin, mut seed, mut host) = (None, None, None, None);
+    let (mut domain, mut index, mut readers, mut pinned) = (None, None, None, false);
     for (tag, value) in tlv::read(WHAT, grant)? {
         match tag {
             TAG_ROOT => root = Some(key(value)?),
             TAG_ADMIN => admin = Some(key(value)?),
+            TAG_WRITER => seed = Some(key(value)?),
             TAG_FORMAT => pinned = value == hash::plain(&[format_bytes]),
+            TAG_DOMAIN => domain = Some(key(value)?),
+            TAG_INDEX => index = Some(key(value)?),
+            TAG_READERS => readers = Some(*key(value)?.expose()),
+            TAG_HOST => {
+                let text = std::str::from_utf8(value).map_err(|_| wrong("its host is no text"))?;
+                host = Some(text.to_owned());
+            }
             tag => tlv::unknown(WHAT, tag)?,
         }
     }
     if !pinned {
         return Err(wrong("it was made for another repo.fmt"));
     }
-    let keys = RootKeys::new(root.ok_or(FormatError::NotGranted { what: "the root key" })?, admin);
+    let writer = match (seed, host) {
+        (Some(seed), Some(host)) => Some(WriterGrant { seed, host }),
+        (None, None) => None,
+        _ => return Err(wrong("it names a host without its key, or a key without its host")),
+    };
+    let keys = match (root, writer, domain, index, readers) {
+        (Some(root), Some(writer), ..) if admin.is_none() => RootKeys::of_host(root, writer),
+        (Some(root), ..) => RootKeys::new(root, admin),
+        (None, Some(writer), Some(domain), Some(index), Some(readers)) => {
+            RootKeys::of_write_only(AddKeys { domain, index, readers }, writer)
+        }
+        _ => return Err(FormatError::NotGranted { what: "the root key" }),
+    };
     match keys.admin_public() {
         Ok(public) if public != format.admin_public => Err(wrong("its administrator is not repo.fmt's")),
         _ => Ok(keys),

@@ -181,9 +181,21 @@ impl SnapshotBody {
     /// # Errors
     /// When a field is missing, unknown and critical, or not as it would be written.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::of_fields(tlv::read_filled(WHAT, bytes)?)
+    }
+
+    /// Reads a body as [`SnapshotBody::encode`] gives it, without a fill.
+    ///
+    /// # Errors
+    /// As [`SnapshotBody::decode`].
+    pub fn decode_plain(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::of_fields(tlv::read(WHAT, bytes)?)
+    }
+
+    fn of_fields(fields: Vec<(u16, &[u8])>) -> Result<Self, FormatError> {
         let wrong = |why| FormatError::Malformed { what: WHAT, why };
         let mut by_tag: [Option<&[u8]>; 19] = [None; 19];
-        for (tag, value) in tlv::read_filled(WHAT, bytes)? {
+        for (tag, value) in fields {
             match by_tag.get_mut(usize::from(tag)) {
                 Some(field) => *field = Some(value),
                 None => tlv::unknown(WHAT, tag)?,

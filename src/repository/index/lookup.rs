@@ -71,6 +71,8 @@ pub trait RunSource: Send + Sync {
 pub struct Index {
     places: Vec<Place>,
     pub(super) condemned: Bits,
+    /// Packs of writers that only add.
+    strange: Bits,
     blobs: u64,
     pub(super) mending: Option<Mending>,
 }
@@ -164,24 +166,24 @@ impl Index {
     /// The packs with this name that an index run lists: one, but for repositories that somebody
     /// made to be odd.
     fn named(&self, hash: &ObjectHash) -> Result<Vec<(u32, ObjectHash)>, RepositoryError> {
-        let mut all = Vec::new();
+        let (mut all, mut strange) = (Vec::new(), Vec::new());
         for place in &self.places {
-            all.extend(self.ask(place, |part| {
-                let mut found = Vec::new();
+            let (known, others) = self.ask(place, |part| {
+                let (mut known, mut others) = (Vec::new(), Vec::new());
                 part.names().find(hash.as_bytes(), &mut |row| {
                     if place.wants(part, row.pack) {
+                        let number = place.first + row.pack;
                         let run = part.runs().get(part.run_of(row.pack)).map(|run| run.id);
-                        found.push((place.first + row.pack, run.unwrap_or_default()));
+                        self.sort_in(number, (number, run.unwrap_or_default()), &mut known, &mut others);
                     }
-                    if found.len() < LOCATIONS_MAX {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
-                    }
+                    until_full(&known)
                 })?;
-                Ok(found)
-            })?);
+                Ok((known, others))
+            })?;
+            all.extend(known);
+            strange.extend(others);
         }
+        all.extend(strange);
         Ok(all)
     }
 
@@ -236,31 +238,42 @@ impl Index {
             .filter(|place| number - place.first < place.current().packs())
     }
 
-    /// Every place where a blob is said to lie (at most 256), packs that were dropped left out.
+    /// Puts what a pack gives to what is trusted, or, while there is room for more, to what is not:
+    /// whoever only adds cannot crowd out what others stored.
+    fn sort_in<T>(&self, pack: u32, item: T, known: &mut Vec<T>, strange: &mut Vec<T>) {
+        if !self.strange.contains(pack) {
+            known.push(item);
+        } else if strange.len() < LOCATIONS_MAX {
+            strange.push(item);
+        }
+    }
+
+    /// Every place where a blob is said to lie (at most 256), packs that were dropped left out. Those
+    /// of writers that only add come last, and beside the others.
     ///
     /// # Errors
     /// When a part is hurt and cannot be built anew.
     pub fn locations(&self, id: &BlobId) -> Result<Vec<Location>, RepositoryError> {
-        let mut all = Vec::new();
+        let (mut all, mut strange) = (Vec::new(), Vec::new());
         for place in &self.places {
-            let found = self.ask(place, |part| {
-                let mut found = Vec::new();
+            let (known, others) = self.ask(place, |part| {
+                let (mut known, mut others) = (Vec::new(), Vec::new());
                 part.blobs().find(id.as_bytes(), &mut |row| {
                     let pack = place.first + row.pack;
                     if place.wants(part, row.pack) && !self.condemned.contains(pack) {
-                        found.push(Location { pack, ordinal: row.ordinal });
+                        let at = Location { pack, ordinal: row.ordinal };
+                        self.sort_in(pack, at, &mut known, &mut others);
                     }
-                    if found.len() < LOCATIONS_MAX {
-                        ControlFlow::Continue(())
-                    } else {
-                        ControlFlow::Break(())
-                    }
+                    until_full(&known)
                 })?;
-                Ok(found)
+                Ok((known, others))
             })?;
-            all.extend(found);
+            all.extend(known);
+            strange.extend(others);
         }
         all.truncate(LOCATIONS_MAX);
+        strange.truncate(LOCATIONS_MAX);
+        all.extend(strange);
         Ok(all)
     }
 
@@ -269,6 +282,9 @@ impl Index {
     /// # Errors
     /// When a part is hurt and cannot be built anew.
     pub fn first(&self, id: &BlobId) -> Result<Option<Location>, RepositoryError> {
+        if !self.strange.is_empty() {
+            return Ok(self.locations(id)?.first().copied());
+        }
         for place in &self.places {
             let found = self.ask(place, |part| {
                 let mut found = None;
@@ -462,15 +478,69 @@ impl Index {
     pub fn drop_packs(&mut self, condemned: &HashSet<ObjectHash>) -> Result<(), RepositoryError> {
         for hash in condemned {
             for (number, _) in self.named(hash)? {
-                let Some(place) = self.place_of(number) else { continue };
-                let blobs = self.ask(place, |part| Ok(part.pack(number - place.first)?.blobs))?;
-                if self.condemned.insert(number) {
-                    self.blobs = self.blobs.saturating_sub(u64::from(blobs));
-                }
+                self.drop_pack(number)?;
             }
         }
         Ok(())
     }
+}
+
+impl Index {
+    /// Says which writers only add (sorted): what they stored is asked last, and it is known to be
+    /// theirs.
+    ///
+    /// # Errors
+    /// When a part is hurt and cannot be built anew.
+    pub fn set_strangers(&mut self, writers: &[WriterId]) -> Result<(), RepositoryError> {
+        if writers.is_empty() {
+            return Ok(());
+        }
+        let mut strange = Bits::default();
+        for pack in self.packs() {
+            let (number, pack) = pack?;
+            if writers.binary_search(&pack.signer).is_ok() {
+                strange.insert(number);
+            }
+        }
+        self.strange = strange;
+        Ok(())
+    }
+
+    /// Whether a writer that only adds stored this pack.
+    pub fn is_strange(&self, number: u32) -> bool {
+        self.strange.contains(number)
+    }
+
+    /// Leaves out what is not `me`'s of the packs of writers that only add: nobody builds on it.
+    ///
+    /// # Errors
+    /// When a part is hurt and cannot be built anew.
+    pub fn drop_strangers_but(&mut self, me: &WriterId) -> Result<(), RepositoryError> {
+        if self.strange.is_empty() {
+            return Ok(());
+        }
+        let mut others = Vec::new();
+        for pack in self.packs() {
+            let (number, pack) = pack?;
+            if self.strange.contains(number) && pack.signer != *me {
+                others.push(number);
+            }
+        }
+        others.into_iter().try_for_each(|number| self.drop_pack(number))
+    }
+
+    fn drop_pack(&mut self, number: u32) -> Result<(), RepositoryError> {
+        let Some(place) = self.place_of(number) else { return Ok(()) };
+        let blobs = self.ask(place, |part| Ok(part.pack(number - place.first)?.blobs))?;
+        if self.condemned.insert(number) {
+            self.blobs = self.blobs.saturating_sub(u64::from(blobs));
+        }
+        Ok(())
+    }
+}
+
+fn until_full<T>(found: &[T]) -> ControlFlow<()> {
+    if found.len() < LOCATIONS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 impl std::fmt::Debug for Index {

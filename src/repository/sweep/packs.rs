@@ -1,11 +1,12 @@
 //! The packs that a target holds, beside those that the index knows.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::SweepError;
 use super::steps::Sweeping;
 use crate::base::clock::Timestamp;
-use crate::base::id::ObjectHash;
+use crate::base::id::{ObjectHash, WriterId};
 use crate::repository::format::names::{PackClass, content_hash, pack_name};
 use crate::repository::index::Index;
 
@@ -31,6 +32,8 @@ pub(super) struct Packs {
     numbers: Vec<(ObjectHash, u32)>,
     /// By number: the place in `stored`.
     places: Vec<Option<u32>>,
+    /// By number, of packs of writers that only add: who that is.
+    owners: HashMap<u32, WriterId>,
 }
 
 impl Packs {
@@ -57,6 +60,9 @@ impl Packs {
         for pack in index.packs() {
             let (number, pack) = pack?;
             packs.numbers.push((pack.hash, number));
+            if index.is_strange(number) {
+                packs.owners.insert(number, pack.signer);
+            }
             let found = packs.stored.binary_search_by_key(&pack.hash, |stored| stored.hash);
             let found = found.ok().filter(|at| packs.stored[*at].class == pack.class);
             if let Some(place) = usize::try_from(number).ok().and_then(|number| packs.places.get_mut(number))
@@ -77,6 +83,12 @@ impl Packs {
     pub(super) fn of_number(&self, number: u32) -> Option<&Stored> {
         let place = (*self.places.get(usize::try_from(number).ok()?)?)?;
         self.stored.get(usize::try_from(place).ok()?)
+    }
+
+    /// The writer of a pack, when it is one that only adds. Copies in its packs stand for its own
+    /// alone: it could claim any blob's id for anything.
+    pub(super) fn owner(&self, number: u32) -> Option<WriterId> {
+        self.owners.get(&number).copied()
     }
 
     /// The pack with this name, when the target holds it.

@@ -3,7 +3,7 @@
 //! A bad choice costs work, never data: whatever is live in a pack that was named is moved before
 //! the pack goes. So the planner looks once, and trusts an index.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -223,7 +223,8 @@ struct Shares {
 }
 
 impl Shares {
-    /// Of several copies only the one in the lowest-named reliable pack counts.
+    /// Of several copies only the one in the lowest-named reliable pack counts; where none is a trusted
+    /// writer's, one of each writer.
     fn of(
         cx: &Sweeping<'_>,
         mark: &Mark,
@@ -234,9 +235,17 @@ impl Shares {
         survey(cx, mark, packs, &mut |places| {
             let reliable = places.iter().filter_map(|at| {
                 let pack = packs.of_number(at.pack).filter(|pack| !condemned.contains(&pack.hash))?;
-                Some((pack.hash, *at))
+                Some((packs.owner(at.pack), (pack.hash, *at)))
             });
-            if let Some((_, home)) = reliable.min() {
+            let mut lowest = BTreeMap::new();
+            for (owner, home) in reliable {
+                let held = lowest.entry(owner).or_insert(home);
+                *held = home.min(*held);
+            }
+            if let Some(trusted) = lowest.remove(&None) {
+                lowest = BTreeMap::from([(None, trusted)]);
+            }
+            for (_, home) in lowest.into_values() {
                 homes.insert(&mark.rows, home)?;
             }
             Ok(())
@@ -410,10 +419,16 @@ pub fn write(cx: &Sweeping<'_>, draft: &Draft) -> Result<(), SweepError> {
     }
     bodies.push(packs);
     let mut proposals = draft.proposals.clone();
+    let is_for_all = !cx.repository.writers(cx.target)?.write_only().is_empty();
     for packs in bodies {
         let walked = draft.mark.walked_names.clone();
         let body = PlanBody::of_mark(packs, std::mem::take(&mut proposals), walked);
-        let (bytes, id) = body.seal(&cx.repository.id(), &admin, cx.repository.keys())?;
+        // Every writer obeys a plan, so every writer has to read it.
+        let (bytes, id) = if is_for_all {
+            body.clear(&cx.repository.id(), &admin)?
+        } else {
+            body.seal(&cx.repository.id(), &admin, cx.repository.keys())?
+        };
         cx.put_small(cx.target, &plan_name(cx.clock.now(), &id), Bytes::from(bytes), "a plan")?;
     }
     cx.target.storage.sync()?;

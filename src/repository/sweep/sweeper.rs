@@ -22,8 +22,9 @@ use super::{SweepError, guard};
 use crate::base::clock::Timestamp;
 use crate::base::entropy;
 use crate::base::error::{Chain, Class, Classified};
-use crate::base::id::ObjectHash;
-use crate::repository::format::names::{PackClass, SnapshotName, content_hash, done_name, pack_name};
+use crate::base::id::{ObjectHash, WriterId};
+use crate::repository::format::names::{SnapshotName, content_hash, done_name, pack_name};
+use crate::repository::index::Location;
 use crate::repository::presence;
 use crate::repository::{load, snapshots};
 use crate::storage::contract::{Distance, ObjectName, StorageError};
@@ -479,19 +480,21 @@ fn homeless(
 ) -> Result<RowSet, SweepError> {
     let mut to_move = RowSet::new(&mark.rows);
     survey(cx, mark, packs, &mut |places| {
-        let mut lowest: Option<(ObjectHash, PackClass, crate::repository::index::Location)> = None;
-        for at in places {
-            let Some(pack) = packs.of_number(at.pack) else { continue };
-            if !condemned.contains(&pack.hash) {
-                return Ok(());
+        let mut owners: Vec<Option<WriterId>> = places.iter().map(|at| packs.owner(at.pack)).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        // A trusted copy stands for all; one of a writer that only adds for that writer's alone.
+        for owner in owners {
+            let of_owner = || places.iter().filter(|at| packs.owner(at.pack) == owner);
+            let named = |at: &Location| packs.of_number(at.pack).map(|pack| (pack.hash, pack.class, *at));
+            let has_home = of_owner().filter_map(named).any(|(hash, ..)| !condemned.contains(&hash));
+            let lowest = of_owner().filter_map(named).filter(|(hash, ..)| swept.contains(hash)).min();
+            if !has_home && let Some((_, _, at)) = lowest {
+                to_move.insert(&mark.rows, at)?;
             }
-            let here = (pack.hash, pack.class, *at);
-            if swept.contains(&pack.hash) && lowest.is_none_or(|lowest| here < lowest) {
-                lowest = Some(here);
+            if owner.is_none() && (has_home || lowest.is_some()) {
+                break;
             }
-        }
-        if let Some((_, _, at)) = lowest {
-            to_move.insert(&mark.rows, at)?;
         }
         Ok(())
     })?;

@@ -4,7 +4,10 @@ use super::super::error::FormatError;
 use super::super::index_run::RunEntry;
 use super::super::keys::EpochKeys;
 use super::super::names::PackClass;
-use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PAGE, PackIdentity, ROLE_DATA, ROLE_FOOT, box_header};
+use super::head::{
+    BOX_READERS, BOX_SEAL, DOMAIN, HEADER_BYTES, PAGE, PackIdentity, READERS, ROLE_DATA, ROLE_FOOT,
+    box_header, recipient,
+};
 use super::row::{BlobRow, Row, foot_bytes};
 use super::trail::{SHARD_BYTES, TRAIL_BYTES, Trail, shard_sum};
 use crate::base::entropy;
@@ -169,7 +172,7 @@ impl PackBuilder {
         foot.resize(foot_bytes(self.rows.len()), 0);
         let mut end = seal::seal(self.foot_key.expose(), &repo, "foot", &header, &foot);
         let wrap = end.len();
-        end.extend_from_slice(&self.wrap(keys));
+        end.extend_from_slice(&self.wrap(keys)?);
         let sums = end.len();
         let digest = hash::plain(&[&header, &end]);
         end.extend(self.bytes.chunks(SHARD_BYTES).flat_map(shard_sum));
@@ -216,20 +219,27 @@ impl PackBuilder {
         hash::derive_into("pad", self.foot_key.expose(), repo, &[], &mut self.bytes[blobs..]);
     }
 
-    fn wrap(&self, keys: &EpochKeys) -> Vec<u8> {
+    fn wrap(&self, keys: &EpochKeys) -> Result<Vec<u8>, FormatError> {
         let count = u16::try_from(self.data_keys.len() + 1).unwrap_or(u16::MAX);
         let mut out = count.to_le_bytes().to_vec();
-        let data = self.data_keys.iter().map(|key| (ROLE_DATA, keys.data_box(), key));
-        let boxes = std::iter::once((ROLE_FOOT, keys.meta_box(), &self.foot_key)).chain(data);
-        for (role, box_key, key) in boxes {
+        let boxes = self.data_keys.iter().map(|key| (ROLE_DATA, key));
+        for (role, key) in std::iter::once((ROLE_FOOT, &self.foot_key)).chain(boxes) {
             let header = box_header(&self.identity.repo, role, self.identity.epoch);
-            let sealed = seal::seal(box_key.expose(), &self.identity.repo, "box", &header, key.expose());
-            out.extend_from_slice(&[role, BOX_SEAL]);
+            let seal =
+                |under: &Key| seal::seal(under.expose(), &self.identity.repo, "box", &header, key.expose());
+            let (algorithm, recipient, sealed) = if keys.writes_only() {
+                let (once, under) = keys.for_readers(READERS)?;
+                (BOX_READERS, recipient(&keys.readers()?), [&once[..], &seal(&under)].concat())
+            } else {
+                let under = if role == ROLE_FOOT { keys.meta_box()? } else { keys.data_box()? };
+                (BOX_SEAL, [0; 8], seal(under))
+            };
+            out.extend_from_slice(&[role, algorithm]);
             out.extend_from_slice(&self.identity.epoch.to_le_bytes());
-            out.extend_from_slice(&[0; 8]);
+            out.extend_from_slice(&recipient);
             out.extend_from_slice(&u16::try_from(sealed.len()).unwrap_or(u16::MAX).to_le_bytes());
             out.extend_from_slice(&sealed);
         }
-        out
+        Ok(out)
     }
 }

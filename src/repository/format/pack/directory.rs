@@ -8,7 +8,10 @@ use super::super::error::FormatError;
 use super::super::group;
 use super::super::keys::{BlobKind, EpochKeys, IdKeys};
 use super::super::tlv::Reader;
-use super::head::{BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, ROLE_DATA, ROLE_FOOT, box_header};
+use super::head::{
+    self, BOX_READERS, BOX_SEAL, DOMAIN, HEADER_BYTES, PackIdentity, READERS, ROLE_DATA, ROLE_FOOT,
+    box_header,
+};
 use super::row::{BlobRow, ROW_BYTES, Row, foot_bytes};
 use super::trail::{TRAIL_BYTES, Trail, Trailer};
 use crate::base::secret::{Key, Secret};
@@ -208,21 +211,31 @@ fn open_boxes(
         let recipient: [u8; 8] = reader.array()?;
         let len = usize::from(reader.u16()?);
         let sealed = reader.slice(len)?;
-        if algorithm != BOX_SEAL {
-            return Err(FormatError::TooNew { what: "a pack's key box", version: algorithm.into() });
+        if role != ROLE_DATA && (role != ROLE_FOOT || foot.is_some()) {
+            return Err(reader.wrong("a box has a role that it cannot have"));
         }
-        if epoch != identity.epoch || recipient != [0; 8] {
-            return Err(reader.wrong("a box is of another epoch, or for a recipient"));
-        }
-        let box_key = match role {
-            ROLE_FOOT if foot.is_none() => keys.meta_box(),
-            ROLE_DATA => keys.data_box(),
-            _ => return Err(reader.wrong("a box has a role that it cannot have")),
+        let for_whom = match algorithm {
+            BOX_SEAL => [0; 8],
+            BOX_READERS => head::recipient(&keys.readers()?),
+            _ => return Err(FormatError::TooNew { what: "a pack's key box", version: algorithm.into() }),
         };
+        if epoch != identity.epoch || recipient != for_whom {
+            return Err(reader.wrong("a box is of another epoch, or for another recipient"));
+        }
         let header = box_header(&identity.repo, role, epoch);
-        let opened = seal::open(box_key.expose(), &identity.repo, "box", &header, sealed)
-            .map(Zeroizing::new)
-            .map_err(|_| FormatError::NotOpened { what: "a pack's key box" })?;
+        let open =
+            |under: &Key, sealed: &[u8]| seal::open(under.expose(), &identity.repo, "box", &header, sealed);
+        let opened = match (algorithm, role) {
+            (BOX_READERS, _) => {
+                let mut reader = Reader::new("a pack's key box", sealed);
+                let under = keys.as_reader(READERS, &reader.array()?)?;
+                open(&under, reader.rest())
+            }
+            (_, ROLE_FOOT) => open(keys.meta_box()?, sealed),
+            _ => open(keys.data_box()?, sealed),
+        };
+        let opened =
+            opened.map(Zeroizing::new).map_err(|_| FormatError::NotOpened { what: "a pack's key box" })?;
         let key: [u8; 32] =
             opened.as_slice().try_into().map_err(|_| reader.wrong("a key has not 32 bytes"))?;
         if role == ROLE_FOOT {

@@ -6,6 +6,7 @@ use super::super::tlv::Reader;
 use super::trail::Trail;
 use crate::base::id::{RepoId, WriterId};
 use crate::base::limits::PARITY_PERCENT_MAX;
+use crate::codec::hash;
 
 const MAGIC: &[u8; 8] = b"LBPACK\0\x01";
 const VERSION: u16 = 1;
@@ -23,6 +24,18 @@ pub(super) const ROLE_FOOT: u8 = 1;
 pub(super) const ROLE_DATA: u8 = 2;
 /// The box is sealed under a key of the epoch.
 pub(super) const BOX_SEAL: u8 = 1;
+
+/// The box is sealed under a key that only readers can make.
+pub(super) const BOX_READERS: u8 = 4;
+/// The label of such keys.
+pub(super) const READERS: &str = "readers box";
+
+/// Who a box is for: the first bytes of the hash of the readers' key.
+pub(super) fn recipient(readers: &[u8; 32]) -> [u8; 8] {
+    let mut out = [0; 8];
+    out.copy_from_slice(&hash::plain(&[readers])[..8]);
+    out
+}
 
 /// Who and what a pack is.
 #[derive(Clone, Copy, Debug)]
