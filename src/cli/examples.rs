@@ -247,6 +247,10 @@ Example: lifeboat repo key add --repo /mnt/disk/www --repo s3://bucket/www --key
 
 Name every place: one that is away is named, and `repo sync` brings the slot there. What opens a slot already is put where it is missing.
 
+A key for a host that is not trusted with what is stored, which backs up with --host web and opens nothing, its own backups included:
+
+  --new-key-file web.key --for-host web --write-only
+
 Exit codes: 0 every place has it; 1 failed; 2 usage; 3 a place lacks it; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const REPO_KEY_REPLACE: &str = "\
 Example: lifeboat repo key replace --repo /mnt/disk/www --password-file old --new-key-file www.key

@@ -4,6 +4,7 @@ mod bodies;
 mod fuzz;
 mod objects;
 mod packs;
+mod readers;
 mod seals;
 mod slots;
 mod support;

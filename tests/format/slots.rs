@@ -6,8 +6,9 @@ use lifeboat::base::error::{Class, Classified};
 use lifeboat::base::secret::Secret;
 use lifeboat::codec::agree;
 use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN};
+use lifeboat::repository::format::keys::{BlobKind, EpochKeys, Role, RootKeys};
 use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
-use lifeboat::repository::format::slot::{SlotSecret, create_slot, open_slot};
+use lifeboat::repository::format::slot::{SlotSecret, create_slot, create_slot_for, open_slot};
 
 use crate::support::{Repo, repo, with_bit_flipped};
 
@@ -19,6 +20,12 @@ fn key_file(byte: u8) -> SlotSecret {
 
 fn slot(repo: &Repo, secret: &SlotSecret) -> Vec<u8> {
     create_slot(&repo.format.encode(), &repo.format, &repo.root, secret, CHEAP).expect("a slot").bytes
+}
+
+fn slot_for(repo: &Repo, role: &Role, secret: &SlotSecret) -> Vec<u8> {
+    create_slot_for(role, &repo.format.encode(), &repo.format, &repo.root, secret, CHEAP)
+        .expect("a slot")
+        .bytes
 }
 
 fn open(repo: &Repo, slot: &[u8], secret: &SlotSecret) -> Result<[u8; 32], Class> {
@@ -136,10 +143,36 @@ fn slots_of_every_method_that_were_ever_written_open() {
         ("recovery-code", code),
         ("recipient", SlotSecret::RecipientKey(Secret::new([7; 32]))),
     ];
-    assert_eq!(frozen.len(), secrets.len(), "a slot for each method");
+    assert_eq!(frozen.len(), secrets.len() + 2, "a slot for each method and each role");
     for (label, secret) in &secrets {
         assert_eq!(open(&repo, &frozen[label], secret), Ok([1; 32]), "{label}");
     }
+}
+
+/// The slots of hosts in the same file.
+#[test]
+fn slots_of_hosts_grant_what_their_role_needs_and_no_more() {
+    let repo = repo();
+    let text = include_str!("../fixtures/slots.txt");
+    let open_line = |label: &str| {
+        let line = text.lines().filter_map(|line| line.split_once(' ')).find(|line| line.0 == label);
+        let bytes = hex::decode(line.expect("it is frozen").1).expect("hexadecimal");
+        open_slot(&bytes, &repo.format.encode(), &repo.format, &key_file(7)).expect("opened")
+    };
+    let host = open_line("host");
+    assert_eq!(host.root().map(|root| *root.expose()), Ok([1; 32]));
+    assert!(host.admin().is_err() && host.add_keys().is_none());
+    assert_eq!(host.writer().map(|writer| writer.host.as_str()), Some("web"));
+    let adds = open_line("write-only");
+    assert!(adds.root().is_err() && adds.admin().is_err());
+    let keys = EpochKeys::derive(&adds, &repo.id, 0);
+    assert!(keys.writes_only() && keys.meta_box().is_err() && keys.data_box().is_err());
+    assert!(keys.snapshot().is_err() && keys.as_reader("readers box", &[9; 32]).is_err());
+    assert_eq!(keys.index().expose(), repo.keys.index().expose());
+    assert_eq!(keys.ids().id(BlobKind::Chunk, b"x"), repo.keys.ids().id(BlobKind::Chunk, b"x"));
+    assert_eq!(keys.readers(), repo.keys.readers());
+    let seed = |keys: &RootKeys| *keys.writer().expect("granted").seed.expose();
+    assert_ne!(seed(&adds), seed(&host), "who only adds signs with a key of its own");
 }
 
 /// `LIFEBOAT_FREEZE=slots` prints lines for `tests/fixtures/slots.txt`; those that stand there stay.
@@ -152,7 +185,14 @@ fn frozen_slots_can_be_made_again() {
         ("key-file", key_file(7)),
         ("recovery-code", code),
     ]
-    .map(|(label, secret)| format!("{label} {}", hex::encode(slot(&repo, &secret))));
+    .map(|(label, secret)| (label, slot(&repo, &secret)));
+    let roles = [("host", Role::Host("web".to_owned())), ("write-only", Role::WriteOnly("web".to_owned()))]
+        .map(|(label, role)| (label, slot_for(&repo, &role, &key_file(7))));
+    let made: Vec<String> = made
+        .into_iter()
+        .chain(roles)
+        .map(|(label, bytes)| format!("{label} {}", hex::encode(bytes)))
+        .collect();
     if std::env::var_os("LIFEBOAT_FREEZE").is_some_and(|what| what == "slots") {
         println!("{}", made.join("\n"));
     }

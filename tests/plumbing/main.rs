@@ -51,3 +51,4 @@ mod scrub;
 mod sources;
 mod streams;
 mod unread;
+mod write_only;

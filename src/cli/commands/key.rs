@@ -13,6 +13,7 @@ use crate::cli::args::{
 };
 use crate::cli::output::{JSON_VERSION, Output, escape};
 use crate::cli::run::Session;
+use crate::repository::format::keys::Role;
 use crate::repository::format::slot::SlotSecret;
 
 /// Runs one on a bare repository.
@@ -149,6 +150,14 @@ fn add(
         return Ok(code);
     }
     print_added(out, &change);
+    if let Role::Host(host) | Role::WriteOnly(host) = role.role() {
+        out.talk(&format!(
+            "it is for the host {}: `lifeboat repo backup --host {}` with it{}",
+            escape(&host),
+            escape(&host),
+            if matches!(role.role(), Role::WriteOnly(_)) { "; it opens nothing that is stored" } else { "" }
+        ));
+    }
     Ok(code)
 }
 

@@ -10,3 +10,4 @@ mod requests;
 mod runs;
 mod size;
 mod stage;
+mod strangers;
