@@ -1,9 +1,11 @@
 //! Progress for people: a bar with rate and time left on a terminal, a plain line now and then
 //! elsewhere, JSON lines for scripts. Three printers of the engine's one stream of events.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::cost::Cost;
@@ -23,13 +25,72 @@ const ITEM_BYTES: u128 = 5 * 1024;
 const QUICK_PERCENT: u128 = 40;
 
 /// The printer that fits the streams and the flags.
-pub(super) fn printer(output: Output) -> Box<dyn Progress> {
+pub(super) fn printer(output: Output) -> Arc<dyn Progress> {
     if output.is_json() {
-        Box::new(Lines::new(output, JSON_EVERY))
+        Arc::new(Beating::new(Lines::new(output, JSON_EVERY), JSON_EVERY))
     } else if stderr_is_terminal() && !output.quiet {
-        Box::new(Bar::new(output))
+        Arc::new(Beating::new(Bar::new(output), DRAW_EVERY))
     } else {
-        Box::new(Lines::new(output, LINE_EVERY))
+        Arc::new(Beating::new(Lines::new(output, LINE_EVERY), LINE_EVERY))
+    }
+}
+
+/// A printer that speaks while nothing happens, too: while the last packs are on their way to a slow
+/// place somebody wants to know that the work still lives, and how long it takes.
+struct Beating<P> {
+    printer: Arc<P>,
+    every: Duration,
+    /// Begun with the first phase: a thread takes the place in the queue that its starter has then.
+    beat: Mutex<Option<Beat>>,
+}
+
+struct Beat {
+    /// Dropped to end the thread.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<P: Progress + 'static> Beating<P> {
+    fn new(printer: P, every: Duration) -> Self {
+        Self { printer: Arc::new(printer), every, beat: Mutex::default() }
+    }
+
+    fn begin(&self) {
+        let mut beat = lock(&self.beat);
+        if beat.is_some() {
+            return;
+        }
+        let (stop, stopped) = bounded::<()>(0);
+        let (printer, every) = (Arc::clone(&self.printer), self.every);
+        let thread = std::thread::Builder::new().name("progress".to_owned()).spawn(move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                printer.advance(0, 0);
+            }
+        });
+        // Without the thread only the silent stretches are silent.
+        *beat = thread.ok().map(|thread| Beat { stop: Some(stop), thread: Some(thread) });
+    }
+}
+
+impl Drop for Beat {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+impl<P: Progress + 'static> Progress for Beating<P> {
+    fn wants_totals(&self) -> bool {
+        self.printer.wants_totals()
+    }
+
+    fn event(&self, event: Event) {
+        if matches!(event, Event::PhaseStarted { .. }) {
+            self.begin();
+        }
+        self.printer.event(event);
     }
 }
 
@@ -174,7 +235,7 @@ impl Lines {
     fn advanced(&self, items: u64, bytes: u64) {
         let now = self.clock.monotonic();
         let mut phase = lock(&self.phase);
-        if !phase.advance(items, bytes, now, self.every) {
+        if phase.name.is_empty() || !phase.advance(items, bytes, now, self.every) {
             return;
         }
         if self.output.is_json() {
@@ -326,6 +387,27 @@ mod tests {
     use proptest::prelude::*;
 
     const GB: u64 = 1_000_000_000;
+
+    struct Told(Sender<Event>);
+
+    impl Progress for Told {
+        fn event(&self, event: Event) {
+            drop(self.0.send(event));
+        }
+    }
+
+    #[test]
+    fn while_nothing_happens_the_work_is_told_of_and_behind_its_end_it_is_not() {
+        let (told, events) = crossbeam_channel::unbounded();
+        let beating = Beating::new(Told(told), Duration::from_millis(5));
+        beating.note("before the first phase".to_owned());
+        beating.phase("upload", None, None);
+        let beats = events.iter().filter(|event| *event == Event::Advanced { items: 0, bytes: 0 });
+        assert_eq!(beats.take(3).count(), 3);
+        drop(beating);
+        // The thread is over: its end of the channel is gone.
+        assert!(events.iter().all(|event| event == Event::Advanced { items: 0, bytes: 0 }));
+    }
 
     fn phase(items: Option<u64>, bytes: Option<u64>) -> Phase {
         Phase::new("backup".to_owned(), items, bytes, Duration::ZERO)

@@ -72,7 +72,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
     let output = Output { style, quiet: cli.global.quiet };
     let mut cx = Context::quiet();
     cx.cancel = Cancel::from_flag(stop_flag());
-    cx.progress = Arc::from(super::bars::printer(output));
+    cx.progress = super::bars::printer(output);
     let traffic = match limits::traffic(&cli.global.limits, &cli.command) {
         Ok(traffic) => traffic,
         Err(failure) => return output.failure(&failure),
@@ -117,6 +117,8 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Report(args) => commands::proof::report(&session, &args),
         Command::Daemon(args) => commands::daemon::run(&session, &args, daemon),
     };
+    // Nothing is told of the work behind its result.
+    drop(session);
     match result {
         Ok(code) => settled(output, code),
         Err(failure) => output.failure(&failure),

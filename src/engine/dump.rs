@@ -9,6 +9,7 @@ use super::ahead::in_order;
 use super::context::Context;
 use super::error::EngineError;
 use super::ls::{as_written_or_shown, below, trimmed};
+use super::restore::tell_of_parity;
 use super::roots::prefix;
 use super::stretches::{Stretch, stretches};
 use crate::base::display;
@@ -34,6 +35,18 @@ pub type Sink<'s> = dyn FnMut(&[u8]) -> ControlFlow<()> + 's;
 /// `NoPath`, `NotAFile`; `NeverRead` when the file was not read at backup time and nothing older
 /// stands for it; `Unrestorable` when its manifest contradicts itself; whatever the repository says. What was given until then is right.
 pub fn dump(
+    blobs: &BlobReader<'_>,
+    snapshot: &Snapshot,
+    path: &[u8],
+    cx: &Context,
+    sink: &mut Sink<'_>,
+) -> Result<u64, EngineError> {
+    let bytes = pour(blobs, snapshot, path, cx, sink);
+    tell_of_parity(blobs, cx);
+    bytes
+}
+
+fn pour(
     blobs: &BlobReader<'_>,
     snapshot: &Snapshot,
     path: &[u8],

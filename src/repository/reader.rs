@@ -5,7 +5,7 @@
 //! was read: `i/` is listed again, and what is new there is asked, until nothing is. Only then it
 //! is an error. Nothing is returned that did not pass its id.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,13 +15,13 @@ use super::access::{Repository, Target};
 use super::error::RepositoryError;
 use super::format::keys::BlobKind;
 use super::format::names::{PackClass, pack_name};
-use super::format::pack::{BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
+use super::format::pack::{self, BlobOpener, PackDirectory, TAIL_BYTES_FIRST};
 use super::index::{Index, IndexedPack, Location};
 use super::kept::Kept;
 use super::load;
 
 use crate::base::error::{Class, Classified};
-use crate::base::id::BlobId;
+use crate::base::id::{BlobId, ObjectHash};
 use crate::storage::contract::{Distance, Read, Span, StorageError};
 
 /// Footers kept open. One of a 16 MiB pack takes about 3 KiB.
@@ -36,6 +36,8 @@ const RANGE_BYTES: u64 = 64 * 1024;
 const LOADS_MAX: usize = 4;
 /// `i/` is listed in vain at most this often: in a damaged repository many blobs are missed.
 const LISTS_MAX: u32 = 64;
+/// Damaged packs kept that their parity brought back.
+const MENDED_KEPT: usize = 2;
 /// A mismatch from a network target is read again this often before it is called damage.
 const READS_MAX: usize = 3;
 
@@ -53,6 +55,24 @@ pub struct BlobReader<'r> {
     openers: Mutex<Vec<BlobOpener>>,
     bytes_read: std::sync::atomic::AtomicU64,
     fresh: Mutex<Fresh>,
+    parity: Mutex<Parity>,
+}
+
+/// What parity brought back.
+#[derive(Default)]
+struct Parity {
+    kept: VecDeque<Arc<Mended>>,
+    /// Packs that were read by its help, ever.
+    helped: BTreeSet<ObjectHash>,
+    /// Those that it could not help.
+    hopeless: HashSet<ObjectHash>,
+}
+
+/// A damaged pack as it was.
+struct Mended {
+    number: u32,
+    bytes: Bytes,
+    directory: PackDirectory,
 }
 
 /// The index as it was when a blob was missed.
@@ -84,6 +104,7 @@ impl<'r> BlobReader<'r> {
             openers: Mutex::default(),
             bytes_read: std::sync::atomic::AtomicU64::new(0),
             fresh: Mutex::default(),
+            parity: Mutex::default(),
         }
     }
 
@@ -141,10 +162,20 @@ impl<'r> BlobReader<'r> {
     /// A blob by what the index said when it was read.
     fn get_known(&self, kind: BlobKind, id: &BlobId) -> Result<Bytes, RepositoryError> {
         let mut last = None;
-        for at in self.index.locations(id)? {
-            match self.get_at(kind, id, at) {
+        let places = self.index.locations(id)?;
+        for at in &places {
+            match self.get_at(kind, id, *at) {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => last = Some(error),
+            }
+        }
+        if last.as_ref().is_some_and(|error| error.class() == Class::Damage)
+            && self.repository.format().parity > 0
+        {
+            for at in &places {
+                if let Some(bytes) = self.out_of_parity(kind, id, *at)? {
+                    return Ok(bytes);
+                }
             }
         }
         Err(last.unwrap_or_else(|| RepositoryError::MissingBlob { id: *id, place: self.places() }))
@@ -196,6 +227,60 @@ impl<'r> BlobReader<'r> {
             self.forget_windows(at.pack);
         }
         Err(last.map_or_else(|| self.damage(at.pack, "does not open"), Into::into))
+    }
+
+    /// A blob of a damaged pack that its own parity brings back.
+    fn out_of_parity(
+        &self,
+        kind: BlobKind,
+        id: &BlobId,
+        at: Location,
+    ) -> Result<Option<Bytes>, RepositoryError> {
+        let Some(mended) = self.mended(at.pack)? else { return Ok(None) };
+        let row = mended.directory.row(at.ordinal).filter(|row| row.id == *id && row.kind == kind);
+        let Some(range) = row.and_then(|_| mended.directory.sealed_range(at.ordinal)) else {
+            return Ok(None);
+        };
+        let Some(sealed) = slice(&mended.bytes, range.start, range.end - range.start) else {
+            return Ok(None);
+        };
+        let mut opener = BlobOpener::default();
+        let ids = self.repository.keys().ids();
+        Ok(mended.directory.open_blob(at.ordinal, &sealed, ids, &mut opener).ok().map(Bytes::copy_from_slice))
+    }
+
+    /// A pack out of what is left of it at some target; nothing is written. Two are kept: blobs that
+    /// are asked for one after another lie together.
+    fn mended(&self, number: u32) -> Result<Option<Arc<Mended>>, RepositoryError> {
+        let mut parity = self.parity.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = parity.kept.iter().find(|mended| mended.number == number) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let pack = self.pack(number)?;
+        if parity.hopeless.contains(&pack.hash) {
+            return Ok(None);
+        }
+        for target in &self.targets {
+            let Ok(left) = target.storage.get(&pack_name(pack.class, &pack.hash), Span::Whole, self.read)
+            else {
+                continue;
+            };
+            let Some(bytes) = pack::mend(&left, &pack.hash) else { continue };
+            let identity = self.repository.identity(&pack);
+            let directory = PackDirectory::open(&bytes, pack.bytes, &identity, self.repository.keys())?;
+            let mended = Arc::new(Mended { number, bytes: bytes.into(), directory });
+            parity.helped.insert(pack.hash);
+            parity.kept.push_front(Arc::clone(&mended));
+            parity.kept.truncate(MENDED_KEPT);
+            return Ok(Some(mended));
+        }
+        parity.hopeless.insert(pack.hash);
+        Ok(None)
+    }
+
+    /// The packs that were damaged and read by the help of their parity, sorted.
+    pub fn read_by_parity(&self) -> Vec<ObjectHash> {
+        self.parity.lock().unwrap_or_else(PoisonError::into_inner).helped.iter().copied().collect()
     }
 
     /// The footer of a pack, opened and checked.

@@ -151,7 +151,8 @@ fn backups_of_a_tree_in_change_hold_nothing_torn_and_nothing_from_outside() {
         });
         // Whatever happens in here, the other thread must end.
         let backups = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..wanted {
+            // On a busy machine the other thread may not get its turn for a while.
+            while made.len() < wanted || (made.len() < 10 * wanted && (vanished == 0 || changed == 0)) {
                 let said = lab.repo("backup", &["one"], &["--json", source.to_str().expect("plain")]);
                 assert!(matches!(said.code, Some(0 | 3)), "{said:#?}");
                 let outcome = said.json()["outcome"].clone();
@@ -183,7 +184,7 @@ fn backups_of_a_tree_in_change_hold_nothing_torn_and_nothing_from_outside() {
         is_sound(Path::new(to), id);
         std::fs::remove_dir_all(to).expect("removed");
     }
-    eprintln!("{wanted} backups: {changed} files were changing, {vanished} entries vanished");
+    eprintln!("{} backups: {changed} files were changing, {vanished} entries vanished", made.len());
     assert!(vanished > 0 && changed > 0, "the tree held still: {vanished} vanished, {changed} changed");
     lab.verify("one", &["--deep"], 0);
 }

@@ -62,6 +62,34 @@ fn damage_within_the_parity_mends_itself_with_no_other_place() {
 }
 
 #[test]
+fn a_restore_and_a_dump_of_damaged_packs_get_what_they_need_from_the_parity_and_say_so() {
+    let lab = lab("10");
+    for path in packs(&lab) {
+        let mut hurt = fs::read(&path).expect("read");
+        let third = hurt.len() / 3;
+        hurt[third..third + 5000].fill(0xa5);
+        // The footer, too: without its copy nothing would be found in the pack.
+        let end = hurt.len();
+        hurt[end - 300..].fill(0);
+        write(&path, &hurt);
+    }
+    let before: Vec<Vec<u8>> = packs(&lab).iter().map(|path| fs::read(path).expect("read")).collect();
+    let out = lab.path("out");
+    let to = out.to_str().expect("plain");
+    let said = lab.repo("restore", &["one"], &["latest", "--to", to, "--json"]).exits(0);
+    let helped = said.json()["restore"]["read_by_parity"].as_array().expect("a list").len();
+    assert_eq!(helped, packs(&lab).len(), "{said:#?}");
+    assert!(said.out.contains("lifeboat repo repair"), "{said:#?}");
+    crate::lab::same(&lab.path("source"), &out);
+    let dumped = lab.repo("dump", &["one"], &["latest", "file-1"]);
+    assert_eq!(dumped.code, Some(0), "{dumped:#?}");
+    assert!(dumped.err.contains("its parity gave what was needed"), "{dumped:#?}");
+    let after: Vec<Vec<u8>> = packs(&lab).iter().map(|path| fs::read(path).expect("read")).collect();
+    assert!(before == after, "reading mends nothing at the place");
+    lab.verify("one", &[], 13);
+}
+
+#[test]
 fn damage_beyond_the_parity_is_named_and_stored_anew_by_the_next_full() {
     let lab = lab("5");
     let victim = files(&lab.path("one/p")).into_iter().max_by_key(|p| fs::metadata(p).expect("there").len());

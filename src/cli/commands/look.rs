@@ -1,6 +1,5 @@
 //! What `ls`, `find`, `diff`, `dump` and `mount` share: opening what they look into.
 
-use std::sync::Arc;
 
 use super::policy::{parse_time, site};
 use super::repo::plumbing;
@@ -19,7 +18,7 @@ use crate::repository::manifest::State;
 pub(super) fn talking(session: &Session) -> Session {
     let output = Output { style: Style::Text, ..session.output };
     let mut cx = session.cx.clone();
-    cx.progress = Arc::from(printer(output));
+    cx.progress = printer(output);
     Session {
         output: session.output,
         cx,

@@ -28,3 +28,4 @@ mod write;
 
 pub use check::content_matches;
 pub use run::restore;
+pub(crate) use run::tell_of_parity;

@@ -45,6 +45,8 @@ pub struct RestoreOutcome {
     pub replaced: u64,
     /// Bytes fetched from the target.
     pub bytes_fetched: u64,
+    /// Damaged packs whose parity gave what was needed of them.
+    pub read_by_parity: Vec<ObjectHash>,
     /// Bytes that were there already, so that nobody had to fetch them: in files that were kept,
     /// and in those that were replaced or had been begun.
     pub bytes_reused: u64,
@@ -108,6 +110,7 @@ impl RestoreOutcome {
             kept: 0,
             replaced: 0,
             bytes_fetched: 0,
+            read_by_parity: Vec::new(),
             bytes_reused: 0,
             failed: Items::default(),
             lost: BTreeSet::new(),

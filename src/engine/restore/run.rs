@@ -13,6 +13,7 @@ use super::request::{Mode, RestoreRequest};
 use super::select::Selection;
 use super::write::Writer;
 use crate::base::display;
+use crate::base::id::ObjectHash;
 use crate::base::metadata::{FileKind, Metadata};
 use crate::engine::context::Context;
 use crate::engine::error::EngineError;
@@ -91,11 +92,24 @@ pub fn restore(
     finish(&destination, top.as_ref(), &mut outcome)?;
     cx.progress.phase_finished("make durable");
     outcome.bytes_fetched = blobs.bytes_read();
+    outcome.read_by_parity = tell_of_parity(&blobs, cx);
     outcome.take_issues(&destination.issues());
     if request.mode == Mode::WriteAndCheck {
         check::check(&selection, &blobs, &destination, cx, &mut outcome)?;
     }
     Ok(outcome)
+}
+
+/// Says which packs are damaged, though nothing was lost by it this time.
+pub(crate) fn tell_of_parity(blobs: &BlobReader<'_>, cx: &Context) -> Vec<ObjectHash> {
+    let packs = blobs.read_by_parity();
+    for pack in &packs {
+        cx.progress.warn(format!(
+            "pack {} is damaged; its parity gave what was needed of it: run `lifeboat repo repair`",
+            pack.short()
+        ));
+    }
+    packs
 }
 
 /// The folder to restore into, made where it isn't there.

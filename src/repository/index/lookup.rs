@@ -7,7 +7,7 @@
 //! others are used. Packs that a sweep condemned are bits. Nothing here grows with the number of
 //! blobs once they no longer fit in the memory that a small part may take.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,6 +20,7 @@ use super::part::{PackRow, Part};
 use super::shelf::{self, Chosen, Damaged, Trouble};
 use super::sort::{Merge, Row, Rows};
 use super::spool::Ground;
+use super::strangers::until_full;
 use crate::base::id::{BlobId, ObjectHash, RepoId, WriterId};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::index_run::{IndexRun, RunPack};
@@ -27,7 +28,7 @@ use crate::repository::format::keys::EpochKeys;
 use crate::repository::format::names::PackClass;
 
 /// Places given for one blob. More have only repositories that somebody made to be slow.
-const LOCATIONS_MAX: usize = 256;
+pub(super) const LOCATIONS_MAX: usize = 256;
 /// How often one part is built anew before its disk is given up.
 const MENDS_MAX: u32 = 3;
 
@@ -72,14 +73,14 @@ pub struct Index {
     places: Vec<Place>,
     pub(super) condemned: Bits,
     /// Packs of writers that only add.
-    strange: Bits,
-    blobs: u64,
+    pub(super) strange: Bits,
+    pub(super) blobs: u64,
     pub(super) mending: Option<Mending>,
 }
 
 /// A part, and the number that its first pack has here.
-struct Place {
-    first: u32,
+pub(super) struct Place {
+    pub(super) first: u32,
     part: RwLock<Arc<Part>>,
     wanted: Option<Wanted>,
     mends: AtomicU32,
@@ -165,7 +166,7 @@ impl Index {
 
     /// The packs with this name that an index run lists: one, but for repositories that somebody
     /// made to be odd.
-    fn named(&self, hash: &ObjectHash) -> Result<Vec<(u32, ObjectHash)>, RepositoryError> {
+    pub(super) fn named(&self, hash: &ObjectHash) -> Result<Vec<(u32, ObjectHash)>, RepositoryError> {
         let (mut all, mut strange) = (Vec::new(), Vec::new());
         for place in &self.places {
             let (known, others) = self.ask(place, |part| {
@@ -188,7 +189,11 @@ impl Index {
     }
 
     /// Asks a part, which is built anew when it turns out to be hurt.
-    fn ask<T>(&self, place: &Place, ask: impl Fn(&Part) -> io::Result<T>) -> Result<T, RepositoryError> {
+    pub(super) fn ask<T>(
+        &self,
+        place: &Place,
+        ask: impl Fn(&Part) -> io::Result<T>,
+    ) -> Result<T, RepositoryError> {
         let mut part = place.current();
         loop {
             match ask(&part) {
@@ -232,20 +237,10 @@ impl Index {
         Ok(part)
     }
 
-    fn place_of(&self, number: u32) -> Option<&Place> {
+    pub(super) fn place_of(&self, number: u32) -> Option<&Place> {
         self.places[..self.places.partition_point(|place| place.first <= number)]
             .last()
             .filter(|place| number - place.first < place.current().packs())
-    }
-
-    /// Puts what a pack gives to what is trusted, or, while there is room for more, to what is not:
-    /// whoever only adds cannot crowd out what others stored.
-    fn sort_in<T>(&self, pack: u32, item: T, known: &mut Vec<T>, strange: &mut Vec<T>) {
-        if !self.strange.contains(pack) {
-            known.push(item);
-        } else if strange.len() < LOCATIONS_MAX {
-            strange.push(item);
-        }
     }
 
     /// Every place where a blob is said to lie (at most 256), packs that were dropped left out. Those
@@ -470,77 +465,6 @@ impl Index {
         }
         Ok(())
     }
-
-    /// Forgets every entry of these packs: they count as absent.
-    ///
-    /// # Errors
-    /// When a part is hurt and cannot be built anew.
-    pub fn drop_packs(&mut self, condemned: &HashSet<ObjectHash>) -> Result<(), RepositoryError> {
-        for hash in condemned {
-            for (number, _) in self.named(hash)? {
-                self.drop_pack(number)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Index {
-    /// Says which writers only add (sorted): what they stored is asked last, and it is known to be
-    /// theirs.
-    ///
-    /// # Errors
-    /// When a part is hurt and cannot be built anew.
-    pub fn set_strangers(&mut self, writers: &[WriterId]) -> Result<(), RepositoryError> {
-        if writers.is_empty() {
-            return Ok(());
-        }
-        let mut strange = Bits::default();
-        for pack in self.packs() {
-            let (number, pack) = pack?;
-            if writers.binary_search(&pack.signer).is_ok() {
-                strange.insert(number);
-            }
-        }
-        self.strange = strange;
-        Ok(())
-    }
-
-    /// Whether a writer that only adds stored this pack.
-    pub fn is_strange(&self, number: u32) -> bool {
-        self.strange.contains(number)
-    }
-
-    /// Leaves out what is not `me`'s of the packs of writers that only add: nobody builds on it.
-    ///
-    /// # Errors
-    /// When a part is hurt and cannot be built anew.
-    pub fn drop_strangers_but(&mut self, me: &WriterId) -> Result<(), RepositoryError> {
-        if self.strange.is_empty() {
-            return Ok(());
-        }
-        let mut others = Vec::new();
-        for pack in self.packs() {
-            let (number, pack) = pack?;
-            if self.strange.contains(number) && pack.signer != *me {
-                others.push(number);
-            }
-        }
-        others.into_iter().try_for_each(|number| self.drop_pack(number))
-    }
-
-    fn drop_pack(&mut self, number: u32) -> Result<(), RepositoryError> {
-        let Some(place) = self.place_of(number) else { return Ok(()) };
-        let blobs = self.ask(place, |part| Ok(part.pack(number - place.first)?.blobs))?;
-        if self.condemned.insert(number) {
-            self.blobs = self.blobs.saturating_sub(u64::from(blobs));
-        }
-        Ok(())
-    }
-}
-
-fn until_full<T>(found: &[T]) -> ControlFlow<()> {
-    if found.len() < LOCATIONS_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 impl std::fmt::Debug for Index {

@@ -10,7 +10,7 @@
 //! `spool` are bytes with room wherever there is some, `page` one page, `sort` the external sort,
 //! `table` sorted rows in pages, `part` and `build` reading and writing a part, `shelf` the parts
 //! in the folder, `lookup` all parts together, `doubled` the packs that share a
-//! blob, `session` the blobs that one backup has stored.
+//! blob, `strangers` the packs that count for nobody, or for one writer, `session` the blobs that one backup has stored.
 
 mod bits;
 mod build;
@@ -22,6 +22,7 @@ mod session;
 mod shelf;
 mod sort;
 mod spool;
+mod strangers;
 mod table;
 #[cfg(test)]
 mod tests;
