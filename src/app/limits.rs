@@ -10,7 +10,23 @@ use crate::base::priority::{step_back_cpu, step_back_io};
 use crate::engine::context::Context;
 use crate::policy::limit::Limit;
 use crate::policy::model::{Limits, Target as Planned};
+use crate::policy::window::Windows;
 use crate::storage::throttle::{Rate, Throttle};
+
+/// Windows of the command line, by the machine's clocks; `None` for always.
+///
+/// # Errors
+/// When one is none.
+pub fn windows(texts: &[String]) -> Result<Option<Windows>, Failure> {
+    let windows = Windows::parse(texts.iter().map(String::as_str), system_zone());
+    windows.map_err(|error| {
+        AppError::Usage {
+            what: error.to_string(),
+            hint: "write for example 22:00-06:00, \"mon-fri 20:00-24:00\" or sat,sun".to_owned(),
+        }
+        .into()
+    })
+}
 
 /// How fast bytes may go to each target, and come from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

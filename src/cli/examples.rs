@@ -304,6 +304,7 @@ more than half of a set, or the place keeps something; 130 cancelled.";
 pub(super) const SCRUB: &str = "\
 Example: lifeboat scrub
          lifeboat scrub web --target offsite --period 90d --bytes-max 20GiB --time-max 4h --repair
+         lifeboat scrub --window 22:00-06:00 --window sat,sun
 
 Call it as often as you like: a call reads the share that the time since the last one is of the period, what nobody read and what was
 read longest ago first. A copy whose every object was read and right counts as read back since the oldest of these reads.

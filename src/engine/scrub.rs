@@ -20,6 +20,7 @@ use super::verify::{HurtSnapshot, Problem, examine_again, list_objects, read_som
 use crate::base::clock::Timestamp;
 use crate::base::id::{BlobId, ObjectHash};
 use crate::policy::rota::{Budget, Item, Rota};
+use crate::policy::window::Windows;
 use crate::repository::access::{Repository, Target};
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::{PackClass, REPO_FMT, index_name, pack_name};
@@ -45,6 +46,8 @@ pub struct ScrubRequest {
     pub budget: Budget,
     /// No object is begun after this time.
     pub time_max: Option<Duration>,
+    /// Objects are begun in these alone.
+    pub windows: Option<Windows>,
 }
 
 /// What a scrub did.
@@ -70,6 +73,8 @@ pub struct ScrubOutcome {
     pub round_seconds: Option<u64>,
     /// Objects that are not what they should be, those of earlier calls that still stand among them.
     pub damaged: u64,
+    /// Whether it ended, or did not begin, because its windows were over.
+    pub outside_windows: bool,
     /// What this call found wrong.
     pub problems: Vec<Problem>,
     /// Snapshots that are hurt by it, when the key was there.
@@ -113,13 +118,17 @@ pub fn scrub(
     let chosen: Vec<Stat> = share.chosen.iter().filter_map(|at| objects.get(*at).cloned()).collect();
     let mut done = Done::default();
     read(target, &chosen, &mut book, &mut done, request, cx)?;
-    book.scrubbed.last = Some(began);
-    book.save()?;
+    // The share of a call that could read nothing is left to the next one.
+    if done.read > 0 || !done.is_outside {
+        book.scrubbed.last = Some(began);
+        book.save()?;
+    }
     let mut outcome = summary(target, &objects, &book.scrubbed, request, cx.clock.now());
     outcome.read = count(done.read);
     outcome.read_bytes = done.bytes;
     outcome.round_seconds = share.round.map(|round| round.as_secs());
     outcome.problems = done.problems;
+    outcome.outside_windows = done.is_outside;
     if !done.bad.is_empty() {
         outcome.hurt = examine_again(target, repository, &done.bad, cx)?.outcome.hurt;
     }
@@ -174,6 +183,8 @@ struct Done {
     bytes: u64,
     problems: Vec<Problem>,
     bad: HashSet<ObjectName>,
+    /// Whether the windows were over.
+    is_outside: bool,
 }
 
 fn read(
@@ -192,6 +203,10 @@ fn read(
             break;
         }
         let at = cx.clock.now();
+        if request.windows.as_ref().is_some_and(|windows| !windows.hold(at)) {
+            done.is_outside = true;
+            break;
+        }
         let some = read_some(target, stride, cx)?;
         for name in &some.read {
             book.scrubbed.note(name, Reading { at, is_bad: some.bad.contains(name) });
@@ -245,6 +260,7 @@ fn summary(
         since: oldest.filter(|_| all_read),
         round_seconds: None,
         damaged: count(readings.iter().flatten().filter(|reading| reading.is_bad).count()),
+        outside_windows: false,
         problems: Vec::new(),
         hurt: Vec::new(),
         proven: Vec::new(),

@@ -7,24 +7,14 @@
 
 use std::fmt;
 
-use chrono::{Datelike, Timelike, Weekday};
 use chrono_tz::Tz;
 
+use super::window::{Wall, Window};
 use crate::base::clock::Timestamp;
 use crate::base::size::parse_bytes;
 
 /// The least that may be asked for, in bytes a second: below, one pack would take hours.
 pub const BYTES_PER_SECOND_MIN: u64 = 10_000;
-const DAY_MINUTES: u32 = 24 * 60;
-const DAYS: [(&str, Weekday); 7] = [
-    ("mon", Weekday::Mon),
-    ("tue", Weekday::Tue),
-    ("wed", Weekday::Wed),
-    ("thu", Weekday::Thu),
-    ("fri", Weekday::Fri),
-    ("sat", Weekday::Sat),
-    ("sun", Weekday::Sun),
-];
 
 /// Text that is no limit, and what would be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,10 +36,7 @@ struct Rule {
     text: String,
     /// `None`: unlimited.
     bytes_per_second: Option<u64>,
-    /// By `num_days_from_monday`.
-    days: [bool; 7],
-    /// Minutes of the day, the second one exclusive; across midnight when it is not the later one.
-    hours: Option<(u32, u32)>,
+    window: Window,
 }
 
 impl Limit {
@@ -69,10 +56,8 @@ impl Limit {
 
     /// Bytes a second at this moment; `None` when as many as will go.
     pub fn at(&self, moment: Timestamp) -> Option<u64> {
-        let local = moment.to_utc().with_timezone(&self.zone);
-        let today = local.weekday().num_days_from_monday() as usize;
-        let minute = local.hour() * 60 + local.minute();
-        self.rules.iter().find(|rule| rule.holds(today, minute)).and_then(|rule| rule.bytes_per_second)
+        let at = Wall::at(moment, self.zone);
+        self.rules.iter().find(|rule| rule.window.holds(at)).and_then(|rule| rule.bytes_per_second)
     }
 }
 
@@ -105,66 +90,15 @@ impl Rule {
         if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
             return Err(wrong("behind the rate come days and hours, such as mon-fri 08:00-18:00"));
         }
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        let (days, hours) = match words.as_slice() {
-            [] => (None, None),
-            [hours] if hours.contains(':') => (None, Some(*hours)),
-            [days] => (Some(*days), None),
-            [days, hours] => (Some(*days), Some(*hours)),
-            _ => return Err(wrong("behind the rate come days and hours, such as mon-fri 08:00-18:00")),
-        };
-        let days = days.map_or(Some([true; 7]), days_of);
-        let days = days.ok_or_else(|| wrong("days are mon to sun, as in mon-fri or sat,sun"))?;
-        let hours = hours.map(|hours| hours_of(hours).ok_or(hours)).transpose();
-        let hours = hours.map_err(|_| wrong("hours are HH:MM-HH:MM, such as 08:00-18:00 or 22:00-06:00"))?;
-        Ok(Self { text: trimmed.to_owned(), bytes_per_second: rate, days, hours })
+        let window = Window::parse(rest).map_err(wrong)?;
+        Ok(Self { text: trimmed.to_owned(), bytes_per_second: rate, window })
     }
-
-    fn holds(&self, today: usize, minute: u32) -> bool {
-        let yesterday = (today + 6) % 7;
-        match self.hours {
-            None => self.days[today],
-            Some((from, to)) if from < to => self.days[today] && (from..to).contains(&minute),
-            Some((from, to)) => self.days[today] && minute >= from || self.days[yesterday] && minute < to,
-        }
-    }
-}
-
-/// `mon-fri`, `sat,sun`, `fri-mon,wed`.
-fn days_of(text: &str) -> Option<[bool; 7]> {
-    let day = |name: &str| DAYS.iter().position(|(known, _)| known.eq_ignore_ascii_case(name));
-    let mut days = [false; 7];
-    for part in text.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (mut at, last) = (day(first)?, day(last)?);
-        days[at] = true;
-        while at != last {
-            at = (at + 1) % 7;
-            days[at] = true;
-        }
-    }
-    Some(days)
-}
-
-fn hours_of(text: &str) -> Option<(u32, u32)> {
-    let minute = |text: &str| {
-        let (hour, minute) = text.split_once(':')?;
-        let two = |part: &str| {
-            let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
-            if digits { part.parse::<u32>().ok() } else { None }
-        };
-        let (hour, minute) = (two(hour)?, two(minute)?);
-        (hour < 24 && minute < 60 || (hour, minute) == (24, 0)).then_some(hour * 60 + minute)
-    };
-    let (from, to) = text.split_once('-')?;
-    let (from, to) = (minute(from)?, minute(to)?);
-    (from < DAY_MINUTES && from != to).then_some((from, to))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeZone;
+    use chrono::{Datelike, TimeZone, Timelike, Weekday};
 
     fn limit(rules: &[&str], zone: Tz) -> Limit {
         Limit::parse(rules.iter().copied(), zone).expect("a limit")

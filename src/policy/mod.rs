@@ -16,3 +16,4 @@ pub mod retry;
 pub mod rota;
 pub mod schedule;
 pub mod state;
+pub mod window;

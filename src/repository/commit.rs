@@ -266,6 +266,11 @@ pub(crate) fn plans_among(
             }
             // Ended since it was listed: its packs are gone, and the look at each pack sees that.
             Err(error) if error.class() == Class::Damage && target.storage.head(&stat.name)?.is_none() => {}
+            Err(RepositoryError::Damage { place, object, what }) => {
+                let what =
+                    format!("{what}: nobody can tell what this sweep plan removes; prunes take it away");
+                return Err(RepositoryError::Damage { place, object, what });
+            }
             Err(error) => return Err(error),
         }
     }

@@ -90,6 +90,23 @@ fn a_share_is_read_at_a_call_and_a_budget_that_is_too_small_is_said() {
 }
 
 #[test]
+fn outside_of_its_windows_nothing_is_read_and_the_share_is_the_next_calls() {
+    let lab = lab(&["one"]);
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    // The first day of 1970 was a Thursday. Three days on is another day in every zone.
+    let far = usize::try_from(since_1970.as_secs() / 86_400 + 3 + 3).expect("small") % 7;
+    let outside = scrub(&lab, "one", &["--period", "1s", "--window", days[far]], 0);
+    assert_eq!((&outside["read"], &outside["outside_windows"]), (&0.into(), &true.into()), "{outside:#}");
+    assert!(outside["since"].is_null());
+    let inside = scrub(&lab, "one", &["--period", "1s", "--window", days[far], "--window", "mon-sun"], 0);
+    assert_eq!(inside["read"], inside["objects"], "{inside:#}");
+    assert_eq!(inside["outside_windows"], false);
+    let wrong = lab.repo("scrub", &["one"], &["--window", "noon"]).exits(2);
+    assert!(wrong.err.contains("is no window") && wrong.err.contains("22:00-06:00"), "{wrong:#?}");
+}
+
+#[test]
 fn a_memory_that_is_damaged_or_gone_means_unread_and_two_at_once_harm_nothing() {
     let lab = lab(&["one"]);
     scrub(&lab, "one", &["--period", "1s"], 0);

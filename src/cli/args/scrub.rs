@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::place::OneRepo;
+use crate::app::limits::windows;
+use crate::base::error::Failure;
 use crate::base::size::{parse_bytes, parse_duration};
 use crate::engine::scrub::ScrubRequest;
 use crate::policy::rota::Budget;
@@ -24,16 +26,24 @@ pub struct RotaArgs {
     /// Begin nothing new after this time
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub time_max: Option<Duration>,
+    /// Begin to read in this window alone, such as 22:00-06:00 or "sat,sun" by the machine's clocks
+    /// (repeatable)
+    #[arg(long, value_name = "WINDOW")]
+    pub window: Vec<String>,
 }
 
 impl RotaArgs {
     /// As the engine takes it.
-    pub fn request(&self) -> ScrubRequest {
-        ScrubRequest {
+    ///
+    /// # Errors
+    /// When a window is none.
+    pub fn request(&self) -> Result<ScrubRequest, Failure> {
+        Ok(ScrubRequest {
             period: self.period,
             budget: Budget { bytes: self.bytes_max, requests: self.requests_max },
             time_max: self.time_max,
-        }
+            windows: windows(&self.window)?,
+        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! What `ls`, `find`, `diff`, `dump` and `mount` share: opening what they look into.
 
-
 use super::policy::{parse_time, site};
 use super::repo::plumbing;
 use crate::app::look::{self, Opened};

@@ -19,7 +19,7 @@ use crate::engine::scrub::{ScrubOutcome, ScrubRequest};
 /// Scrubs a policy's targets.
 pub(in crate::cli) fn run_policy(session: &Session, args: &ScrubArgs) -> Result<u8, Failure> {
     let site = limited(session, site(session)?, args.policy.as_deref())?;
-    let request = args.rota.request();
+    let request = args.rota.request()?;
     let mut code = 0;
     for policy in site.policies(args.policy.as_deref())? {
         let done = scrub_policy(&site, policy, args.target.as_deref(), &request, args.repair)?;
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run_policy(session: &Session, args: &ScrubArgs) -> Result<
 pub(super) fn run_repo(session: &Session, args: &RepoScrubArgs) -> Result<u8, Failure> {
     let secret = args.at.secret.source().read(&session.cx)?;
     let plumbing = plumbing(session, &args.at.access);
-    let request = args.rota.request();
+    let request = args.rota.request()?;
     let outcome = plumbing.scrub(&args.at.repo, &secret, &request)?;
     let code = print_scrub(session.output, &outcome, &request);
     if args.repair && !outcome.is_clean() {
@@ -83,6 +83,9 @@ fn print_scrub(out: Output, outcome: &ScrubOutcome, request: &ScrubRequest) -> u
         outcome.damaged,
         outcome.proven.len(),
     ));
+    if outcome.outside_windows {
+        out.talk("it stopped where its windows end: what is left is read in the next one");
+    }
     if let Some(seconds) = outcome.round_seconds {
         out.talk(&format!(
             "at this budget a round takes {}, longer than the {} asked for",

@@ -9,8 +9,8 @@ use crate::engine::error::EngineError;
 use crate::engine::history::{self, Sight};
 use crate::repository::access::{Repository, Target};
 use crate::repository::sweep::{
-    Draft, Mark, NoSteps, Report, Rules, Steps, SweepError, SweepRules, Sweeping, compact, draft, sweep,
-    write,
+    Draft, Mark, NoSteps, Report, Rules, Steps, SweepError, SweepRules, Sweeping, compact, draft,
+    retire_damaged_plans, sweep, write,
 };
 
 /// Plans, and carries out what is ripe, on every target of the repository.
@@ -122,6 +122,9 @@ impl<'t> Work<'t> {
         // Who only looks leaves no trace, not even to ask for the time.
         self.now = if request.dry_run { cx.clock.now() } else { cx.target_now() };
         cx.progress.phase(&format!("look at {}", self.target.name), None, None);
+        if !request.dry_run {
+            retire_damaged_plans(cx, request.grace, self.now)?;
+        }
         let draft = draft(cx, &rules, self.now)?;
         cx.progress.phase_finished("look");
         self.plan = Some(PlanView::of(&draft));

@@ -178,6 +178,17 @@ pub fn done_name(plan: &ObjectName, nonce: [u8; 8]) -> ObjectName {
     name(format!("{plan}.done-{}", hex::encode(nonce)))
 }
 
+/// The mark that a plan was found damaged: `<plan>.hurt-<nonce>`.
+pub fn hurt_name(plan: &ObjectName, nonce: [u8; 8]) -> ObjectName {
+    name(format!("{plan}.hurt-{}", hex::encode(nonce)))
+}
+
+/// The plan that such a mark stands for.
+pub fn plan_of_hurt(name: &ObjectName) -> Option<ObjectName> {
+    let (plan, _) = name.as_str().strip_prefix("g/")?.split_once(".hurt-")?;
+    ObjectName::new(format!("g/{plan}")).ok()
+}
+
 /// The plan that such a mark stands for.
 pub fn plan_of_done(name: &ObjectName) -> Option<ObjectName> {
     let (plan, _) = name.as_str().strip_prefix("g/")?.split_once(".done-")?;

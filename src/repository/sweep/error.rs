@@ -70,6 +70,16 @@ pub enum SweepError {
         /// What is wrong, and with which pack.
         what: String,
     },
+    /// A plan that nobody can read, and that may not be taken away yet.
+    #[error("{place}: the sweep plan {plan} is damaged, and nobody can tell what it removes")]
+    DamagedPlan {
+        /// Where.
+        place: String,
+        /// Its name.
+        plan: String,
+        /// When it may go.
+        until: String,
+    },
     /// The look was disturbed again and again.
     #[error(
         "{place}: what is stored there kept changing while it was looked at; what was done so far stands"
@@ -112,7 +122,9 @@ impl Classified for SweepError {
             Self::Repository(error) => error.class(),
             Self::ShortList { .. } | Self::Clock { .. } | Self::MoreThanHalf { .. } => Class::Refused,
             Self::NotAdmin => Class::WrongKey,
-            Self::Headless { .. } | Self::Hurt { .. } | Self::Damaged { .. } => Class::Damage,
+            Self::Headless { .. } | Self::Hurt { .. } | Self::Damaged { .. } | Self::DamagedPlan { .. } => {
+                Class::Damage
+            }
             Self::Unsettled { .. } | Self::Again { .. } => Class::Failed,
             Self::NoRoom { .. } => Class::NoSpace,
         }
@@ -131,6 +143,7 @@ impl Classified for SweepError {
             Self::NoRoom { .. } => "E0337",
             Self::Damaged { .. } => "E0338",
             Self::Again { .. } => "E0339",
+            Self::DamagedPlan { .. } => "E0340",
         }
     }
 
@@ -152,6 +165,9 @@ impl Classified for SweepError {
             }
             Self::Hurt { .. } | Self::Damaged { .. } => {
                 "run `lifeboat repo verify` to see which snapshots are hurt; bring back what is missing with `lifeboat repo sync`, or forget what is lost".to_owned()
+            }
+            Self::DamagedPlan { until, .. } => {
+                format!("a prune after {until} takes it away by itself; until then other targets take the backups, and this one is read as ever")
             }
             Self::Unsettled { .. } | Self::Again { .. } => {
                 "run the same command again, at best while fewer others work on the repository".to_owned()

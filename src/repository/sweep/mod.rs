@@ -7,12 +7,13 @@
 //!
 //! `plans` are the objects under `g/`, `roots` the snapshots that count, `mark` what they need,
 //! `survey` where that lies and where it is safe, `planner` the choice, `moves` packs made of what
-//! is taken out of others, `sweeper` the steps, `compact` joins index runs, `guard` what stops all of it, `rows` sets of rows.
+//! is taken out of others, `sweeper` the steps, `compact` joins index runs, `damaged` ends plans that nobody can read, `guard` what stops all of it, `rows` sets of rows.
 //! `steps` are the places where a test may stop or step in. Nothing here knows what to keep: that
 //! is decided before, by whoever forgets snapshots.
 
 mod checkpoints;
 mod compact;
+mod damaged;
 mod error;
 mod guard;
 mod mark;
@@ -27,6 +28,7 @@ mod survey;
 mod sweeper;
 
 pub use compact::compact;
+pub use damaged::retire_damaged_plans;
 pub use error::SweepError;
 pub use mark::Mark;
 pub use planner::{Choice, Draft, Kept, Reason, Rules, draft, write};

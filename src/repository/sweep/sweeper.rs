@@ -34,7 +34,7 @@ const LOOK_LASTS: Duration = Duration::from_hours(1);
 /// A plan that was seen to stand is taken to stand for this long.
 const PLAN_LASTS: Duration = Duration::from_mins(10);
 /// A plan stays visible for at least this long after it was carried out.
-const TAIL_MIN: Duration = Duration::from_hours(24);
+pub(super) const TAIL_MIN: Duration = Duration::from_hours(24);
 /// So many looks in a row may be spoilt by others before the work ends with what was done.
 const SPOILT_MAX: usize = 10;
 /// Packs that are deleted between two looks at the clock.

@@ -1,6 +1,7 @@
 //! Prunes on a storage in memory: what they free, what they keep, and what stops them.
 
 mod basics;
+mod damaged_plan;
 mod guards;
 mod interleavings;
 mod interrupted;
