@@ -45,7 +45,7 @@ const INDEX_BLOBS: u64 = 500_000;
 static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| (0..).flat_map(eight).take(8 * MIB).collect());
 static TEXT: LazyLock<Vec<u8>> = LazyLock::new(|| text(MIB));
 static KEYS: LazyLock<EpochKeys> =
-    LazyLock::new(|| EpochKeys::derive(&RootKeys::new(Secret::new(KEY), None), &REPO, 0));
+    LazyLock::new(|| EpochKeys::derive(&RootKeys::new(Secret::new(KEY), None), &REPO));
 
 fn main() {
     divan::main();

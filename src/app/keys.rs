@@ -212,6 +212,33 @@ impl Keys<'_> {
         Ok((added, removed))
     }
 
+    /// Begins a new epoch: what is stored from now on is sealed under a fresh key, for which `new` opens
+    /// a slot. Gives that slot, and those that stand beside it and are of the past.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; when `new` opens a slot already; when another rotation ran at the same time.
+    pub fn rotate(
+        &self,
+        secret: &SlotSecret,
+        new: &SlotSecret,
+    ) -> Result<(SlotChange, Vec<SlotFacts>), Failure> {
+        let (repository, away) = self.reach(secret)?;
+        let open = |target: &Target| Repository::open(vec![target.clone()], new).is_ok();
+        if repository.targets().iter().any(open) {
+            return Err(AppError::Usage {
+                what: "the new secret opens a slot already".to_owned(),
+                hint: "name a file that isn't there: a new epoch wants a new secret".to_owned(),
+            }
+            .into());
+        }
+        let rotated = slots::rotate(&repository)?;
+        let slot = slots::make(&rotated, &Role::Admin, new, KdfParams::default())?;
+        let added = put_everywhere(&rotated, &slot, new, &Role::Admin, away)?;
+        let mut older = self.list(None)?.slots;
+        older.retain(|slot| slot.id != added.slot);
+        Ok((added, older))
+    }
+
     /// Takes a slot away from every place. `secret` must open another one.
     ///
     /// # Errors

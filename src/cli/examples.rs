@@ -259,6 +259,15 @@ The new slot stands, and was opened, before the old one goes. It doesn't take ba
 secret, and has that secret, goes on reading.
 
 Exit codes: 0 done everywhere; 1 failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
+pub(super) const REPO_KEY_ROTATE: &str = "\
+Example: lifeboat repo key rotate --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --new-key-file www-2.key
+
+For the day when a secret may have been seen. From then on hosts with old keys store nothing (E0312) until they get new ones: add those
+with the new secret, make a new recovery kit, and remove the old slots. What was stored before is not sealed anew: who has the old
+secret and can read the place reads it still. The administrator's signing key stays the same: if that may have been seen, together with
+the right to write at a place, begin a new repository.
+
+Exit codes: 0 every place knows it; 1 failed; 2 usage; 3 a place was away; 10 no repository; 12 wrong key; 13 damage found; 130 cancelled.";
 pub(super) const REPO_KEY_KIT: &str = "\
 Example: lifeboat repo key kit --repo /mnt/disk/www --repo s3://bucket/www --key-file www.key --out www-recovery-kit
 

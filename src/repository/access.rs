@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use super::error::RepositoryError;
 use super::format::cert::WriterCert;
+use super::format::epoch;
+use super::format::error::FormatError;
 use super::format::keys::{EpochKeys, Role, RootKeys, writer_seed};
 use super::format::names::{KeyKind, PackClass, REPO_FMT, key_name, parse_key_name};
 use super::format::object::Object;
@@ -57,8 +59,8 @@ pub struct Repository {
     targets: Vec<Target>,
     cache: Option<PathBuf>,
     memory: Option<PathBuf>,
-    /// Certificates that were read, by their names.
-    certs: Arc<Mutex<HashMap<ObjectName, WriterCert>>>,
+    /// What the administrator said, as far as it was read, by its name.
+    said: Arc<Mutex<HashMap<ObjectName, Said>>>,
 }
 
 impl Repository {
@@ -96,7 +98,7 @@ impl Repository {
         let slot = slot::create_slot(&format_bytes, &format, &root, secret, options.kdf)?;
         let stored = Bytes::copy_from_slice(&slot.bytes);
         establish(&target, &[(key_name(KeyKind::Slot, &slot.name), stored)], &format_bytes)?;
-        let keys = EpochKeys::derive(&root, &format.repo_id, 0);
+        let keys = EpochKeys::derive(&root, &format.repo_id);
         Ok(Self {
             format,
             root,
@@ -105,7 +107,7 @@ impl Repository {
             targets: vec![target],
             cache: None,
             memory: None,
-            certs: Arc::default(),
+            said: Arc::default(),
         })
     }
 
@@ -145,7 +147,7 @@ impl Repository {
             }
         }
         let (root, slot) = open_any_slot(first, &bytes, &format, secret)?;
-        let keys = EpochKeys::derive(&root, &format.repo_id, 0);
+        let keys = EpochKeys::derive(&root, &format.repo_id);
         Ok(Self {
             format,
             root,
@@ -154,7 +156,7 @@ impl Repository {
             targets,
             cache: None,
             memory: None,
-            certs: Arc::default(),
+            said: Arc::default(),
         })
     }
 
@@ -202,7 +204,7 @@ impl Repository {
             targets,
             cache: self.cache.clone(),
             memory: self.memory.clone(),
-            certs: Arc::clone(&self.certs),
+            said: Arc::clone(&self.said),
         }
     }
 
@@ -272,7 +274,7 @@ impl Repository {
 
     /// A pack of this class and writer.
     pub fn pack_identity(&self, class: PackClass, writer: WriterId) -> PackIdentity {
-        PackIdentity { class, parity: self.format.parity, epoch: 0, repo: self.id(), writer }
+        PackIdentity { class, parity: self.format.parity, epoch: self.keys.epoch(), repo: self.id(), writer }
     }
 
     /// The keys of the current epoch.
@@ -316,6 +318,25 @@ impl Repository {
     /// When this passphrase's slot doesn't grant it.
     pub fn admin(&self) -> Result<Signer, RepositoryError> {
         Ok(Signer::from_seed(self.root.admin()?.expose()))
+    }
+
+    /// That no later epoch was announced than this key is of: what was stored with it now could be read
+    /// by whoever the new keys were to keep out.
+    ///
+    /// # Errors
+    /// `OldEpoch`.
+    pub fn refuse_old_epoch(&self, announced: u32) -> Result<(), RepositoryError> {
+        if announced > self.keys.epoch() { Err(FormatError::OldEpoch.into()) } else { Ok(()) }
+    }
+
+    /// The same repository with a fresh key for a later epoch, which nobody else has yet.
+    ///
+    /// # Errors
+    /// `WritesOnly`.
+    pub(super) fn rotated(&self, epoch: u32) -> Result<Self, RepositoryError> {
+        let root = self.root.rotated(epoch)?;
+        let keys = EpochKeys::derive(&root, &self.format.repo_id);
+        Ok(Self { root, keys, ..self.with_targets(self.targets.clone()) })
     }
 
     /// Who the key that opened it is for.
@@ -386,22 +407,32 @@ impl Repository {
     /// Whatever the target says.
     pub fn writers(&self, target: &Target) -> Result<Writers, RepositoryError> {
         let mut writers = Writers::default();
-        for stat in list_all(target.storage.as_ref(), "keys/cert-")? {
-            let known = self.certs.lock().unwrap_or_else(PoisonError::into_inner).get(&stat.name).cloned();
-            let cert = match known {
-                Some(cert) => cert,
+        for stat in list_all(target.storage.as_ref(), "keys/")? {
+            let kind = parse_key_name(&stat.name).map(|(kind, _)| kind);
+            if !matches!(kind, Some(KeyKind::Cert | KeyKind::Epoch)) {
+                continue;
+            }
+            let known = self.said.lock().unwrap_or_else(PoisonError::into_inner).get(&stat.name).cloned();
+            let said = match known {
+                Some(said) => said,
                 None => {
                     let bytes = target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
-                    let cert = WriterCert::decode(&bytes, &self.format.repo_id, &self.format.admin_public);
-                    let Ok(cert) = cert else { continue };
-                    self.certs
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .insert(stat.name.clone(), cert.clone());
-                    cert
+                    let (repo, admin) = (&self.format.repo_id, &self.format.admin_public);
+                    let said = if kind == Some(KeyKind::Epoch) {
+                        epoch::announced(&bytes, repo, admin).map(Said::Epoch)
+                    } else {
+                        WriterCert::decode(&bytes, repo, admin).map(Said::Cert)
+                    };
+                    let Ok(said) = said else { continue };
+                    let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                    all.insert(stat.name.clone(), said.clone());
+                    said
                 }
             };
-            writers.known.push((crate::codec::sign::writer_id(&cert.public), cert));
+            match said {
+                Said::Cert(cert) => writers.known.push((crate::codec::sign::writer_id(&cert.public), cert)),
+                Said::Epoch(number) => writers.epochs.push((number, stat.name)),
+            }
         }
         Ok(writers)
     }
@@ -415,10 +446,18 @@ impl Repository {
     }
 }
 
-/// The writers that were certified.
+/// What the administrator says in clear.
+#[derive(Clone, Debug)]
+enum Said {
+    Cert(WriterCert),
+    Epoch(u32),
+}
+
+/// The writers that were certified, and the epochs that were announced.
 #[derive(Clone, Debug, Default)]
 pub struct Writers {
     known: Vec<(WriterId, WriterCert)>,
+    epochs: Vec<(u32, ObjectName)>,
 }
 
 impl Writers {
@@ -443,10 +482,21 @@ impl Writers {
         ids
     }
 
+    /// The newest epoch that was announced; 0 when none was.
+    pub fn epoch(&self) -> u32 {
+        self.epochs.iter().map(|(number, _)| *number).max().unwrap_or(0)
+    }
+
+    /// Whether an epoch was announced by another object than this one, too.
+    pub(super) fn is_announced_beside(&self, epoch: u32, own: &ObjectName) -> bool {
+        self.epochs.iter().any(|(number, name)| *number == epoch && name != own)
+    }
+
     /// The same with what another target says.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.known.extend(other.known);
+        self.epochs.extend(other.epochs);
         self
     }
 }

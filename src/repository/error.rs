@@ -63,6 +63,12 @@ pub enum RepositoryError {
         /// Where.
         place: String,
     },
+    /// Another rotation ran at the same time.
+    #[error("{place}: another rotation announced the same epoch; this one was taken back")]
+    TwoRotations {
+        /// Where.
+        place: String,
+    },
     /// Two places named together hold different repositories.
     #[error("{first} and {second} hold different repositories")]
     Different {
@@ -173,6 +179,7 @@ impl Classified for RepositoryError {
             Self::WrongKey { .. } => Class::WrongKey,
             Self::OwnSlot { .. } => Class::Refused,
             Self::OtherHost { .. } => Class::Usage,
+            Self::TwoRotations { .. } => Class::Failed,
             Self::NoCertificate { .. } => Class::WrongKey,
             Self::Different { .. } | Self::Ambiguous { .. } => Class::Usage,
             Self::Damage { .. } | Self::MissingBlob { .. } | Self::Gone { .. } | Self::StillHurt { .. } => {
@@ -195,6 +202,7 @@ impl Classified for RepositoryError {
             Self::OwnSlot { .. } => "E0308",
             Self::OtherHost { .. } => "E0310",
             Self::NoCertificate { .. } => "E0311",
+            Self::TwoRotations { .. } => "E0313",
             Self::NoRepository { .. } => "E0380",
             Self::Exists { .. } => "E0381",
             Self::WrongKey { .. } => "E0382",
@@ -229,6 +237,7 @@ impl Classified for RepositoryError {
             Self::OtherHost { of, .. } => {
                 format!("back up with `--host {of}`, or use the key that was made for this host")
             }
+            Self::TwoRotations { .. } => "run the same command again".to_owned(),
             Self::NoCertificate { .. } => {
                 "the administrator's `lifeboat repo key add` with the host's key again, or `lifeboat repo sync` from a place that has it, puts it there".to_owned()
             }

@@ -33,6 +33,8 @@ pub struct Loaded {
     pub index: Index,
     /// The runs that each target lists, sorted, in the order of the targets.
     pub listed: Vec<Vec<ObjectHash>>,
+    /// The newest epoch that a target announces.
+    pub epoch: u32,
     /// Runs that could not be read anywhere, with the reason. One that the local index covers is
     /// not read.
     pub damaged: Vec<(ObjectHash, RepositoryError)>,
@@ -85,7 +87,7 @@ fn load_once(repository: &Repository, targets: &[Target]) -> Result<Loaded, Repo
     ids.dedup();
     // After the runs: whoever only adds has a certificate before it has a key.
     let writers = repository.writers_of(targets)?;
-    let strangers = writers.write_only();
+    let (strangers, epoch) = (writers.write_only(), writers.epoch());
     let cache = repository.cache().map(|dir| dir.join(repository.id().to_hex()));
     let source = Source {
         repo: repository.id(),
@@ -99,7 +101,7 @@ fn load_once(repository: &Repository, targets: &[Target]) -> Result<Loaded, Repo
     let (mut index, damaged) =
         Index::open(ground, repository.keys(), &repository.id(), Arc::new(source), &ids)?;
     index.set_strangers(&strangers)?;
-    Ok(Loaded { index, listed, damaged })
+    Ok(Loaded { index, listed, epoch, damaged })
 }
 
 /// Runs from the local cache, else from the first target that has them.

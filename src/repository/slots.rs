@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::access::{Repository, Target, read_format};
 use super::error::RepositoryError;
+use super::format::epoch;
 use super::format::error::FormatError;
 use super::format::keys::Role;
 use super::format::names::{KeyKind, key_name, parse_key_name};
@@ -23,7 +24,7 @@ use crate::base::id::{ObjectHash, RepoId};
 use crate::base::limits::SLOTS_MAX;
 use crate::codec::hash;
 use crate::codec::kdf::KdfParams;
-use crate::storage::contract::{Put, Read, Span, Storage, StorageError, list_all};
+use crate::storage::contract::{ObjectName, Put, Read, Span, Storage, StorageError, list_all};
 
 /// A slot on a target.
 #[derive(Debug)]
@@ -70,6 +71,32 @@ pub fn make(
 ) -> Result<KeyObject, RepositoryError> {
     let format = repository.format();
     Ok(slot::create_slot_for(role, &format.encode(), format, repository.root(), secret, kdf)?)
+}
+
+/// Begins an epoch: announces it on every target, and gives the repository with the epoch's key, for
+/// which slots have yet to be made. Until one is, nobody stores anything, and the same again goes on.
+///
+/// # Errors
+/// When the opened slot does not grant the administrator's key; `TwoRotations`; whatever a target says.
+pub fn rotate(repository: &Repository) -> Result<Repository, RepositoryError> {
+    let admin = repository.admin()?;
+    let announced = repository.writers_of(repository.targets())?.epoch();
+    let number = announced.max(repository.keys().epoch()).saturating_add(1);
+    let note = epoch::announce(number, &repository.id(), &admin)?;
+    let name = key_name(KeyKind::Epoch, &note.name);
+    for target in repository.targets() {
+        put_object(target.storage.as_ref(), &name, &note.bytes)?;
+    }
+    for target in repository.targets() {
+        if repository.writers(target)?.is_announced_beside(number, &name) {
+            for target in repository.targets() {
+                target.storage.delete(&name)?;
+                target.storage.sync()?;
+            }
+            return Err(RepositoryError::TwoRotations { place: target.storage.label().to_owned() });
+        }
+    }
+    repository.rotated(number)
 }
 
 /// Puts the certificate of a role's host on a target: before its key is, so that whoever sees what
@@ -135,11 +162,14 @@ pub fn remove(repository: &Repository, target: &Target, id: &ObjectHash) -> Resu
 }
 
 fn put_whole(storage: &dyn Storage, slot: &KeyObject) -> Result<Put, RepositoryError> {
-    let name = key_name(KeyKind::Slot, &slot.name);
-    let put = storage.put_new(&name, Bytes::copy_from_slice(&slot.bytes))?;
+    put_object(storage, &key_name(KeyKind::Slot, &slot.name), &slot.bytes)
+}
+
+fn put_object(storage: &dyn Storage, name: &ObjectName, bytes: &[u8]) -> Result<Put, RepositoryError> {
+    let put = storage.put_new(name, Bytes::copy_from_slice(bytes))?;
     storage.sync()?;
-    let there = storage.get(&name, Span::Whole, Read::Medium)?;
-    if there != slot.bytes {
+    let there = storage.get(name, Span::Whole, Read::Medium)?;
+    if there != bytes {
         return Err(RepositoryError::Damage {
             place: storage.label().to_owned(),
             object: name.to_string(),

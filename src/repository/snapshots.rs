@@ -207,7 +207,7 @@ pub fn load_all(repository: &Repository, target: &Target) -> Result<Loaded, Repo
 /// As [`load_all`].
 pub fn load_with_checkpoints(repository: &Repository, target: &Target) -> Result<Loaded, RepositoryError> {
     // Not only when there is one: to see none is no answer either.
-    repository.keys().snapshot()?;
+    repository.keys().reads()?;
     let writers = repository.writers(target)?;
     let mut snapshots = Vec::new();
     let mut damaged = Vec::new();

@@ -179,7 +179,7 @@ fn a_short_part_before_the_last_is_refused() {
     let part = |number: u8, last: u8| {
         let header = [bound, &[number, 0, 0, 0, last]].concat();
         let sealed = seal::seal(
-            repo.keys.snapshot().expect("a key that reads").expose(),
+            repo.keys.snapshot(0).expect("a key that reads").expose(),
             &repo.id,
             "object",
             &header,

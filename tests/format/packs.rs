@@ -297,8 +297,8 @@ fn forged(repo: &Repo, rows: &[[u8; 48]], foot_fill: usize, boxes: &[(u8, u8)]) 
     for &(role, algorithm) in boxes {
         let bound = [&repo.id.as_bytes()[..], &[role], &[0; 4]].concat();
         let (key, content) = match role {
-            1 => (repo.keys.meta_box().expect("a key that reads"), [0x33; 32]),
-            _ => (repo.keys.data_box().expect("a key that reads"), [0x22; 32]),
+            1 => (repo.keys.meta_box(0).expect("a key that reads"), [0x33; 32]),
+            _ => (repo.keys.data_box(0).expect("a key that reads"), [0x22; 32]),
         };
         let sealed = seal::seal(key.expose(), &repo.id, "box", &bound, &content);
         pack.extend_from_slice(&[&[role, algorithm][..], &[0; 12], &[80, 0], &sealed].concat());

@@ -26,7 +26,7 @@ fn adder(repo: &Repo) -> Adder {
     let root =
         repo.root.granted_to(&Role::WriteOnly("web".to_owned()), &repo.id).expect("an administrator's");
     let signer = Signer::from_seed(root.writer().expect("granted").seed.expose());
-    Adder { keys: EpochKeys::derive(&root, &repo.id, 0), root, signer }
+    Adder { keys: EpochKeys::derive(&root, &repo.id), root, signer }
 }
 
 fn identity(repo: &Repo, adder: &Adder) -> PackIdentity {
@@ -111,7 +111,9 @@ fn no_two_objects_for_readers_share_a_key_and_every_changed_bit_is_refused() {
     assert!(read(&one).is_ok());
     for bit in (0..one.len() * 8).step_by(37) {
         let class = read(&with_bit_flipped(&one, bit)).expect_err("refused").class();
-        assert!(matches!(class, Class::Damage | Class::Usage), "bit {bit}: {class:?}");
+        // A bit of the epoch makes it an object of a time that these keys are not of.
+        let is_epoch = (12 * 8..16 * 8).contains(&bit) && class == Class::WrongKey;
+        assert!(is_epoch || matches!(class, Class::Damage | Class::Usage), "bit {bit}: {class:?}");
     }
     let pack = pack(&repo, &adder);
     let foot = pack.len() - 4096 - 512;
@@ -130,14 +132,14 @@ fn keys_for_readers_are_bound_to_their_label_and_to_a_real_agreement() {
     let repo = repo();
     let adder = adder(&repo);
     let (once, key) = adder.keys.for_readers("readers box").expect("made");
-    let again = repo.keys.as_reader("readers box", &once).expect("the same");
+    let again = repo.keys.as_reader("readers box", 0, &once).expect("the same");
     assert_eq!(key.expose(), again.expose());
-    let other = repo.keys.as_reader("readers object", &once).expect("another");
+    let other = repo.keys.as_reader("readers object", 0, &once).expect("another");
     assert_ne!(key.expose(), other.expose());
-    assert!(repo.keys.as_reader("readers box", &[0; 32]).is_err());
+    assert!(repo.keys.as_reader("readers box", 0, &[0; 32]).is_err());
     assert!(
         repo.keys
-            .as_reader("readers box", &{
+            .as_reader("readers box", 0, &{
                 let mut one = [0; 32];
                 one[0] = 1;
                 one

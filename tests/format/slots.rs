@@ -6,6 +6,8 @@ use lifeboat::base::error::{Class, Classified};
 use lifeboat::base::secret::Secret;
 use lifeboat::codec::agree;
 use lifeboat::codec::kdf::{KdfParams, MEMORY_KIB_MIN};
+use lifeboat::repository::format::epoch::{announce, announced};
+use lifeboat::repository::format::error::FormatError;
 use lifeboat::repository::format::keys::{BlobKind, EpochKeys, Role, RootKeys};
 use lifeboat::repository::format::object::{Object, ObjectHeader, ObjectKind, Sealing, encode};
 use lifeboat::repository::format::slot::{SlotSecret, create_slot, create_slot_for, open_slot};
@@ -143,7 +145,7 @@ fn slots_of_every_method_that_were_ever_written_open() {
         ("recovery-code", code),
         ("recipient", SlotSecret::RecipientKey(Secret::new([7; 32]))),
     ];
-    assert_eq!(frozen.len(), secrets.len() + 2, "a slot for each method and each role");
+    assert_eq!(frozen.len(), secrets.len() + 4, "one of each method, role and epoch, and an announcement");
     for (label, secret) in &secrets {
         assert_eq!(open(&repo, &frozen[label], secret), Ok([1; 32]), "{label}");
     }
@@ -165,14 +167,49 @@ fn slots_of_hosts_grant_what_their_role_needs_and_no_more() {
     assert_eq!(host.writer().map(|writer| writer.host.as_str()), Some("web"));
     let adds = open_line("write-only");
     assert!(adds.root().is_err() && adds.admin().is_err());
-    let keys = EpochKeys::derive(&adds, &repo.id, 0);
-    assert!(keys.writes_only() && keys.meta_box().is_err() && keys.data_box().is_err());
-    assert!(keys.snapshot().is_err() && keys.as_reader("readers box", &[9; 32]).is_err());
+    let keys = EpochKeys::derive(&adds, &repo.id);
+    assert!(keys.writes_only() && keys.meta_box(0).is_err() && keys.data_box(0).is_err());
+    assert!(keys.snapshot(0).is_err() && keys.as_reader("readers box", 0, &[9; 32]).is_err());
     assert_eq!(keys.index().expose(), repo.keys.index().expose());
     assert_eq!(keys.ids().id(BlobKind::Chunk, b"x"), repo.keys.ids().id(BlobKind::Chunk, b"x"));
-    assert_eq!(keys.readers(), repo.keys.readers());
+    assert_eq!(keys.readers(0), repo.keys.readers(0));
     let seed = |keys: &RootKeys| *keys.writer().expect("granted").seed.expose();
     assert_ne!(seed(&adds), seed(&host), "who only adds signs with a key of its own");
+}
+
+/// The slot of a later epoch in the same file, and the epoch's announcement.
+#[test]
+fn the_slot_of_a_later_epoch_has_the_keys_of_all_before_it() {
+    let repo = repo();
+    let text = include_str!("../fixtures/slots.txt");
+    let bytes = |label: &str| {
+        let line = text.lines().filter_map(|line| line.split_once(' ')).find(|line| line.0 == label);
+        hex::decode(line.expect("it is frozen").1).expect("hexadecimal")
+    };
+    let format = repo.format.encode();
+    let opened = open_slot(&bytes("epoch"), &format, &repo.format, &key_file(7)).expect("opened");
+    assert_eq!(opened.epoch(), 2);
+    assert_eq!(opened.root_of(0).map(|root| *root.expose()), Ok([1; 32]));
+    assert!(opened.root_of(1).is_err(), "an announced epoch that nobody got a key for");
+    assert!(opened.root_of(2).is_ok() && opened.admin().is_ok());
+    let keys = EpochKeys::derive(&opened, &repo.id);
+    assert_eq!(keys.snapshot(0).map(Secret::expose), repo.keys.snapshot(0).map(Secret::expose));
+    assert_eq!(keys.index().expose(), repo.keys.index().expose());
+    assert_ne!(keys.snapshot(2).map(Secret::expose), keys.snapshot(0).map(Secret::expose));
+    assert_eq!(repo.keys.snapshot(2).map(|_| ()), Err(FormatError::OldEpoch));
+    let said = |bytes: &[u8]| announced(bytes, &repo.id, &repo.format.admin_public);
+    assert_eq!(said(&bytes("announcement")), Ok(2));
+    let other = announce(1, &repo.id, &repo.writer(b"web")).expect("made").bytes;
+    assert_eq!(
+        said(&other),
+        Err(FormatError::NotSigned { what: "an object" }),
+        "the administrator's word alone"
+    );
+    let none = announce(0, &repo.id, &repo.admin()).expect("made").bytes;
+    assert!(said(&none).is_err());
+    assert!(said(&bytes("key-file")).is_err());
+    let hurt = with_bit_flipped(&bytes("announcement"), 12 * 8);
+    assert!(said(&hurt).is_err());
 }
 
 /// `LIFEBOAT_FREEZE=slots` prints lines for `tests/fixtures/slots.txt`; those that stand there stay.
@@ -188,9 +225,18 @@ fn frozen_slots_can_be_made_again() {
     .map(|(label, secret)| (label, slot(&repo, &secret)));
     let roles = [("host", Role::Host("web".to_owned())), ("write-only", Role::WriteOnly("web".to_owned()))]
         .map(|(label, role)| (label, slot_for(&repo, &role, &key_file(7))));
+    let rotated = Repo { root: repo.root.rotated(2).expect("it reads"), ..self::repo() };
+    let epoch = [
+        ("epoch", slot(&rotated, &key_file(7))),
+        ("announcement", announce(2, &repo.id, &repo.admin()).expect("made").bytes),
+    ];
+    let roots = |keys: RootKeys| [0, 2].map(|of| *keys.root_of(of).expect("granted").expose());
+    let again = open_slot(&epoch[0].1, &repo.format.encode(), &repo.format, &key_file(7)).expect("opened");
+    assert_eq!(roots(again), roots(rotated.root.clone()));
     let made: Vec<String> = made
         .into_iter()
         .chain(roles)
+        .chain(epoch)
         .map(|(label, bytes)| format!("{label} {}", hex::encode(bytes)))
         .collect();
     if std::env::var_os("LIFEBOAT_FREEZE").is_some_and(|what| what == "slots") {

@@ -26,7 +26,7 @@ impl Repo {
             admin_public,
             parity: 0,
         };
-        Self { keys: EpochKeys::derive(&root, &id, 0), root, format, id }
+        Self { keys: EpochKeys::derive(&root, &id), root, format, id }
     }
 
     pub(crate) fn admin(&self) -> Signer {

@@ -50,7 +50,7 @@ fn root_keys() -> RootKeys {
 }
 
 fn keys() -> EpochKeys {
-    EpochKeys::derive(&root_keys(), &repo(), 0)
+    EpochKeys::derive(&root_keys(), &repo())
 }
 
 fn key(byte: u8) -> Key {
@@ -124,7 +124,7 @@ fn a_key_box_is_the_one_of_the_reference_and_opens_in_its_place_only() {
     let keys = keys();
     let header = |role: u8, epoch: u32| [&repo().as_bytes()[..], &[role], &epoch.to_le_bytes()].concat();
     let sealed = seal::seal(
-        keys.data_box().expect("a key that reads").expose(),
+        keys.data_box(0).expect("a key that reads").expose(),
         &repo(),
         "box",
         &header(2, 0),
@@ -132,10 +132,10 @@ fn a_key_box_is_the_one_of_the_reference_and_opens_in_its_place_only() {
     );
     assert_eq!(format!("{} {}", sealed.len(), hex::encode(&sealed)), v["box"]);
     let open = |key: &Key, header: &[u8]| seal::open(key.expose(), &repo(), "box", header, &sealed);
-    assert_eq!(open(keys.data_box().expect("a key that reads"), &header(2, 0)), Ok(vec![0x22; 32]));
-    assert!(open(keys.meta_box().expect("a key that reads"), &header(2, 0)).is_err());
-    assert!(open(keys.data_box().expect("a key that reads"), &header(1, 0)).is_err());
-    assert!(open(keys.data_box().expect("a key that reads"), &header(2, 1)).is_err());
+    assert_eq!(open(keys.data_box(0).expect("a key that reads"), &header(2, 0)), Ok(vec![0x22; 32]));
+    assert!(open(keys.meta_box(0).expect("a key that reads"), &header(2, 0)).is_err());
+    assert!(open(keys.data_box(0).expect("a key that reads"), &header(1, 0)).is_err());
+    assert!(open(keys.data_box(0).expect("a key that reads"), &header(2, 1)).is_err());
 }
 
 #[test]

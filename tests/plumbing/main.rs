@@ -20,6 +20,7 @@ mod bad_input;
 mod churn;
 mod copies;
 mod damage;
+mod epochs;
 mod evil;
 mod fidelity;
 mod forget;

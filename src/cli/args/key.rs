@@ -38,6 +38,16 @@ pub enum KeyCommand {
         #[command(flatten)]
         new: NewSecretArgs,
     },
+    /// Seal what is stored from now on under a fresh key, which the old secrets don't open
+    #[command(after_help = examples::REPO_KEY_ROTATE)]
+    Rotate {
+        /// Where, and what opens it now
+        #[command(flatten)]
+        at: ManyRepos,
+        /// What is to open the new epoch, and everything before it
+        #[command(flatten)]
+        new: NewSecretArgs,
+    },
     /// Make a recovery kit: a page for paper that opens the repository when everything else is lost
     #[command(after_help = examples::REPO_KEY_KIT)]
     Kit(KitArgs),

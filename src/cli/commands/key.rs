@@ -30,6 +30,9 @@ pub(super) fn run_repo(session: &Session, command: &KeyCommand) -> Result<u8, Fa
         KeyCommand::Replace { at, new } => {
             replace(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
         }
+        KeyCommand::Rotate { at, new } => {
+            rotate(session, &plumbing(session, &at.access).keys(&at.repos), &read(at)?, new)
+        }
         KeyCommand::Kit(args) => {
             let keys = plumbing(session, &args.at.access);
             super::kit::make(session.output, &keys.keys(&args.at.repos), &read(&args.at)?, &args.out)
@@ -193,6 +196,39 @@ fn replace(
     }
     print_added(out, &added);
     print_removed(out, &removed);
+    Ok(code)
+}
+
+fn rotate(
+    session: &Session,
+    keys: &Keys<'_>,
+    secret: &SlotSecret,
+    new: &NewSecretArgs,
+) -> Result<u8, Failure> {
+    let (new, made) = made(session, new)?;
+    let (added, older) = keys.rotate(secret, &new)?;
+    let out = session.output;
+    let code = code_of(&added);
+    if out.is_json() {
+        out.json(&json!({
+            "version": JSON_VERSION, "exit": code, "added": added, "older": older, "key_file_made": made,
+        }));
+        return Ok(code);
+    }
+    print_added(out, &added);
+    out.talk("a new epoch has begun: what is stored from now on opens with the new secret, and with what you add by it");
+    for slot in &older {
+        out.talk(&format!(
+            "old: slot {} ({}) opens what was stored before, and stores nothing any more",
+            slot.id.short(),
+            slot.kind
+        ));
+    }
+    if !older.is_empty() {
+        out.talk(
+            "  next: with the new secret, `lifeboat repo key add` for each host, a new `key kit`, then `key remove` of each old slot",
+        );
+    }
     Ok(code)
 }
 

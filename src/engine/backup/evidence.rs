@@ -236,7 +236,7 @@ mod tests {
             _dir: dir,
             file,
             bytes: content,
-            keys: EpochKeys::derive(&RootKeys::generate(), &RepoId::new([1; 16]), 0),
+            keys: EpochKeys::derive(&RootKeys::generate(), &RepoId::new([1; 16])),
         }
     }
 

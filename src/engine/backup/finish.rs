@@ -31,7 +31,7 @@ pub(super) fn seal(
     let header = ObjectHeader {
         kind: ObjectKind::Snapshot,
         sealing: if repository.keys().writes_only() { Sealing::Readers } else { Sealing::Epoch },
-        epoch: 0,
+        epoch: repository.keys().epoch(),
         repo: repository.id(),
         signer: signer.id(),
         number: chain.number,

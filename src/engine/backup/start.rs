@@ -181,6 +181,7 @@ impl Start {
             }
         }
         let mut loaded = load::load(repository, &targets)?;
+        repository.refuse_old_epoch(loaded.epoch)?;
         for (id, error) in &loaded.damaged {
             cx.progress
                 .warn(format!("index run {} cannot be read and counts as absent: {error}", id.short()));

@@ -46,6 +46,9 @@ pub enum FormatError {
     /// The key slot grants nothing that reads.
     #[error("this key may only add backups: it opens nothing that is stored")]
     WritesOnly,
+    /// The key was made before the newest epoch.
+    #[error("a later epoch has begun, and this key is of an earlier one")]
+    OldEpoch,
     /// Something to be stored is beyond a limit of the format.
     #[error("{what} cannot be stored: {why}")]
     Unfit {
@@ -61,7 +64,7 @@ impl Classified for FormatError {
         match self {
             Self::Malformed { .. } | Self::NotOpened { .. } | Self::NotSigned { .. } => Class::Damage,
             Self::TooNew { .. } => Class::Usage,
-            Self::WrongKey | Self::NotGranted { .. } | Self::WritesOnly => Class::WrongKey,
+            Self::WrongKey | Self::NotGranted { .. } | Self::WritesOnly | Self::OldEpoch => Class::WrongKey,
             Self::Unfit { .. } => Class::Failed,
         }
     }
@@ -76,6 +79,7 @@ impl Classified for FormatError {
             Self::NotGranted { .. } => "E0306",
             Self::Unfit { .. } => "E0307",
             Self::WritesOnly => "E0309",
+            Self::OldEpoch => "E0312",
         }
     }
 
@@ -87,6 +91,9 @@ impl Classified for FormatError {
             Self::TooNew { .. } => "use a newer lifeboat".to_owned(),
             Self::WrongKey => "check the password file, or the key file".to_owned(),
             Self::NotGranted { .. } => "use a key that grants it".to_owned(),
+            Self::OldEpoch => {
+                "ask the administrator for a new key (`lifeboat repo key add`); if a rotation did not end, run `lifeboat repo key rotate` again".to_owned()
+            }
             Self::WritesOnly => {
                 "use a key that reads: the administrator's, a recovery kit, or one of a host that was added without --write-only".to_owned()
             }

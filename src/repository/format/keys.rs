@@ -1,5 +1,6 @@
 //! The key tree (docs/format.md, "Keys"): everything follows from two random keys.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::error::FormatError;
@@ -70,8 +71,8 @@ pub struct RootKeys {
 
 #[derive(Clone)]
 enum Sees {
-    /// RK: everything follows from it.
-    All(Arc<Key>),
+    /// RK of each epoch up to the newest, that of epoch 0 always: everything follows from them.
+    All(Arc<BTreeMap<u32, Key>>),
     /// What is needed to name blobs, to find them, and to seal what others open.
     Nothing(Arc<AddKeys>),
 }
@@ -92,6 +93,8 @@ pub struct AddKeys {
     pub index: Key,
     /// What is sealed for this X25519 key is opened by whoever has RK.
     pub readers: [u8; 32],
+    /// The epoch of that key.
+    pub epoch: u32,
 }
 
 impl RootKeys {
@@ -100,14 +103,22 @@ impl RootKeys {
         Self::new(Secret::new(entropy::random()), Some(Secret::new(entropy::random())))
     }
 
-    /// From RK, and A where it was granted.
+    /// From RK of epoch 0, and A where it was granted.
     pub fn new(root: Key, admin: Option<Key>) -> Self {
-        Self { sees: Sees::All(Arc::new(root)), admin: admin.map(Arc::new), writer: None }
+        Self { admin: admin.map(Arc::new), ..Self::of_roots(BTreeMap::from([(0, root)])) }
     }
 
-    /// Of a host that reads all.
-    pub fn of_host(root: Key, writer: WriterGrant) -> Self {
-        Self { writer: Some(Arc::new(writer)), ..Self::new(root, None) }
+    /// From what a slot grants: RK of some epochs, that of epoch 0 among them.
+    pub(super) fn of_slot(
+        roots: BTreeMap<u32, Key>,
+        admin: Option<Key>,
+        writer: Option<WriterGrant>,
+    ) -> Self {
+        Self { admin: admin.map(Arc::new), writer: writer.map(Arc::new), ..Self::of_roots(roots) }
+    }
+
+    fn of_roots(roots: BTreeMap<u32, Key>) -> Self {
+        Self { sees: Sees::All(Arc::new(roots)), admin: None, writer: None }
     }
 
     /// Of a host that only adds.
@@ -125,26 +136,70 @@ impl RootKeys {
         Ok(match role {
             Role::Admin => self.clone(),
             Role::Host(host) => {
-                let seed = writer_seed(admin, repo, host.as_bytes());
-                Self::of_host(Secret::new(*self.root()?.expose()), grant(seed, host))
+                let writer = grant(writer_seed(admin, repo, host.as_bytes()), host);
+                Self { admin: None, writer: Some(Arc::new(writer)), ..self.clone() }
             }
             Role::WriteOnly(host) => {
-                let (root, keys) = (self.root()?, EpochKeys::derive(self, repo, 0));
-                let of = |label| hash::derive(label, root.expose(), repo, &EPOCH_0);
-                let add = AddKeys { domain: of("domain"), index: of("index"), readers: keys.readers()? };
+                let keys = EpochKeys::derive(self, repo);
+                let first = self.root_of(0)?;
+                let of = |label| hash::derive(label, first.expose(), repo, &EPOCH_0);
+                let add = AddKeys {
+                    domain: of("domain"),
+                    index: of("index"),
+                    readers: keys.readers(keys.epoch())?,
+                    epoch: keys.epoch(),
+                };
                 Self::of_write_only(add, grant(write_only_seed(admin, repo, host.as_bytes()), host))
             }
         })
     }
 
-    /// RK.
+    /// The same with a fresh RK for this epoch, which is a later one than all that are there.
+    ///
+    /// # Errors
+    /// `WritesOnly`.
+    pub fn rotated(&self, epoch: u32) -> Result<Self, FormatError> {
+        let Sees::All(roots) = &self.sees else { return Err(FormatError::WritesOnly) };
+        let copy = |(epoch, root): (&u32, &Key)| (*epoch, Secret::new(*root.expose()));
+        let mut roots: BTreeMap<u32, Key> = roots.iter().map(copy).collect();
+        roots.insert(epoch, Secret::new(entropy::random()));
+        Ok(Self { sees: Sees::All(Arc::new(roots)), ..self.clone() })
+    }
+
+    /// The newest epoch that they are of.
+    pub fn epoch(&self) -> u32 {
+        match &self.sees {
+            Sees::All(roots) => roots.last_key_value().map_or(0, |(epoch, _)| *epoch),
+            Sees::Nothing(keys) => keys.epoch,
+        }
+    }
+
+    /// RK of the newest epoch.
     ///
     /// # Errors
     /// When the slot did not grant it.
     pub fn root(&self) -> Result<&Key, FormatError> {
+        self.root_of(self.epoch())
+    }
+
+    /// RK of an epoch.
+    ///
+    /// # Errors
+    /// When the slot did not grant it.
+    pub fn root_of(&self, epoch: u32) -> Result<&Key, FormatError> {
         match &self.sees {
-            Sees::All(root) => Ok(root),
+            Sees::All(roots) => roots.get(&epoch).ok_or(FormatError::OldEpoch),
             Sees::Nothing(_) => Err(FormatError::WritesOnly),
+        }
+    }
+
+    /// RK of the epochs before the newest.
+    pub(super) fn older(&self) -> Vec<(u32, &Key)> {
+        match &self.sees {
+            Sees::All(roots) => {
+                roots.iter().filter(|(of, _)| **of != self.epoch()).map(|(of, root)| (*of, root)).collect()
+            }
+            Sees::Nothing(_) => Vec::new(),
         }
     }
 
@@ -192,56 +247,64 @@ pub fn write_only_seed(admin: &Key, repo: &RepoId, host: &[u8]) -> Key {
 /// The context of the keys of epoch 0.
 const EPOCH_0: [u8; 4] = [0; 4];
 
-/// Everything that follows from the root key in one epoch. Cloning shares it.
+/// Everything that follows from the root keys. Cloning shares it.
 #[derive(Clone)]
 pub struct EpochKeys(Arc<Inner>);
 
 struct Inner {
     repo: RepoId,
+    /// The newest: what is stored now is sealed under its keys.
+    epoch: u32,
     sees: EpochSees,
     index: Key,
     ids: IdKeys,
 }
 
 enum EpochSees {
-    All {
-        meta_box: Key,
-        data_box: Key,
-        snapshot: Key,
-        /// Private, and its public part once somebody asked for it.
-        readers: (Key, OnceLock<[u8; 32]>),
-    },
-    Nothing {
-        readers: [u8; 32],
-    },
+    All(BTreeMap<u32, OneEpoch>),
+    Nothing { readers: [u8; 32] },
+}
+
+/// The keys that each epoch has for itself.
+struct OneEpoch {
+    meta_box: Key,
+    data_box: Key,
+    snapshot: Key,
+    /// Private, and its public part once somebody asked for it.
+    readers: (Key, OnceLock<[u8; 32]>),
+}
+
+impl OneEpoch {
+    fn derive(root: &Key, repo: &RepoId, epoch: u32) -> Self {
+        let of = |label| hash::derive(label, root.expose(), repo, &epoch.to_le_bytes());
+        Self {
+            meta_box: of("meta box"),
+            data_box: of("data box"),
+            snapshot: of("snapshot"),
+            readers: (of("readers"), OnceLock::new()),
+        }
+    }
 }
 
 impl EpochKeys {
-    /// Derives them.
-    pub fn derive(root: &RootKeys, repo: &RepoId, epoch: u32) -> Self {
-        let context = epoch.to_le_bytes();
-        Self(Arc::new(match &root.sees {
-            Sees::All(root) => {
-                let of = |label| hash::derive(label, root.expose(), repo, &context);
-                Inner {
-                    repo: *repo,
-                    sees: EpochSees::All {
-                        meta_box: of("meta box"),
-                        data_box: of("data box"),
-                        snapshot: of("snapshot"),
-                        readers: (of("readers"), OnceLock::new()),
-                    },
-                    index: of("index"),
-                    ids: IdKeys::derive(&of("domain"), repo),
-                }
+    /// Derives them. What names, finds and compares content follows from the key of epoch 0, so that
+    /// nothing is stored twice because of a later one.
+    pub fn derive(root: &RootKeys, repo: &RepoId) -> Self {
+        let (sees, domain, index) = match &root.sees {
+            Sees::All(roots) => {
+                let first = roots.first_key_value().map_or([0; 32], |(_, root)| *root.expose());
+                let of = |label| hash::derive(label, &first, repo, &EPOCH_0);
+                let each = roots.iter().map(|(epoch, root)| (*epoch, OneEpoch::derive(root, repo, *epoch)));
+                (EpochSees::All(each.collect()), of("domain"), of("index"))
             }
-            Sees::Nothing(keys) => Inner {
-                repo: *repo,
-                sees: EpochSees::Nothing { readers: keys.readers },
-                index: Secret::new(*keys.index.expose()),
-                ids: IdKeys::derive(&keys.domain, repo),
-            },
-        }))
+            Sees::Nothing(keys) => {
+                let copy = |key: &Key| Secret::new(*key.expose());
+                let sees = EpochSees::Nothing { readers: keys.readers };
+                (sees, copy(&keys.domain), copy(&keys.index))
+            }
+        };
+        let ids = IdKeys::derive(&domain, repo);
+        Self(Arc::new(Inner { repo: *repo, epoch: root.epoch(), sees, index, ids }))
     }
 
     /// The repository they are for.
@@ -249,51 +312,65 @@ impl EpochKeys {
         &self.0.repo
     }
 
+    /// The newest epoch of which these are keys.
+    pub fn epoch(&self) -> u32 {
+        self.0.epoch
+    }
+
     /// Whether nothing that is stored opens with them: whoever has them can only add.
     pub fn writes_only(&self) -> bool {
         matches!(self.0.sees, EpochSees::Nothing { .. })
     }
 
-    /// Opens footers' key boxes (role 1).
+    /// That something that is stored opens with them.
     ///
     /// # Errors
-    /// `WritesOnly`; so of all that follow.
-    pub fn meta_box(&self) -> Result<&Key, FormatError> {
+    /// `WritesOnly`.
+    pub fn reads(&self) -> Result<(), FormatError> {
+        if self.writes_only() { Err(FormatError::WritesOnly) } else { Ok(()) }
+    }
+
+    fn of(&self, epoch: u32) -> Result<&OneEpoch, FormatError> {
         match &self.0.sees {
-            EpochSees::All { meta_box, .. } => Ok(meta_box),
+            EpochSees::All(epochs) => epochs.get(&epoch).ok_or(FormatError::OldEpoch),
             EpochSees::Nothing { .. } => Err(FormatError::WritesOnly),
         }
+    }
+
+    /// Opens footers' key boxes (role 1) of an epoch.
+    ///
+    /// # Errors
+    /// `WritesOnly`, or `OldEpoch` of a later one; so of all that follow.
+    pub fn meta_box(&self, epoch: u32) -> Result<&Key, FormatError> {
+        Ok(&self.of(epoch)?.meta_box)
     }
 
     /// Opens data key boxes (role 2).
     ///
     /// # Errors
-    /// `WritesOnly`.
-    pub fn data_box(&self) -> Result<&Key, FormatError> {
-        match &self.0.sees {
-            EpochSees::All { data_box, .. } => Ok(data_box),
-            EpochSees::Nothing { .. } => Err(FormatError::WritesOnly),
-        }
+    /// As [`EpochKeys::meta_box`].
+    pub fn data_box(&self, epoch: u32) -> Result<&Key, FormatError> {
+        Ok(&self.of(epoch)?.data_box)
     }
 
     /// Seals every object but index runs.
     ///
     /// # Errors
-    /// `WritesOnly`.
-    pub fn snapshot(&self) -> Result<&Key, FormatError> {
-        match &self.0.sees {
-            EpochSees::All { snapshot, .. } => Ok(snapshot),
-            EpochSees::Nothing { .. } => Err(FormatError::WritesOnly),
-        }
+    /// As [`EpochKeys::meta_box`].
+    pub fn snapshot(&self, epoch: u32) -> Result<&Key, FormatError> {
+        Ok(&self.of(epoch)?.snapshot)
     }
 
-    /// The X25519 key for which hosts that only add seal what they store.
+    /// The X25519 key for which hosts that only add seal what they store in an epoch.
     ///
     /// # Errors
-    /// None that keys of this program's making can meet.
-    pub fn readers(&self) -> Result<[u8; 32], FormatError> {
+    /// `OldEpoch` of another epoch than these keys are of.
+    pub fn readers(&self, epoch: u32) -> Result<[u8; 32], FormatError> {
         match &self.0.sees {
-            EpochSees::All { readers: (private, public), .. } => {
+            EpochSees::Nothing { readers } if epoch == self.0.epoch => Ok(*readers),
+            EpochSees::Nothing { .. } => Err(FormatError::OldEpoch),
+            EpochSees::All(_) => {
+                let (private, public) = &self.of(epoch)?.readers;
                 if let Some(public) = public.get() {
                     return Ok(*public);
                 }
@@ -301,7 +378,6 @@ impl EpochKeys {
                     .map_err(|_| FormatError::NotOpened { what: "the readers' key" })?;
                 Ok(*public.get_or_init(|| made))
             }
-            EpochSees::Nothing { readers } => Ok(*readers),
         }
     }
 
@@ -311,7 +387,7 @@ impl EpochKeys {
     /// When the readers' key is none.
     pub fn for_readers(&self, label: &str) -> Result<([u8; 32], Key), FormatError> {
         let none = |_| FormatError::Unfit { what: "a key for the readers", why: "theirs is no X25519 key" };
-        let (once, readers) = (Secret::new(entropy::random()), self.readers()?);
+        let (once, readers) = (Secret::new(entropy::random()), self.readers(self.0.epoch)?);
         let public = agree::public(&once).map_err(none)?;
         let shared = agree::shared(&once, &readers).map_err(none)?;
         Ok((public, self.between(label, &shared, &public, &readers)))
@@ -320,14 +396,12 @@ impl EpochKeys {
     /// The same key for a reader.
     ///
     /// # Errors
-    /// `WritesOnly`; `NotOpened` when the bytes are no X25519 key.
-    pub fn as_reader(&self, label: &str, once: &[u8; 32]) -> Result<Key, FormatError> {
-        let EpochSees::All { readers: (private, _), .. } = &self.0.sees else {
-            return Err(FormatError::WritesOnly);
-        };
+    /// `WritesOnly`, `OldEpoch`; `NotOpened` when the bytes are no X25519 key.
+    pub fn as_reader(&self, label: &str, epoch: u32, once: &[u8; 32]) -> Result<Key, FormatError> {
         let none = |_| FormatError::NotOpened { what: "a key for the readers" };
+        let (private, _) = &self.of(epoch)?.readers;
         let shared = agree::shared(private, once).map_err(none)?;
-        Ok(self.between(label, &shared, once, &self.readers()?))
+        Ok(self.between(label, &shared, once, &self.readers(epoch)?))
     }
 
     /// What both sides of an agreement know and nobody else, bound to both of them.

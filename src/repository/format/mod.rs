@@ -1,6 +1,7 @@
 //! Stored shapes, exactly as in `docs/format.md`. Bytes in, bytes out; no place, no clock.
 
 pub mod cert;
+pub mod epoch;
 pub mod error;
 pub mod forget;
 pub mod group;

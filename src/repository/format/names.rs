@@ -45,6 +45,8 @@ pub enum KeyKind {
     Slot,
     /// A writer's certificate.
     Cert,
+    /// The announcement of an epoch.
+    Epoch,
 }
 
 fn name(text: String) -> ObjectName {
@@ -79,6 +81,7 @@ pub fn key_name(kind: KeyKind, id: &ObjectHash) -> ObjectName {
     match kind {
         KeyKind::Slot => name(format!("keys/slot-{id}")),
         KeyKind::Cert => name(format!("keys/cert-{id}")),
+        KeyKind::Epoch => name(format!("keys/epoch-{id}")),
     }
 }
 
@@ -88,6 +91,7 @@ pub fn parse_key_name(name: &ObjectName) -> Option<(KeyKind, ObjectHash)> {
     let kind = match kind {
         "slot" => KeyKind::Slot,
         "cert" => KeyKind::Cert,
+        "epoch" => KeyKind::Epoch,
         _ => return None,
     };
     Some((kind, id.parse().ok()?))

@@ -43,10 +43,12 @@ impl ObjectKind {
             .find(|kind| *kind as u8 == number)
     }
 
-    fn key(self, keys: &EpochKeys) -> Result<&[u8; 32], FormatError> {
+    fn key(self, keys: &EpochKeys, epoch: u32) -> Result<&[u8; 32], FormatError> {
         match self {
-            Self::Index => Ok(keys.index().expose()),
-            _ => Ok(keys.snapshot()?.expose()),
+            // The index is one over all epochs.
+            Self::Index if epoch == 0 => Ok(keys.index().expose()),
+            Self::Index => Err(FormatError::TooNew { what: "an index run's epoch", version: u16::MAX }),
+            _ => Ok(keys.snapshot(epoch)?.expose()),
         }
     }
 }
@@ -73,7 +75,7 @@ pub struct ObjectHeader {
     pub kind: ObjectKind,
     /// How its body is stored.
     pub sealing: Sealing,
-    /// Epoch of its key; 0 in version 1.
+    /// Epoch of its key; 0 of what is clear, and of index runs.
     pub epoch: u32,
     /// Its repository.
     pub repo: RepoId,
@@ -131,7 +133,9 @@ pub fn encode(
     debug_assert_eq!(bound.len(), BOUND_BYTES);
     let stored = match (header.sealing, keys) {
         (Sealing::Clear, _) => body.to_vec(),
-        (Sealing::Epoch, Some(keys)) => seal_parts(header.kind.key(keys)?, &header.repo, &bound, body),
+        (Sealing::Epoch, Some(keys)) => {
+            seal_parts(header.kind.key(keys, header.epoch)?, &header.repo, &bound, body)
+        }
         (Sealing::Readers, Some(keys)) => {
             let (once, key) = keys.for_readers(READERS)?;
             [&once[..], &seal_parts(key.expose(), &header.repo, &bound, body)].concat()
@@ -239,8 +243,8 @@ impl<'b> Closed<'b> {
             _ => return Err(reader.wrong("it is sealed in an unknown way")),
         };
         let epoch = reader.u32()?;
-        if epoch != 0 {
-            return Err(FormatError::TooNew { what: "an object's epoch", version: u16::MAX });
+        if epoch != 0 && sealing == Sealing::Clear && kind != ObjectKind::Epoch {
+            return Err(reader.wrong("it is clear, and of a later epoch"));
         }
         let header = ObjectHeader {
             kind,
@@ -282,11 +286,11 @@ impl<'b> Closed<'b> {
         let body = match (self.header.sealing, keys) {
             (Sealing::Clear, _) => self.stored.to_vec(),
             (Sealing::Epoch, Some(keys)) => {
-                open_parts(self.header.kind.key(keys)?, repo, self.bound, self.stored)?
+                open_parts(self.header.kind.key(keys, self.header.epoch)?, repo, self.bound, self.stored)?
             }
             (Sealing::Readers, Some(keys)) => {
                 let mut reader = Reader::new("an object", self.stored);
-                let key = keys.as_reader(READERS, &reader.array()?)?;
+                let key = keys.as_reader(READERS, self.header.epoch, &reader.array()?)?;
                 open_parts(key.expose(), repo, self.bound, reader.rest())?
             }
             (Sealing::Epoch | Sealing::Readers, None) => {

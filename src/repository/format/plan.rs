@@ -141,7 +141,7 @@ impl PlanBody {
         let header = ObjectHeader {
             kind: ObjectKind::Plan,
             sealing,
-            epoch: 0,
+            epoch: keys.map_or(0, EpochKeys::epoch),
             repo: *repo,
             signer: admin.id(),
             number: 0,

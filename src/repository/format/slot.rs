@@ -1,5 +1,7 @@
 //! Key slots (docs/format.md, "Key slots"): a secret that a person has opens the repository's keys.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use super::error::FormatError;
@@ -27,6 +29,9 @@ const TAG_DOMAIN: u16 = 5;
 const TAG_INDEX: u16 = 6;
 const TAG_READERS: u16 = 7;
 const TAG_HOST: u16 = 8;
+const TAG_EPOCH: u16 = 9;
+const TAG_OLDER: u16 = 10;
+const OLDER_BYTES: usize = 4 + 32;
 
 /// A stored key object: its bytes and the hash that ends its name.
 #[derive(Clone, Debug)]
@@ -261,6 +266,18 @@ fn write_grant(granted: &RootKeys, format_bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     if let Some(writer) = granted.writer() {
         grant.put(TAG_HOST, writer.host.as_bytes());
     }
+    if granted.epoch() > 0 {
+        grant.put(TAG_EPOCH, &granted.epoch().to_le_bytes());
+        let older = granted.older();
+        if !older.is_empty() {
+            let mut all = Zeroizing::new(Vec::with_capacity(older.len() * OLDER_BYTES));
+            for (epoch, root) in older {
+                all.extend_from_slice(&epoch.to_le_bytes());
+                all.extend_from_slice(root.expose());
+            }
+            grant.put(TAG_OLDER, &all);
+        }
+    }
     Zeroizing::new(grant.finish())
 }
 
@@ -349,6 +366,7 @@ fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<Roo
     let wrong = |why| FormatError::Malformed { what: WHAT, why };
     let (mut root, mut admin, mut seed, mut host) = (None, None, None, None);
     let (mut domain, mut index, mut readers, mut pinned) = (None, None, None, false);
+    let (mut epoch, mut roots) = (0, BTreeMap::new());
     for (tag, value) in tlv::read(WHAT, grant)? {
         match tag {
             TAG_ROOT => root = Some(key(value)?),
@@ -362,6 +380,11 @@ fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<Roo
                 let text = std::str::from_utf8(value).map_err(|_| wrong("its host is no text"))?;
                 host = Some(text.to_owned());
             }
+            TAG_EPOCH => {
+                let bytes = value.try_into().map_err(|_| wrong("its epoch has not 4 bytes"))?;
+                epoch = u32::from_le_bytes(bytes);
+            }
+            TAG_OLDER => roots = read_older(value)?,
             tag => tlv::unknown(WHAT, tag)?,
         }
     }
@@ -374,10 +397,19 @@ fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<Roo
         _ => return Err(wrong("it names a host without its key, or a key without its host")),
     };
     let keys = match (root, writer, domain, index, readers) {
-        (Some(root), Some(writer), ..) if admin.is_none() => RootKeys::of_host(root, writer),
-        (Some(root), ..) => RootKeys::new(root, admin),
+        (Some(root), writer, ..) => {
+            if roots.last_key_value().is_some_and(|(older, _)| *older >= epoch) {
+                return Err(wrong("an older epoch is not older"));
+            }
+            roots.insert(epoch, root);
+            if !roots.contains_key(&0) {
+                return Err(wrong("it lacks the key of the first epoch"));
+            }
+            let writer = writer.filter(|_| admin.is_none());
+            RootKeys::of_slot(roots, admin, writer)
+        }
         (None, Some(writer), Some(domain), Some(index), Some(readers)) => {
-            RootKeys::of_write_only(AddKeys { domain, index, readers }, writer)
+            RootKeys::of_write_only(AddKeys { domain, index, readers, epoch }, writer)
         }
         _ => return Err(FormatError::NotGranted { what: "the root key" }),
     };
@@ -385,6 +417,20 @@ fn read_grant(grant: &[u8], format_bytes: &[u8], format: &RepoFmt) -> Result<Roo
         Ok(public) if public != format.admin_public => Err(wrong("its administrator is not repo.fmt's")),
         _ => Ok(keys),
     }
+}
+
+fn read_older(value: &[u8]) -> Result<BTreeMap<u32, Key>, FormatError> {
+    let wrong = |why| FormatError::Malformed { what: WHAT, why };
+    let (all, slack) = value.as_chunks::<OLDER_BYTES>();
+    let mut roots = BTreeMap::new();
+    for one in all {
+        let epoch = u32::from_le_bytes([one[0], one[1], one[2], one[3]]);
+        if roots.last_key_value().is_some_and(|(last, _)| *last >= epoch) {
+            return Err(wrong("its older keys are not sorted"));
+        }
+        roots.insert(epoch, key(&one[4..])?);
+    }
+    if slack.is_empty() { Ok(roots) } else { Err(wrong("its older keys are cut off")) }
 }
 
 fn key(value: &[u8]) -> Result<Key, FormatError> {

@@ -111,6 +111,8 @@ struct Attempt {
 
 fn attempt(cx: &Sweeping<'_>, roots: &Roots) -> Result<Attempt, SweepError> {
     let loaded = load::load(cx.repository, std::slice::from_ref(cx.target))?;
+    // What is moved is sealed anew.
+    cx.repository.refuse_old_epoch(loaded.epoch)?;
     let rows = Rows::of(&loaded.index)?;
     let runs = loaded.listed.into_iter().next().unwrap_or_default();
     let targets: Vec<&Target> = std::iter::once(cx.target).chain(cx.others).collect();

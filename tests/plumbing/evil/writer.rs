@@ -144,7 +144,7 @@ impl Evil {
         let signer = Signer::from_seed(writer_seed(seed, &repo, b"evil").expose());
         let cert = WriterCert::host(signer.public(), "evil");
         let cert = cert.encode(&repo, &admin).expect("short");
-        let evil = Self { place, repo, keys: EpochKeys::derive(&root, &repo, 0), signer, admin };
+        let evil = Self { place, repo, keys: EpochKeys::derive(&root, &repo), signer, admin };
         evil.write(key_name(KeyKind::Cert, &cert.name).as_str(), &cert.bytes);
         evil
     }

@@ -229,9 +229,17 @@ impl PackBuilder {
                 |under: &Key| seal::seal(under.expose(), &self.identity.repo, "box", &header, key.expose());
             let (algorithm, recipient, sealed) = if keys.writes_only() {
                 let (once, under) = keys.for_readers(READERS)?;
-                (BOX_READERS, recipient(&keys.readers()?), [&once[..], &seal(&under)].concat())
+                (
+                    BOX_READERS,
+                    recipient(&keys.readers(self.identity.epoch)?),
+                    [&once[..], &seal(&under)].concat(),
+                )
             } else {
-                let under = if role == ROLE_FOOT { keys.meta_box()? } else { keys.data_box()? };
+                let under = if role == ROLE_FOOT {
+                    keys.meta_box(self.identity.epoch)?
+                } else {
+                    keys.data_box(self.identity.epoch)?
+                };
                 (BOX_SEAL, [0; 8], seal(under))
             };
             out.extend_from_slice(&[role, algorithm]);

@@ -28,6 +28,7 @@ pub struct PackDirectory {
     pack_keys: Vec<Key>,
     digest_tail: Vec<u8>,
     signature: [u8; SIGNATURE_BYTES],
+    epoch: u32,
     foot_offset: u64,
 }
 
@@ -45,6 +46,9 @@ impl PackDirectory {
     ) -> Result<Self, FormatError> {
         let wrong = |why| FormatError::Malformed { what: "a pack's footer", why };
         let Trailer { offsets: trail, header, signature } = Trail::decode(tail, total)?;
+        // The epoch is the pack's own word: its boxes open under that epoch's keys or not at all, and
+        // the signature is over it.
+        let identity = &PackIdentity { epoch: PackIdentity::epoch_of(&header), ..*identity };
         if header != identity.header() {
             return Err(wrong("its trailer repeats another header"));
         }
@@ -69,6 +73,7 @@ impl PackDirectory {
             pack_keys,
             digest_tail: tail[foot..sums].to_vec(),
             signature,
+            epoch: identity.epoch,
             foot_offset: u64::try_from(trail.foot).unwrap_or(u64::MAX),
         })
     }
@@ -78,7 +83,7 @@ impl PackDirectory {
     /// # Errors
     /// `NotSigned`.
     pub fn verify(&self, identity: &PackIdentity, public: &[u8; 32]) -> Result<(), FormatError> {
-        let header = identity.header();
+        let header = PackIdentity { epoch: self.epoch, ..*identity }.header();
         let digest = hash::plain(&[&header, &self.digest_tail]);
         let wrong = FormatError::NotSigned { what: "a pack" };
         if sign::writer_id(public) != identity.writer {
@@ -216,7 +221,7 @@ fn open_boxes(
         }
         let for_whom = match algorithm {
             BOX_SEAL => [0; 8],
-            BOX_READERS => head::recipient(&keys.readers()?),
+            BOX_READERS => head::recipient(&keys.readers(identity.epoch)?),
             _ => return Err(FormatError::TooNew { what: "a pack's key box", version: algorithm.into() }),
         };
         if epoch != identity.epoch || recipient != for_whom {
@@ -228,11 +233,11 @@ fn open_boxes(
         let opened = match (algorithm, role) {
             (BOX_READERS, _) => {
                 let mut reader = Reader::new("a pack's key box", sealed);
-                let under = keys.as_reader(READERS, &reader.array()?)?;
+                let under = keys.as_reader(READERS, epoch, &reader.array()?)?;
                 open(&under, reader.rest())
             }
-            (_, ROLE_FOOT) => open(keys.meta_box()?, sealed),
-            _ => open(keys.data_box()?, sealed),
+            (_, ROLE_FOOT) => open(keys.meta_box(epoch)?, sealed),
+            _ => open(keys.data_box(epoch)?, sealed),
         };
         let opened =
             opened.map(Zeroizing::new).map_err(|_| FormatError::NotOpened { what: "a pack's key box" })?;

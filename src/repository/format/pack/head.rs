@@ -44,7 +44,7 @@ pub struct PackIdentity {
     pub class: PackClass,
     /// Parity for so many per cent of it; 0 for none.
     pub parity: u8,
-    /// Epoch of its key boxes; 0 in version 1.
+    /// Epoch of its key boxes.
     pub epoch: u32,
     /// Its repository.
     pub repo: RepoId,
@@ -64,6 +64,11 @@ impl PackIdentity {
         out[16..32].copy_from_slice(self.repo.as_bytes());
         out[32..48].copy_from_slice(self.writer.as_bytes());
         out
+    }
+
+    /// What a header says of the epoch.
+    pub(super) fn epoch_of(header: &[u8; HEADER_BYTES]) -> u32 {
+        u32::from_le_bytes([header[12], header[13], header[14], header[15]])
     }
 
     /// From the last bytes of a pack of this length, whose trailer repeats the header: with one read
@@ -95,9 +100,6 @@ impl PackIdentity {
             return Err(FormatError::TooNew { what: "a pack's parity", version: parity.into() });
         }
         let epoch = reader.u32()?;
-        if epoch != 0 {
-            return Err(FormatError::TooNew { what: "a pack's epoch", version: u16::MAX });
-        }
         let identity = Self {
             class,
             parity,
