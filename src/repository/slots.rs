@@ -188,17 +188,19 @@ mod tests {
     use crate::base::error::{Class, Classified};
     use crate::codec::kdf::MEMORY_KIB_MIN;
     use crate::repository::access::CreateOptions;
-    use crate::storage::contract::{ObjectName, Stat};
+    use crate::storage::contract::Stat;
     use crate::storage::memory::MemoryStorage;
 
     const CHEAP: KdfParams = KdfParams { memory_kib: MEMORY_KIB_MIN, passes: 1, lanes: 1 };
 
     type Deed = Box<dyn FnOnce() + Send>;
 
-    /// A storage in which something happens right before the first deletion, and that may be full.
+    /// A storage in which something happens right before the first deletion, or the first put, and that
+    /// may be full.
     struct Shared {
         memory: Arc<MemoryStorage>,
         before_delete: Mutex<Option<Deed>>,
+        before_put: Mutex<Option<Deed>>,
         is_full: bool,
     }
 
@@ -209,6 +211,10 @@ mod tests {
         fn put_new(&self, name: &ObjectName, bytes: Bytes) -> Result<Put, StorageError> {
             if self.is_full {
                 return Err(StorageError::NoSpace { place: self.label().to_owned(), name: name.clone() });
+            }
+            let deed = self.before_put.lock().expect("no panic").take();
+            if let Some(deed) = deed {
+                deed();
             }
             self.memory.put_new(name, bytes)
         }
@@ -258,7 +264,12 @@ mod tests {
         let deed: Deed = Box::new(move || {
             remove(&second, &there, &own).expect("removed");
         });
-        let shared = Arc::new(Shared { memory, before_delete: Mutex::new(Some(deed)), is_full: false });
+        let shared = Arc::new(Shared {
+            memory,
+            before_delete: Mutex::new(Some(deed)),
+            before_put: Mutex::default(),
+            is_full: false,
+        });
         remove(&first, &target(shared), &other).expect("removed");
         let opens = |secret| Repository::open(vec![plain.clone()], secret).is_ok();
         assert!(secrets.iter().any(opens), "nothing opens the repository any more");
@@ -275,7 +286,8 @@ mod tests {
         put(&first, &plain, &made, &new).expect("put");
         let caller = Repository::open(vec![plain.clone()], &new).expect("opened");
         memory.delete(&key_name(KeyKind::Slot, &made.name)).expect("lost");
-        let full = Shared { memory, before_delete: Mutex::new(None), is_full: true };
+        let full =
+            Shared { memory, before_delete: Mutex::default(), before_put: Mutex::default(), is_full: true };
         remove(&caller, &target(Arc::new(full)), &first.slot().name).unwrap_err();
         assert!(Repository::open(vec![plain], &old).is_ok(), "the old secret opens it still");
     }
@@ -298,6 +310,33 @@ mod tests {
         // One that is there already is only read back.
         put(&repository, &plain, repository.slot(), &secret).expect("there");
         assert!(Repository::open(vec![plain], &secret).is_ok(), "damaged ones are passed over");
+    }
+
+    #[test]
+    fn of_two_rotations_at_once_one_is_taken_back_whole() {
+        let memory = Arc::new(MemoryStorage::new());
+        let plain = target(memory.clone());
+        let secret = SlotSecret::new_key_file();
+        let options = CreateOptions { pack_bytes: 8 << 20, kdf: CHEAP, parity: 0 };
+        let first = Repository::create(plain.clone(), &secret, options).expect("made");
+        let second = Repository::open(vec![plain.clone()], &secret).expect("opened");
+        // The second one rotates whole between the first's look and its put.
+        let won = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&won);
+        let deed: Deed = Box::new(move || {
+            *keep.lock().expect("no panic") = Some(rotate(&second).expect("rotated").keys().epoch());
+        });
+        let shared = Arc::new(Shared {
+            memory: memory.clone(),
+            before_delete: Mutex::default(),
+            before_put: Mutex::new(Some(deed)),
+            is_full: false,
+        });
+        let error = rotate(&first.with_targets(vec![target(shared)])).err().expect("the number is taken");
+        assert_eq!(error.code(), "E0313");
+        assert_eq!(*won.lock().expect("no panic"), Some(1));
+        assert_eq!(list_all(memory.as_ref(), "keys/epoch-").expect("listed").len(), 1, "the winner's");
+        assert_eq!(rotate(&first).expect("the same again").keys().epoch(), 2);
     }
 
     #[test]
