@@ -145,6 +145,97 @@ fn every_nth_from(seed: u64, one_in: u64) -> impl Fn(u64) -> Option<Break> + Sen
     }
 }
 
+/// Breaks so many per cent of the requests, in every way.
+fn percent_from(seed: u64, percent: u64) -> impl Fn(u64) -> Option<Break> + Send + Sync {
+    move |request| {
+        let mut seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(request);
+        let kind = usize::try_from(draw(&mut seed, BREAKS.len() as u64)).expect("small");
+        (draw(&mut seed, 100) < percent).then(|| BREAKS[kind])
+    }
+}
+
+/// The next number of a seed's sequence (SplitMix64).
+fn draw(seed: &mut u64, below: u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *seed;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) % below
+}
+
+/// `LIFEBOAT_S3_OPERATIONS` says how many at each rate (150), `LIFEBOAT_SEED` which.
+#[test]
+fn s3_at_one_fault_in_ten_loses_no_operation_and_at_three_few_and_never_lies() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let operations = number("LIFEBOAT_S3_OPERATIONS").unwrap_or(150);
+    let seed = number("LIFEBOAT_SEED").unwrap_or(1);
+    for (percent, least) in [(10, 100), (30, 95)] {
+        let proxy = FaultProxy::start(&support::s3::endpoint(), percent_from(seed, percent));
+        let options = S3Options { endpoint: Some(proxy.endpoint()), ..support::s3::options() };
+        let storage = layers().layer(Arc::new(open(options)));
+        let mut random = seed;
+        // What is there; an object whose last change failed may be either way.
+        let mut there: std::collections::BTreeMap<ObjectName, Bytes> = std::collections::BTreeMap::new();
+        let mut unsure = std::collections::BTreeSet::new();
+        let (mut done, mut failed) = (0, 0);
+        for _ in 0..operations {
+            let object = name(&format!("p/{:02}", draw(&mut random, 20)));
+            let known = there.get(&object).cloned();
+            let sure = !unsure.contains(&object);
+            let length = usize::try_from(draw(&mut random, 60_000)).expect("small");
+            let result = match draw(&mut random, 5) {
+                0 | 1 if known.is_none() && sure => {
+                    let bytes = Bytes::from(vec![u8::try_from(length % 251).expect("a byte"); length]);
+                    let put = storage.put_new(&object, bytes.clone());
+                    match put {
+                        Ok(_) => drop(there.insert(object, bytes)),
+                        Err(_) => drop(unsure.insert(object)),
+                    }
+                    put.map(|_| ())
+                }
+                2 if sure => {
+                    let gone = storage.delete(&object);
+                    match gone {
+                        Ok(()) => drop(there.remove(&object)),
+                        Err(_) => drop(unsure.insert(object)),
+                    }
+                    gone
+                }
+                3 => list_all(storage.as_ref(), "p/").map(|listed| {
+                    let mut names: Vec<ObjectName> = listed.into_iter().map(|stat| stat.name).collect();
+                    names.retain(|name| !unsure.contains(name));
+                    let known: Vec<ObjectName> =
+                        there.keys().filter(|name| !unsure.contains(*name)).cloned().collect();
+                    assert_eq!(names, known, "a listing that lies");
+                }),
+                _ => match storage.get(&object, Span::Whole, Read::Medium) {
+                    Ok(bytes) => {
+                        assert!(!sure || known.as_ref() == Some(&bytes), "other bytes of {object}");
+                        Ok(())
+                    }
+                    Err(StorageError::NotFound { .. }) => {
+                        assert!(!sure || known.is_none(), "{object} is said to be gone");
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            match result {
+                Ok(()) => done += 1,
+                Err(error) => {
+                    assert_eq!(error.class(), Class::Unreachable, "{error}");
+                    failed += 1;
+                }
+            }
+        }
+        eprintln!(
+            "{percent} % of requests broken (seed {seed}): {done} of {operations} operations succeeded, {} requests broken",
+            proxy.broken()
+        );
+        assert!(done * 100 >= operations * least, "{percent} %: {failed} of {operations} operations failed");
+    }
+}
+
 #[test]
 fn s3_survives_each_kind_of_break_in_each_operation() {
     for fault in BREAKS {
