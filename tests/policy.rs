@@ -209,7 +209,6 @@ fn every_key_of_later_versions_is_refused_by_name() {
     let in_policy = [
         "legal_hold = []",
         "residency = [\"CN\"]",
-        "[retention]\nhourly = 48",
         "[schedule]\njitter = \"5m\"",
         "[schedule]\nblackout = []",
         "[schedule]\nretry = { attempts = 3 }",

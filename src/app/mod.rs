@@ -18,6 +18,7 @@ pub mod plumbing;
 mod prune;
 pub mod repair;
 pub mod restore;
+pub mod retain;
 pub mod run;
 pub mod scrub;
 pub mod secrets;

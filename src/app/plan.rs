@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::clock::Timestamp;
-use crate::policy::model::{Configuration, RETENTION};
+use crate::base::size::format_duration;
+use crate::policy::model::{Configuration, Policy};
 
 /// One thing that will run.
 #[derive(Clone, Debug, Serialize)]
@@ -25,8 +26,8 @@ pub struct PlannedRun {
 pub struct PlanView {
     /// What runs, in order.
     pub runs: Vec<PlannedRun>,
-    /// What would be removed.
-    pub retention: String,
+    /// What becomes of old snapshots, a line for each policy.
+    pub retention: Vec<String>,
 }
 
 /// So many occurrences are shown.
@@ -51,11 +52,45 @@ pub fn plan(configuration: &Configuration, now: Timestamp, days: u32) -> PlanVie
             add(line.schedule, line.kind.word().to_owned());
         }
         add(&policy.verify.deep, "verify".to_owned());
+        if let Some(scrub) = &policy.verify.scrub {
+            add(scrub, "scrub".to_owned());
+        }
+        if let Some(retention) = &policy.retention {
+            add(&retention.prune, "prune".to_owned());
+        }
         for drill in configuration.drills_of(&policy.id) {
             add(&drill.when, format!("drill {}", drill.id.as_str()));
         }
     }
     runs.sort_by(|a, b| (a.at, &a.policy, &a.what).cmp(&(b.at, &b.policy, &b.what)));
     runs.truncate(RUNS_MAX);
-    PlanView { runs, retention: RETENTION.to_owned() }
+    let retention = configuration.policies.iter().map(retention).collect();
+    PlanView { runs, retention }
+}
+
+fn retention(policy: &Policy) -> String {
+    let name = policy.id.as_str();
+    let Some(retention) = &policy.retention else {
+        return format!("{name}: nothing is removed, there is no [retention]");
+    };
+    let rules = &retention.rules;
+    let counted = [
+        ("last", rules.last),
+        ("hourly", rules.hourly),
+        ("daily", rules.daily),
+        ("weekly", rules.weekly),
+        ("monthly", rules.monthly),
+        ("yearly", rules.yearly),
+    ];
+    let mut kept: Vec<String> = counted
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(rule, count)| format!("{count} {rule}"))
+        .collect();
+    kept.extend(rules.within.map(|within| format!("all of the last {}", format_duration(within))));
+    format!(
+        "{name}: keeps {}, never fewer than {}; `lifeboat prune {name} --dry-run` says which",
+        kept.join(", "),
+        rules.min_keep
+    )
 }

@@ -86,13 +86,18 @@ words! {
     }
 }
 
-/// What is to be done for a policy: `full`, `incremental`, `differential`, `verify`, `drill:NAME`.
+/// What is to be done for a policy: `full`, `incremental`, `differential`, `verify`, `scrub`, `prune`,
+/// `drill:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Job {
     /// A backup.
     Backup(BackupKind),
     /// Reading a policy's targets back.
     Verify,
+    /// Reading a share of them back.
+    Scrub,
+    /// Forgetting old snapshots, and freeing what only they held.
+    Prune,
     /// The drill of this plan.
     Drill(String),
 }
@@ -103,6 +108,8 @@ impl Job {
         match self {
             Self::Backup(_) => "backup",
             Self::Verify => "verify",
+            Self::Scrub => "scrub",
+            Self::Prune => "prune",
             Self::Drill(_) => "drill",
         }
     }
@@ -113,6 +120,8 @@ impl Word for Job {
         match self {
             Self::Backup(kind) => kind.as_str().into(),
             Self::Verify => "verify".into(),
+            Self::Scrub => "scrub".into(),
+            Self::Prune => "prune".into(),
             Self::Drill(plan) => format!("drill:{plan}").into(),
         }
     }
@@ -120,6 +129,8 @@ impl Word for Job {
     fn parse(text: &str) -> Option<Self> {
         match (text, text.strip_prefix("drill:")) {
             ("verify", _) => Some(Self::Verify),
+            ("scrub", _) => Some(Self::Scrub),
+            ("prune", _) => Some(Self::Prune),
             (_, Some(plan)) => Some(Self::Drill(plan.to_owned())),
             _ => BackupKind::parse(text).map(Self::Backup),
         }
@@ -287,7 +298,7 @@ mod tests {
 
     #[test]
     fn jobs_read_as_written() {
-        for text in ["full", "incremental", "differential", "verify", "drill:weekly"] {
+        for text in ["full", "incremental", "differential", "verify", "scrub", "prune", "drill:weekly"] {
             assert_eq!(Job::parse(text).expect("a job").to_string(), text);
         }
         assert_eq!(Job::parse("compact"), None);

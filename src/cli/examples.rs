@@ -320,6 +320,16 @@ read longest ago first. A copy whose every object was read and right counts as r
 
 Exit codes: 0 what was read is right; 1 a target did not answer; 2 configuration; 10 no repository; 12 wrong key; 13 damage found, also
 when --repair mended it; 130 cancelled, what was read is remembered.";
+pub(super) const PRUNE: &str = "\
+Example: lifeboat prune web --dry-run
+         lifeboat prune
+
+What the rules of a policy's [retention] don't keep is forgotten at every target that answers; then what nothing needs any more is
+freed, after the grace. The newest snapshots that were read back at each target stay, whatever the rules say. The daemon does the same
+by [retention] prune.
+
+Exit codes: 0 done; 1 failed; 2 configuration; 3 a target took no part; 10 no repository; 12 wrong key; 13 damage found, or a snapshot
+was taken away; 14 a guard or a place refuses; 130 cancelled.";
 pub(super) const REPO_SCRUB: &str = "\
 Example: lifeboat repo scrub --repo /mnt/nas/www --key-file www.key
          lifeboat repo scrub --repo s3://bucket/www --key-file www.key --period 90d --bytes-max 20GiB --repair --from /mnt/nas/www

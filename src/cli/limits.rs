@@ -33,6 +33,8 @@ pub(super) fn traffic(args: &LimitArgs, command: &Command) -> Result<Traffic, Fa
         )),
         Command::Run(_)
         | Command::Verify(_)
+        | Command::Scrub(_)
+        | Command::Prune(_)
         | Command::Restore(_)
         | Command::Drill(_)
         | Command::Daemon(_)

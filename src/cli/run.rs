@@ -105,6 +105,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Restore(args) => commands::policy::restore(&session, &args),
         Command::Verify(args) => commands::policy::verify(&session, &args),
         Command::Scrub(args) => commands::scrub::run_policy(&session, &args),
+        Command::Prune(args) => commands::prune::run_policy(&session, &args),
         Command::Repair(args) => commands::repair::run_policy(&session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Explain(args) => commands::explain::run(&session, &args),

@@ -17,7 +17,7 @@ const DRILL_GRACE: Duration = Duration::from_secs(15 * 60);
 /// The next occurrence is looked for so far ahead; every wait is far shorter.
 const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
-/// The backups of a policy, its verification, or one drill plan.
+/// The backups of a policy, its verification, scrub or prune, or one drill plan.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     /// Whose.
@@ -37,11 +37,20 @@ impl Lane {
     /// The lanes of a configuration.
     pub(super) fn all(configuration: &Configuration) -> Vec<Self> {
         let policies = &configuration.policies;
-        let mut lanes: Vec<_> = policies.iter().flat_map(|p| [Self::backups(p), Self::verify(p)]).collect();
+        let mut lanes: Vec<_> = policies.iter().flat_map(Self::of_policy).collect();
         for drill in &configuration.drills {
             lanes
                 .extend(configuration.policy(drill.policy.as_str()).map(|policy| Self::drill(drill, policy)));
         }
+        lanes
+    }
+
+    fn of_policy(policy: &Policy) -> Vec<Self> {
+        let one =
+            |job, schedule: &Schedule| Self { jobs: vec![(job, schedule.clone())], ..Self::verify(policy) };
+        let mut lanes = vec![Self::backups(policy), Self::verify(policy)];
+        lanes.extend(policy.verify.scrub.iter().map(|schedule| one(Job::Scrub, schedule)));
+        lanes.extend(policy.retention.iter().map(|retention| one(Job::Prune, &retention.prune)));
         lanes
     }
 
@@ -127,5 +136,7 @@ pub(super) fn urgency(job: &Job) -> u8 {
         Job::Backup(BackupKind::Full) => 2,
         Job::Verify => 3,
         Job::Drill(_) => 4,
+        Job::Scrub => 5,
+        Job::Prune => 6,
     }
 }

@@ -67,6 +67,8 @@ impl SameBinary {
                 BackupKind::Differential => "--differential",
             }),
             Job::Verify => command.args(["verify", &key.policy]),
+            Job::Scrub => command.args(["scrub", &key.policy]),
+            Job::Prune => command.args(["prune", &key.policy]),
             Job::Drill(plan) => command.args(["drill", "run", plan]),
         };
         command.arg("--occurrence").arg(key.scheduled_at.rfc3339());
@@ -130,6 +132,8 @@ mod tests {
             format!("{start} run web --incremental {end}")
         );
         assert_eq!(line(Job::Verify), format!("{start} verify web {end}"));
+        assert_eq!(line(Job::Scrub), format!("{start} scrub web {end}"));
+        assert_eq!(line(Job::Prune), format!("{start} prune web {end}"));
         assert_eq!(line(Job::Drill("weekly".to_owned())), format!("{start} drill run weekly {end}"));
     }
 

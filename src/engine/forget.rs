@@ -46,6 +46,8 @@ pub enum Selection {
 pub struct ForgetRequest {
     /// What to forget.
     pub selection: Selection,
+    /// Snapshots that no rule removes, because they are the last that are known to be right somewhere.
+    pub read_back: HashSet<ObjectHash>,
     /// Only plan and show.
     pub dry_run: bool,
     /// That more than half of a set goes is meant.
@@ -222,8 +224,12 @@ fn ruled(
         return Err(EngineError::MostForgotten { sets: halved.join("; ") });
     }
     let sets: BTreeMap<ObjectHash, &Set> = candidates.iter().map(|one| (one.id, &one.set)).collect();
+    let spared = |decision: Decision| match !decision.keep && request.read_back.contains(&decision.id) {
+        true => Decision { keep: true, reasons: vec![Reason::ReadBack], ..decision },
+        false => decision,
+    };
     let is_covered = |decision: &Decision| sets.get(&decision.id).is_some_and(|set| covers(set));
-    Ok(plan.decisions.into_iter().filter(is_covered).collect())
+    Ok(plan.decisions.into_iter().filter(is_covered).map(spared).collect())
 }
 
 fn candidate((snapshot, places): &(Snapshot, Vec<usize>)) -> Candidate {

@@ -134,6 +134,8 @@ pub enum Reason {
     Slot(&'static str, String),
     /// Kept: among the newest so many that always stay.
     MinKeep,
+    /// Kept: among the last at some place that were read back and right.
+    ReadBack,
     /// Kept: has a tag that is kept.
     Tag(String),
     /// Kept, counts for nothing: from the future.
@@ -162,6 +164,7 @@ impl std::fmt::Display for Reason {
             Self::Within => f.write_str("within"),
             Self::Slot(rule, slot) => write!(f, "{rule} {slot}"),
             Self::MinKeep => f.write_str("least number"),
+            Self::ReadBack => f.write_str("last that was read back"),
             Self::Tag(tag) => write!(f, "tag {tag}"),
             Self::Future => f.write_str("from the future: not counted"),
             Self::ClockSuspect => f.write_str("its clock is doubtful: not counted"),

@@ -15,6 +15,7 @@ mod kit;
 mod look;
 mod mount;
 mod refusals;
+mod retention;
 mod roots;
 mod round_trip;
 mod run;

@@ -1,5 +1,6 @@
 //! `lifeboat repo forget`.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -101,6 +102,7 @@ impl RepoForgetArgs {
         };
         Some(ForgetRequest {
             selection,
+            read_back: HashSet::new(),
             dry_run: self.dry_run,
             accept_more_than_half: self.accept_more_than_half,
             accept_clock: self.accept_clock,

@@ -140,6 +140,25 @@ pub struct VerifyArgs {
     pub occurrence: Option<String>,
 }
 
+/// `lifeboat prune`.
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// The policy (default: all that have a [retention])
+    pub policy: Option<String>,
+    /// Plan and show only: nothing is removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on when more than half of the snapshots, or of all bytes, would go
+    #[arg(long)]
+    pub accept_more_than_half: bool,
+    /// Go on when the newest snapshot is over 400 days old, or lies in the future
+    #[arg(long)]
+    pub accept_clock: bool,
+    /// The occurrence this belongs to; set by the daemon
+    #[arg(long, hide = true)]
+    pub occurrence: Option<String>,
+}
+
 /// `lifeboat repair`.
 #[derive(Debug, Args)]
 pub struct RepairArgs {

@@ -14,9 +14,10 @@ use crate::policy::rota::Budget;
 /// How much a scrub reads.
 #[derive(Debug, Args)]
 pub struct RotaArgs {
-    /// Read everything within this time; each call reads the share for the time since the last one
-    #[arg(long, value_name = "TIME", default_value = "28d", value_parser = parse_duration)]
-    pub period: Duration,
+    /// Read everything within this time (default: 28d, or what the policy says); each call reads the share
+    /// for the time since the last one
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub period: Option<Duration>,
     /// Read at most so many bytes of each place in this call
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub bytes_max: Option<u64>,
@@ -33,13 +34,13 @@ pub struct RotaArgs {
 }
 
 impl RotaArgs {
-    /// As the engine takes it.
+    /// As the engine takes it, with this period when none was given.
     ///
     /// # Errors
     /// When a window is none.
-    pub fn request(&self) -> Result<ScrubRequest, Failure> {
+    pub fn request(&self, period: Duration) -> Result<ScrubRequest, Failure> {
         Ok(ScrubRequest {
-            period: self.period,
+            period: self.period.unwrap_or(period),
             budget: Budget { bytes: self.bytes_max, requests: self.requests_max },
             time_max: self.time_max,
             windows: windows(&self.window)?,
@@ -61,6 +62,9 @@ pub struct ScrubArgs {
     /// Mend what is found damaged, as `repair` does
     #[arg(long)]
     pub repair: bool,
+    /// The occurrence this belongs to; set by the daemon
+    #[arg(long, hide = true)]
+    pub occurrence: Option<String>,
 }
 
 /// `lifeboat repo scrub`.

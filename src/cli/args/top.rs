@@ -8,8 +8,8 @@ use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
-    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, RepairArgs,
-    ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
+    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, PruneArgs,
+    RepairArgs, ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
 };
 use super::repo::RepoCommand;
 use super::scrub::ScrubArgs;
@@ -102,6 +102,9 @@ pub enum Command {
     /// Read a share of every copy, so that each byte is read within a period
     #[command(after_help = examples::SCRUB)]
     Scrub(ScrubArgs),
+    /// Forget old snapshots by the policies' [retention], and free what only they held
+    #[command(after_help = examples::PRUNE)]
+    Prune(PruneArgs),
     /// Mend the targets of a policy, each with what the others have
     #[command(after_help = examples::REPAIR)]
     Repair(RepairArgs),

@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session, args: &RepoForgetArgs) -> Result<u8, Failur
     Ok(code)
 }
 
-fn print(out: Output, outcome: &ForgetOutcome) {
+pub(super) fn print(out: Output, outcome: &ForgetOutcome) {
     let mut plan: Vec<&Planned> = outcome.plan.iter().collect();
     // Sets one after the other, each the oldest first.
     plan.sort_by(|a, b| a.set.cmp(&b.set));

@@ -14,7 +14,7 @@ pub(super) mod ls;
 pub(super) mod mount;
 pub(super) mod policy;
 pub(super) mod proof;
-mod prune;
+pub(super) mod prune;
 pub(super) mod repair;
 pub(super) mod repo;
 mod repo_restore;

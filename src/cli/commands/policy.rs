@@ -101,7 +101,9 @@ pub(in crate::cli) fn show_plan(session: &Session, args: &PlanArgs) -> Result<u8
     for run in &view.runs {
         out.line(&format!("{}  {:<28} {:<16} {}", run.at.rfc3339(), run.local, run.policy, run.what));
     }
-    out.line(&view.retention);
+    for line in &view.retention {
+        out.line(line);
+    }
     Ok(0)
 }
 

@@ -1,12 +1,17 @@
-//! `lifeboat repo prune`: what is condemned and why, what was freed.
+//! `lifeboat prune`, `lifeboat repo prune`: what is condemned and why, what was freed.
+
+use std::time::Duration;
 
 use serde_json::json;
 
+use super::policy::{occasion, site};
 use crate::app::plumbing::host_name;
+use crate::app::retain::{RetainRequest, retain_policy};
 use crate::base::error::{Class, Failure};
 use crate::base::size::{format_bytes, format_duration};
-use crate::cli::args::RepoPruneArgs;
+use crate::cli::args::{PruneArgs, RepoPruneArgs};
 use crate::cli::commands::repo::plumbing;
+use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::prune::{PlanView, PruneOutcome, PruneRequest, TargetPrune};
@@ -14,6 +19,45 @@ use crate::repository::sweep::Reason;
 
 /// At most this many packs are named to a person.
 const PACKS_NAMED_MAX: usize = 100;
+
+/// Forgets by the rules of policies, and prunes.
+pub(in crate::cli) fn run_policy(session: &Session, args: &PruneArgs) -> Result<u8, Failure> {
+    let site = limited(session, site(session)?, args.policy.as_deref())?;
+    let occasion = occasion(session, args.occurrence.as_deref())?;
+    let request = RetainRequest {
+        dry_run: args.dry_run,
+        accept_more_than_half: args.accept_more_than_half,
+        accept_clock: args.accept_clock,
+    };
+    let out = session.output;
+    let mut code = 0;
+    for policy in site.policies(args.policy.as_deref())? {
+        if args.policy.is_none() && policy.retention.is_none() {
+            continue;
+        }
+        let done = retain_policy(&site, policy, request, occasion)?;
+        code = code.max(done.class.map_or(0, |class| class.exit_code()));
+        if out.is_json() {
+            let exit = done.class.map_or(0, |class| class.exit_code());
+            out.json(&json!({
+                "version": JSON_VERSION, "exit": exit, "policy": policy.id.as_str(), "retain": done,
+            }));
+            continue;
+        }
+        super::forget::print(out, &done.forget);
+        for target in done.prune.iter().flat_map(|pruned| &pruned.targets) {
+            let grace = policy.retention.as_ref().map_or(PruneRequest::GRACE, |retention| retention.grace);
+            print_target(out, target, request.dry_run, grace);
+        }
+        if let Some(failed) = &done.failed {
+            out.talk(&format!("failed: {}", escape(failed)));
+        }
+        if request.dry_run {
+            out.talk("what the snapshots to remove hold is not in these figures of a prune yet");
+        }
+    }
+    Ok(code)
+}
 
 /// Runs it.
 pub(super) fn run(session: &Session, args: &RepoPruneArgs) -> Result<u8, Failure> {
@@ -36,12 +80,12 @@ fn print(out: Output, outcome: &PruneOutcome, request: &PruneRequest) -> u8 {
         return code;
     }
     for target in &outcome.targets {
-        print_target(out, target, outcome.dry_run, request);
+        print_target(out, target, outcome.dry_run, request.grace);
     }
     code
 }
 
-fn print_target(out: Output, target: &TargetPrune, dry_run: bool, request: &PruneRequest) {
+fn print_target(out: Output, target: &TargetPrune, dry_run: bool, grace: Duration) {
     let name = escape(&target.target);
     if let Some(failed) = &target.failed {
         out.talk(&format!("failed: {name}: {}", escape(failed)));
@@ -54,8 +98,8 @@ fn print_target(out: Output, target: &TargetPrune, dry_run: bool, request: &Prun
             plan.packs
         ));
         print_plan(out, plan, dry_run);
-        if !dry_run && !plan.condemned.is_empty() && !request.grace.is_zero() {
-            let grace = format_duration(request.grace);
+        if !dry_run && !plan.condemned.is_empty() && !grace.is_zero() {
+            let grace = format_duration(grace);
             out.line(&format!("  planned; a prune in {grace} or later carries it out"));
         }
     }

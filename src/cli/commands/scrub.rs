@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::policy::site;
+use super::policy::{occasion, site};
 use super::repair::print_repair;
 use super::repo::plumbing;
 use crate::app::scrub::scrub_policy;
@@ -16,13 +16,17 @@ use crate::cli::output::{JSON_VERSION, Output, escape, more};
 use crate::cli::run::Session;
 use crate::engine::scrub::{ScrubOutcome, ScrubRequest};
 
+/// Everything is read within this time, where nobody says another.
+const PERIOD: Duration = Duration::from_secs(28 * 24 * 3600);
+
 /// Scrubs a policy's targets.
 pub(in crate::cli) fn run_policy(session: &Session, args: &ScrubArgs) -> Result<u8, Failure> {
     let site = limited(session, site(session)?, args.policy.as_deref())?;
-    let request = args.rota.request()?;
+    let occasion = occasion(session, args.occurrence.as_deref())?;
     let mut code = 0;
     for policy in site.policies(args.policy.as_deref())? {
-        let done = scrub_policy(&site, policy, args.target.as_deref(), &request, args.repair)?;
+        let request = args.rota.request(policy.verify.scrub_period)?;
+        let done = scrub_policy(&site, policy, args.target.as_deref(), &request, args.repair, occasion)?;
         for outcome in &done.outcomes {
             code = code.max(print_scrub(session.output, outcome, &request));
         }
@@ -41,7 +45,7 @@ pub(in crate::cli) fn run_policy(session: &Session, args: &ScrubArgs) -> Result<
 pub(super) fn run_repo(session: &Session, args: &RepoScrubArgs) -> Result<u8, Failure> {
     let secret = args.at.secret.source().read(&session.cx)?;
     let plumbing = plumbing(session, &args.at.access);
-    let request = args.rota.request()?;
+    let request = args.rota.request(PERIOD)?;
     let outcome = plumbing.scrub(&args.at.repo, &secret, &request)?;
     let code = print_scrub(session.output, &outcome, &request);
     if args.repair && !outcome.is_clean() {

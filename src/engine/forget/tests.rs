@@ -53,7 +53,13 @@ fn found(days: std::ops::RangeInclusive<u8>) -> Found {
 
 fn request() -> ForgetRequest {
     let selection = Selection::Ids(Vec::new());
-    ForgetRequest { selection, dry_run: false, accept_more_than_half: false, accept_clock: false }
+    ForgetRequest {
+        selection,
+        read_back: HashSet::new(),
+        dry_run: false,
+        accept_more_than_half: false,
+        accept_clock: false,
+    }
 }
 
 fn decide(found: &Found, last: u32, request: &ForgetRequest, now: Timestamp) -> Result<usize, EngineError> {

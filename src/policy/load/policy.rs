@@ -1,5 +1,6 @@
 //! `policies/ID.toml`.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use chrono_tz::Tz;
@@ -8,11 +9,13 @@ use toml_edit::Value;
 use super::reader::{Found, Parsed, Section, wrong_type};
 use super::{limits, source, target, values};
 use crate::policy::model::{
-    AfterRun, CatchUp, Objective, Plan, Policy, PolicyId, Rule, Site, Target, Tier, Verify, Version,
+    AfterRun, CatchUp, Objective, Plan, Policy, PolicyId, Retention, Rule, Site, Target, Tier, Verify,
+    Version,
 };
 use crate::policy::problem::{Complaint, Sort};
+use crate::policy::retention::Rules;
 
-const LATER: [&str; 3] = ["legal_hold", "residency", "retention"];
+const LATER: [&str; 2] = ["legal_hold", "residency"];
 const SCHEDULE_LATER: [&str; 4] = ["jitter", "blackout", "retry", "priority"];
 const RULE_LATER: [&str; 1] = ["immutable_or_offline"];
 
@@ -44,6 +47,8 @@ pub(super) fn read(
     let targets = targets(&root, zone);
     let rule = rule(root.section("rule"), tier.as_ref().map_or(Tier::Standard, |t| t.value));
     let verify = verify(root.section("verify"), zone);
+    let retention =
+        if root.has("retention") { Some(retention(root.section("retention"), zone)) } else { None };
     let limits = limits::read(root.section("limits"));
     root.finish(&LATER);
     let (rpo, (rule, max_verify_age), targets) = (rpo?, rule?, targets?);
@@ -61,6 +66,10 @@ pub(super) fn read(
         targets,
         rule,
         verify: verify?,
+        retention: match retention {
+            Some(read) => Some(read?),
+            None => None,
+        },
         limits,
         settings: Vec::new(),
     };
@@ -129,8 +138,45 @@ fn verify(section: Section<'_>, zone: Tz) -> Option<Verify> {
     let after_run = section.or("after_run", "new", after_run);
     // The first of each month is at most 31 days after the one before: inside max_verify_age.
     let deep = section.or("deep", "0 22 1 * *", |v| values::schedule(v, zone));
+    let scrub = section.or("scrub", "off", |v| values::schedule_or_off(v, zone));
+    let scrub_period = section.or("scrub_period", "28d", values::duration);
     section.finish(&[]);
-    Some(Verify { after_run: after_run?.value, deep: deep?.value })
+    Some(Verify {
+        after_run: after_run?.value,
+        deep: deep?.value,
+        scrub: scrub?.value,
+        scrub_period: scrub_period?.value,
+    })
+}
+
+fn retention(section: Section<'_>, zone: Tz) -> Option<Retention> {
+    let count = |key| section.or(key, 0, |v| values::small(v, 0..=100_000));
+    let counts = ["last", "hourly", "daily", "weekly", "monthly", "yearly"].map(count);
+    let within = section.optional("within", values::duration);
+    let min_keep = section.or("min_keep", 3, |v| values::small(v, 1..=100_000));
+    let prune = section.or("prune", "daily 04:30", |v| values::schedule(v, zone));
+    let grace = section.or("grace", "72h", values::duration_or_none);
+    let (reader, span) = (section.reader(), section.span.clone());
+    section.finish(&[]);
+    let [last, hourly, daily, weekly, monthly, yearly] = counts;
+    let rules = Rules {
+        last: last?.value,
+        within: within.map(|found| found.value),
+        hourly: hourly?.value,
+        daily: daily?.value,
+        weekly: weekly?.value,
+        monthly: monthly?.value,
+        yearly: yearly?.value,
+        min_keep: min_keep?.value,
+        tags: BTreeSet::new(),
+    };
+    if rules.is_empty() {
+        let fix = "say what to keep, such as `daily = 14`, or take [retention] away: then nothing is removed";
+        let complaint = Complaint::new(Sort::Missing, "[retention] keeps nothing but the newest", fix);
+        reader.complain(complaint, span);
+        return None;
+    }
+    Some(Retention { rules, prune: prune?.value, grace: grace?.value })
 }
 
 fn after_run(value: &Value) -> Parsed<AfterRun> {

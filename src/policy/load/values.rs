@@ -65,6 +65,11 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
 }
 
 /// A size in bytes.
+/// A duration, or `0`.
+pub(super) fn duration_or_none(value: &Value) -> Parsed<Duration> {
+    if value.as_str() == Some("0") { Ok(Duration::ZERO) } else { duration(value) }
+}
+
 pub(super) fn bytes(value: &Value) -> Parsed<u64> {
     const EXAMPLE: &str = "a size with its unit, such as \"64 MiB\" or \"5GB\"";
     let text = value.as_str().ok_or_else(|| wrong_type(value, EXAMPLE))?;

@@ -11,7 +11,7 @@ mod site;
 pub use drill::{Bound, Check, CheckKind, Cleanup, CopyChoice, DrillPlan, Files, Leftover, OnFail, Scope};
 pub use limits::Limits;
 pub use policy::{
-    AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, RETENTION, Rule,
+    AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, Retention, Rule,
     SnapshotOfSource, Source, Target, Tier, Verify,
 };
 pub use site::{

@@ -10,10 +10,8 @@ use crate::base::effort::Effort;
 use crate::base::lock::LockRule;
 use crate::policy::due::Line;
 use crate::policy::limit::Limit;
+use crate::policy::retention::Rules;
 use crate::policy::schedule::Schedule;
-
-/// What becomes of old snapshots, as `plan` says it.
-pub const RETENTION: &str = "nothing is removed before prune exists";
 
 /// `policies/ID.toml`.
 #[derive(Clone, Debug)]
@@ -42,6 +40,8 @@ pub struct Policy {
     pub rule: Rule,
     /// How copies are read back.
     pub verify: Verify,
+    /// What becomes of old snapshots; `None`: nothing is removed.
+    pub retention: Option<Retention>,
     /// What its jobs may take of the machine; the site's for what it doesn't say.
     pub limits: Limits,
     /// Each value and its origin.
@@ -283,6 +283,21 @@ pub struct Verify {
     pub after_run: AfterRun,
     /// When every object of every target is read back.
     pub deep: Schedule,
+    /// When a share of every target is read back; `None`: never by itself.
+    pub scrub: Option<Schedule>,
+    /// With that: everything is read within this time.
+    pub scrub_period: Duration,
+}
+
+/// `[retention]`: what becomes of old snapshots.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// What is kept.
+    pub rules: Rules,
+    /// When the rest is forgotten, and what only it held is freed.
+    pub prune: Schedule,
+    /// How long a pack is left alone, and a sweep plan visible before it is carried out.
+    pub grace: Duration,
 }
 
 /// What a run reads back of what it wrote.

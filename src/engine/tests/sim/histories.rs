@@ -315,6 +315,7 @@ impl History {
         self.forgotten.insert(id);
         let request = ForgetRequest {
             selection: Selection::Ids(vec![id.to_hex()]),
+            read_back: std::collections::HashSet::new(),
             dry_run: false,
             accept_more_than_half: true,
             accept_clock: true,

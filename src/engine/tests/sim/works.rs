@@ -216,6 +216,7 @@ impl Ground {
         let id = self.ids[0];
         let request = ForgetRequest {
             selection: Selection::Ids(vec![id.to_hex()]),
+            read_back: std::collections::HashSet::new(),
             dry_run: false,
             accept_more_than_half: true,
             accept_clock: true,
