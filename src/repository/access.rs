@@ -400,32 +400,36 @@ impl Repository {
     }
 
     /// The writers that the administrator's key vouches for on a target, by id. Certificates that
-    /// don't verify are left out: what they would vouch for then counts as unsigned. Each is read
-    /// once in this program's life: its name is its hash.
+    /// don't verify are left out: what they would vouch for then counts as unsigned. One that is what its
+    /// name says is read once in this program's life.
     ///
     /// # Errors
     /// Whatever the target says.
     pub fn writers(&self, target: &Target) -> Result<Writers, RepositoryError> {
         let mut writers = Writers::default();
         for stat in list_all(target.storage.as_ref(), "keys/")? {
-            let kind = parse_key_name(&stat.name).map(|(kind, _)| kind);
-            if !matches!(kind, Some(KeyKind::Cert | KeyKind::Epoch)) {
+            let Some((kind, id)) = parse_key_name(&stat.name).filter(|(kind, _)| *kind != KeyKind::Slot)
+            else {
                 continue;
-            }
+            };
             let known = self.said.lock().unwrap_or_else(PoisonError::into_inner).get(&stat.name).cloned();
             let said = match known {
                 Some(said) => said,
                 None => {
                     let bytes = target.storage.get(&stat.name, Span::Whole, Read::Quick)?;
                     let (repo, admin) = (&self.format.repo_id, &self.format.admin_public);
-                    let said = if kind == Some(KeyKind::Epoch) {
+                    let said = if kind == KeyKind::Epoch {
                         epoch::announced(&bytes, repo, admin).map(Said::Epoch)
                     } else {
                         WriterCert::decode(&bytes, repo, admin).map(Said::Cert)
                     };
                     let Ok(said) = said else { continue };
-                    let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.insert(stat.name.clone(), said.clone());
+                    // Another one under this name is what the administrator said, and not what it will be
+                    // when the place is mended.
+                    if hash::object(&bytes) == id {
+                        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+                        all.insert(stat.name.clone(), said.clone());
+                    }
                     said
                 }
             };
