@@ -348,6 +348,19 @@ impl Repository {
         }
     }
 
+    /// Who signs index runs that speak for packs of others: the administrator, or a host that reads. A
+    /// host that only adds would not be believed.
+    ///
+    /// # Errors
+    /// `WritesOnly`.
+    pub(super) fn index_signer(&self) -> Result<Signer, RepositoryError> {
+        self.keys.reads()?;
+        match self.root.writer() {
+            Some(writer) => Ok(Signer::from_seed(writer.seed.expose())),
+            None => self.admin(),
+        }
+    }
+
     /// Puts the host's certificate on a target unless it is there. Its bytes are always the same. A
     /// host that may not make one only looks: it got one there with its key.
     ///

@@ -157,7 +157,7 @@ fn put_part_of_run(
     if part.packs.is_empty() {
         return Ok(0);
     }
-    let signer = around.repository.admin()?;
+    let signer = around.repository.index_signer()?;
     let (bytes, id) = part.seal(&around.repository.id(), &signer, around.repository.keys())?;
     let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     target.storage.put_new(&index_name(0, &id), Bytes::from(bytes))?;

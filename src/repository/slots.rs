@@ -103,8 +103,11 @@ pub fn rotate(repository: &Repository) -> Result<Repository, RepositoryError> {
 /// the host stored knows what it may do.
 ///
 /// # Errors
-/// When the opened slot does not grant the administrator's key; whatever the target says.
+/// When the opened slot does not grant the administrator's key, or is of an earlier epoch; whatever the
+/// target says.
 pub fn certify(repository: &Repository, target: &Target, role: &Role) -> Result<(), RepositoryError> {
+    // A slot that is of the past from its first day would help nobody.
+    repository.refuse_old_epoch(repository.writers(target)?.epoch())?;
     repository.certify_role(target, role)?;
     Ok(target.storage.sync()?)
 }

@@ -101,6 +101,8 @@ fn old_keys_store_nothing_any_more_until_their_hosts_get_new_ones() {
     }
     let refused = run(&mut by(&lab, "old", &["prune"], &["one"], &[]));
     assert!(refused.code == Some(12), "what a prune moves is sealed anew: {refused:#?}");
+    let late = add(&lab, "old", "late", &["one"], &[]);
+    assert!(late.code == Some(12) && late.err.contains("E0312"), "{late:#?}");
     assert_eq!(files(&lab.path("one")), before, "nothing came");
     add(&lab, "new", "adder-2", &["one"], &["--for-host", "web", "--write-only"]).exits(0);
     fs::write(lab.path("source/another-name"), noise(1, 3000)).expect("written");

@@ -143,7 +143,7 @@ pub struct VerifyArgs {
 /// `lifeboat prune`.
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// The policy (default: all that have a [retention])
+    /// The policy (default: all that have rules of retention)
     pub policy: Option<String>,
     /// Plan and show only: nothing is removed
     #[arg(long)]

@@ -102,7 +102,7 @@ pub enum Command {
     /// Read a share of every copy, so that each byte is read within a period
     #[command(after_help = examples::SCRUB)]
     Scrub(ScrubArgs),
-    /// Forget old snapshots by the policies' [retention], and free what only they held
+    /// Forget old snapshots by the policies' rules of retention, and free what only they held
     #[command(after_help = examples::PRUNE)]
     Prune(PruneArgs),
     /// Mend the targets of a policy, each with what the others have
