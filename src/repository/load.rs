@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::access::{Repository, Target, Writers};
+use super::access::{Repository, Target};
 use super::commit::fetch_checked;
 use super::error::RepositoryError;
 use super::format::error::FormatError;
@@ -19,6 +19,7 @@ use super::format::keys::EpochKeys;
 use super::format::names::{index_name, parse_index_name};
 use super::format::object::Closed;
 use super::index::{Ground, Index, RunSource};
+use super::writers::Writers;
 use crate::base::durable;
 use crate::base::id::{ObjectHash, RepoId};
 use crate::codec::{hash, sign};

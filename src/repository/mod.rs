@@ -26,3 +26,4 @@ pub mod snapshot;
 pub mod snapshots;
 pub(crate) mod strength;
 pub mod sweep;
+pub mod writers;

@@ -14,13 +14,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::access::{Repository, Target, Writers};
+use super::access::{Repository, Target};
 use super::error::RepositoryError;
 use super::format::index_run::{RunEntry, RunPack};
 use super::format::names::{PackClass, content_hash, index_name, pack_name};
 use super::format::pack::{PackDirectory, PackIdentity, TAIL_BYTES_FIRST, foot_offset};
 use super::load;
 use super::pack_pool::{OwnPack, groups, run_of};
+use super::writers::Writers;
 use crate::base::cancel::Cancel;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;

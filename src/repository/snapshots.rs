@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use super::access::{Repository, Target, Writers};
+use super::access::{Repository, Target};
 use super::commit;
 use super::error::RepositoryError;
 use super::format::forget::{FORGET_BYTES_MAX, ForgetRequest};
@@ -11,6 +11,7 @@ use super::format::names::{SnapshotEntry, SnapshotName, parse_forget_name, parse
 use super::format::object::{Closed, Object, ObjectKind};
 use super::format::repo_fmt::RepoFmt;
 use super::format::snapshot::{SnapshotBody, SnapshotKind};
+use super::writers::Writers;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Classified};
 use crate::base::id::{ObjectHash, WriterId};

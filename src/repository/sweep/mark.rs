@@ -15,7 +15,7 @@ use super::steps::Sweeping;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::{BlobId, ObjectHash};
-use crate::repository::access::{Target, Writers};
+use crate::repository::access::Target;
 use crate::repository::error::RepositoryError;
 use crate::repository::format::names::SnapshotName;
 use crate::repository::format::snapshot::PackSetRef;
@@ -25,6 +25,7 @@ use crate::repository::manifest::{BlobRef, ManifestError, Visit, visit_blobs_pas
 use crate::repository::manifest_source::Nodes;
 use crate::repository::reader::BlobReader;
 use crate::repository::snapshots::{self, Snapshot};
+use crate::repository::writers::Writers;
 use crate::storage::contract::Read;
 
 /// How often the index is loaded anew because it changed while it was walked.
