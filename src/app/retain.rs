@@ -143,8 +143,10 @@ fn carry_out(
             catalogue.remove_copy(CopyKey { snapshot: &id, target: &target.target })?;
         }
     }
+    let removed = forgotten.plan.iter().filter(|planned| !planned.keep).map(|planned| planned.id);
     let asked = PruneRequest {
         dry_run: request.dry_run,
+        without: removed.collect(),
         grace: retention.grace,
         accept_more_than_half: request.accept_more_than_half,
         accept_clock: request.accept_clock,

@@ -71,10 +71,15 @@ fn old_snapshots_go_at_every_target_and_what_is_kept_comes_back() {
     let shown = ran(&bench, &["prune", "web", "--dry-run"]).exits(0);
     assert!(shown.out.contains("2 to remove, 2 to keep"), "{shown:?}");
     assert_eq!((stored(&bench, "one"), stored(&bench, "two")), (4, 4));
+    let dry = ran(&bench, &["prune", "web", "--dry-run", "--json"]).exits(0).json();
+    let would_free = dry["retain"]["prune"]["targets"][0]["plan"]["freed_bytes"].clone();
+    assert!(would_free.as_u64().is_some_and(|bytes| bytes > 0), "{dry:#}");
     let plan = ran(&bench, &["plan"]).exits(0);
     assert!(plan.out.contains("web: keeps 2 last") && plan.out.contains("prune"), "{plan:?}");
     let done = ran(&bench, &["prune", "--json"]).exits(0).json();
     assert_eq!(done["policy"], "web");
+    let freed = &done["retain"]["prune"]["targets"][0]["plan"]["freed_bytes"];
+    assert_eq!(*freed, would_free, "a dry run says what the prune then frees");
     for target in done["retain"]["forget"]["targets"].as_array().expect("targets") {
         assert_eq!(target["gone"].as_array().expect("a list").len(), 2, "{done:#}");
     }

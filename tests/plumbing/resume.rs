@@ -82,6 +82,24 @@ fn an_interrupted_first_backup_goes_on_from_its_checkpoint() {
 }
 
 #[test]
+fn between_large_files_there_are_checkpoints_too_though_the_walk_hands_them_on_together() {
+    const LARGE: u64 = 12;
+    let lab = Lab::new();
+    let source = lab.path("source");
+    std::fs::create_dir(&source).expect("made");
+    for number in 0..LARGE {
+        std::fs::write(source.join(format!("large-{number:02}")), noise(number, 6_000_000)).expect("written");
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    lab.init(&["one", "two"]);
+    killed_after_a_checkpoint(&lab, &["--upload-limit", "20MB/s"]);
+    let done = lab.backup_source(&["one", "two"]);
+    assert!(done["resumed"].is_string(), "{done:#}");
+    assert!(figure(&done, "files_read") < LARGE, "{done:#}");
+    lab.restores_whole("two", "latest", &source);
+}
+
+#[test]
 fn what_changed_since_the_checkpoint_is_read_again_and_other_work_does_not_count() {
     let lab = Lab::new();
     let source = lab.path("source");

@@ -52,9 +52,6 @@ pub(in crate::cli) fn run_policy(session: &Session, args: &PruneArgs) -> Result<
         if let Some(failed) = &done.failed {
             out.talk(&format!("failed: {}", escape(failed)));
         }
-        if request.dry_run {
-            out.talk("what the snapshots to remove hold is not in these figures of a prune yet");
-        }
     }
     Ok(code)
 }

@@ -238,10 +238,19 @@ impl Pass<'_> {
                 let batch = batches.next().ok_or(EngineError::Cancelled)?;
                 collector.note(batch.uses);
                 for planned in batch.entries {
-                    if let Planned::Large { file, .. } = &planned {
-                        self.publish_until(file, pool, fan_out, &mut stored)?;
-                    }
+                    let is_large = match &planned {
+                        Planned::Large { file, .. } => {
+                            self.publish_until(file, pool, fan_out, &mut stored)?;
+                            true
+                        }
+                        _ => false,
+                    };
                     collector.take(planned)?;
+                    // The large files of one batch may take days.
+                    if is_large && stored.checkpoint_is_due(self, pool) {
+                        let so_far = SoFar { pool, fan_out, roots: &roots, path };
+                        self.checkpoint(&so_far, &mut collector, &mut stored)?;
+                    }
                 }
                 if batch.ends_root {
                     break;

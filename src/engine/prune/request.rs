@@ -1,6 +1,9 @@
 //! What a prune goes by.
 
+use std::collections::HashSet;
 use std::time::Duration;
+
+use crate::base::id::ObjectHash;
 
 /// What a prune goes by.
 #[derive(Clone, Debug)]
@@ -9,6 +12,8 @@ pub struct PruneRequest {
     pub host: String,
     /// Only look and show.
     pub dry_run: bool,
+    /// With that: as if these snapshots had been forgotten.
+    pub without: HashSet<ObjectHash>,
     /// How long a pack is left alone, and then a plan stays visible before it is carried out, by
     /// the target's clock. It spares others work; safety rests on none of it.
     pub grace: Duration,
@@ -42,6 +47,7 @@ impl PruneRequest {
         Self {
             host,
             dry_run: false,
+            without: HashSet::new(),
             grace: Self::GRACE,
             stale: Self::STALE,
             max_unused_percent: Self::MAX_UNUSED_PERCENT,

@@ -1,5 +1,7 @@
 //! The order of a prune: look everywhere, write every plan, carry out what is ripe.
 
+use std::collections::HashSet;
+
 use super::outcome::{PlanView, PruneOutcome, TargetPrune};
 use super::request::PruneRequest;
 use crate::base::clock::Timestamp;
@@ -112,6 +114,8 @@ impl<'t> Work<'t> {
 
     fn plan(&mut self, cx: &Sweeping<'_>, request: &PruneRequest) -> Result<(), SweepError> {
         let rules = Rules {
+            // Who carries it out counts what is there.
+            without: if request.dry_run { request.without.clone() } else { HashSet::new() },
             grace: request.grace,
             stale: request.stale,
             max_unused_percent: request.max_unused_percent,

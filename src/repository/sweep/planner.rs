@@ -37,8 +37,11 @@ const PLAN_PACKS_MAX: usize = 65_536;
 const PLAN_LIVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What a planner goes by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
+    /// Snapshots that count for nothing, for somebody who wants to know what forgetting them would free:
+    /// such a draft is never written.
+    pub without: HashSet<ObjectHash>,
     /// Younger packs are left alone, by the target's clock.
     pub grace: Duration,
     /// Proposals that nobody confirmed for this long are condemned.
@@ -167,6 +170,7 @@ fn draft_once(cx: &Sweeping<'_>, rules: &Rules, now: Timestamp) -> Result<Draft,
     let mut roots = roots::look(cx, &[], &standing, &HashSet::new())?;
     let checkpoints = checkpoints::stale(cx, now, rules.stale)?;
     roots.forget(&checkpoints);
+    roots.valid.retain(|name| !rules.without.contains(&name.id));
     let mark = mark::mark(cx, &roots)?;
     if !rules.accept_clock {
         guard::clock(cx, mark.newest)?;
