@@ -4,14 +4,12 @@ use serde_json::json;
 
 use super::plumbing::{Plumbing, repair_at};
 use super::repair::{PolicyRepair, repair_policy};
-use super::run::{Occasion, begin, end_failed};
+use super::run::{Occasion, begin};
 use super::site::Site;
 use super::targets::named;
 use crate::base::error::Failure;
-use crate::catalog::Catalog;
 use crate::catalog::copies::CopyKey;
-use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
-use crate::catalog::words::{Job, Level, RunState};
+use crate::catalog::words::{Job, Level};
 use crate::engine;
 use crate::engine::repair::RepairOutcome;
 use crate::engine::scrub::{ScrubOutcome, ScrubRequest};
@@ -21,7 +19,7 @@ use crate::repository::format::slot::SlotSecret;
 use crate::repository::snapshots;
 use crate::storage::place::Access;
 
-use super::verify::import;
+use super::verify::{Read, import, record_end};
 
 impl Plumbing {
     /// Reads a share of a place.
@@ -111,40 +109,19 @@ pub fn scrub_policy(
             Err(failure) => result.unreached.push((planned.name.as_str().to_owned(), failure)),
         }
     }
-    record_end(site, &catalogue, &run, &result)?;
+    let read = Read {
+        job: Job::Scrub,
+        targets: result.outcomes.len(),
+        answered: !result.outcomes.is_empty(),
+        is_clean: result.outcomes.iter().all(ScrubOutcome::is_clean),
+        unreached: &result.unreached,
+    };
+    record_end(site, &catalogue, &run, &read)?;
     record(site, policy, &result)?;
     if mend && result.outcomes.iter().any(|outcome| !outcome.is_clean()) {
         result.repair = Some(repair_policy(site, policy, only, false)?);
     }
     Ok(result)
-}
-
-/// How the scrub ended. One that lacks a target whose reason passes is tried again when the schedule
-/// asked.
-fn record_end(site: &Site, catalogue: &Catalog, run: &RunId, result: &PolicyScrub) -> Result<(), Failure> {
-    let unreached = result.unreached.iter().map(|(_, failure)| failure);
-    let failure = unreached.clone().find(|failure| failure.class().is_transient());
-    let failure = failure.or_else(|| unreached.clone().next());
-    let is_clean = result.outcomes.iter().all(ScrubOutcome::is_clean);
-    let state = match failure {
-        _ if site.cx.cancel.is_cancelled() => RunState::Cancelled,
-        Some(_) if result.outcomes.is_empty() => RunState::Failed,
-        None if is_clean => RunState::Succeeded,
-        _ => RunState::Partial,
-    };
-    let end = RunEnd {
-        state,
-        at: site.cx.clock.now(),
-        job_done: Some(Job::Scrub),
-        snapshot: None,
-        stats: json!({ "targets": result.outcomes.len(), "unreached": result.unreached.len() }),
-        failure: failure.map(|f| RunFailure { code: f.code().to_owned(), message: f.message() }),
-    };
-    match failure {
-        Some(failure) => drop(end_failed(site, catalogue, run, failure, end)?),
-        None => catalogue.end_run(run, &end)?,
-    }
-    Ok(())
 }
 
 fn record(site: &Site, policy: &Policy, result: &PolicyScrub) -> Result<(), Failure> {

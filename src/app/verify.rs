@@ -77,7 +77,14 @@ pub fn verify_policy(
     }
     let answered = !result.outcomes.is_empty() || !before.is_empty();
     result.history = history_of(site, policy, &catalogue, &result)?;
-    record_end(site, &catalogue, &run, &result, answered)?;
+    let read = Read {
+        job: Job::Verify,
+        targets: result.outcomes.len(),
+        answered,
+        is_clean: result.is_clean(),
+        unreached: &result.unreached,
+    };
+    record_end(site, &catalogue, &run, &read)?;
     record_evidence(site, policy, &result)?;
     Ok(result)
 }
@@ -124,30 +131,46 @@ fn read_before(catalogue: &Catalog, policy: &Policy, run: &RunId) -> Result<BTre
     Ok(read.map(|v| v.target).collect())
 }
 
-/// How the verification ended. One that lacks a target whose reason passes is tried again when the
-/// schedule asked: until the next one, a month later, that copy would expire.
-fn record_end(
+/// How a reading of a policy's targets ended.
+pub(super) struct Read<'a> {
+    /// What it was.
+    pub(super) job: Job,
+    /// Targets that were read.
+    pub(super) targets: usize,
+    /// Whether any target was read, now or by an earlier attempt.
+    pub(super) answered: bool,
+    /// Whether nothing was wrong.
+    pub(super) is_clean: bool,
+    /// Targets that did not answer, and why.
+    pub(super) unreached: &'a [(String, Failure)],
+}
+
+/// Records it. One that lacks a target whose reason passes is tried again when the schedule asked: until
+/// the next one, a month later, that copy would expire.
+///
+/// # Errors
+/// When the catalogue cannot be written.
+pub(super) fn record_end(
     site: &Site,
     catalogue: &Catalog,
     run: &RunId,
-    result: &PolicyVerify,
-    answered: bool,
+    read: &Read<'_>,
 ) -> Result<(), Failure> {
-    let unreached = result.unreached.iter().map(|(_, failure)| failure);
+    let unreached = read.unreached.iter().map(|(_, failure)| failure);
     let worst = unreached.clone().find(|failure| failure.class().is_transient());
     let failure = worst.or_else(|| unreached.clone().next());
     let state = match failure {
         _ if site.cx.cancel.is_cancelled() => RunState::Cancelled,
-        Some(_) if !answered => RunState::Failed,
-        None if result.is_clean() => RunState::Succeeded,
+        Some(_) if !read.answered => RunState::Failed,
+        None if read.is_clean => RunState::Succeeded,
         _ => RunState::Partial,
     };
     let end = RunEnd {
         state,
         at: site.cx.clock.now(),
-        job_done: Some(Job::Verify),
+        job_done: Some(read.job.clone()),
         snapshot: None,
-        stats: json!({ "targets": result.outcomes.len(), "unreached": result.unreached.len() }),
+        stats: json!({ "targets": read.targets, "unreached": read.unreached.len() }),
         failure: failure.map(|f| RunFailure { code: f.code().to_owned(), message: f.message() }),
     };
     match failure {
