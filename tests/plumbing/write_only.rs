@@ -134,6 +134,17 @@ fn it_reads_nothing_and_removes_nothing_and_speaks_for_nobody_else() {
 }
 
 #[test]
+fn a_host_has_a_plain_name() {
+    let lab = lab(&["one"]);
+    let long = "x".repeat(256);
+    for name in ["", "-web", "a b", "a\nb", "x;touch y", "../web", long.as_str()] {
+        let said = add(&lab, &["one"], "odd.key", &[&format!("--for-host={name}"), "--write-only"]).exits(2);
+        assert!(said.err.contains("a host's name has letters"), "{name:?}: {said:#?}");
+    }
+    assert!(!lab.path("odd.key").exists());
+}
+
+#[test]
 fn a_host_that_reads_may_not_administer() {
     let lab = lab(&["one"]);
     add(&lab, &["one"], "web.key", &["--for-host", "web"]).exits(2);

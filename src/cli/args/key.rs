@@ -163,12 +163,22 @@ impl NewSecretArgs {
     }
 }
 
+/// The name of a host: it stands in a certificate for ever, and on command lines.
+fn parse_host(text: &str) -> Result<String, &'static str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    if (1..=255).contains(&text.len()) && !text.starts_with('-') && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a host's name has letters, digits, dots, hyphens and underscores, 255 bytes at most")
+    }
+}
+
 /// What a new secret may do; everything, unless it is a host's.
 #[derive(Clone, Debug, Args)]
 pub struct RoleArgs {
     /// It is for this host: it adds backups under that name and reads all, but forgets, prunes and
     /// administers nothing
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_host)]
     for_host: Option<String>,
     /// The host only adds: it opens nothing that is stored, its own backups included
     #[arg(long, requires = "for_host")]
