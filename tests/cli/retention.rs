@@ -88,6 +88,8 @@ fn old_snapshots_go_at_every_target_and_what_is_kept_comes_back() {
     assert_eq!(said.len(), 1);
     let text = said[0].to_string();
     assert!(text.contains("no rule keeps it") && text.contains("removed_sha256"), "{text}");
+    let listed = ran(&bench, &["snapshots", "web", "--json"]).exits(0).json();
+    assert_eq!(listed["snapshots"].as_array().expect("a list").len(), 2, "{listed:#}");
     // Nobody calls that a theft, and everything else goes on.
     ran(&bench, &["verify", "web"]).exits(0);
     let out = bench.path("back");

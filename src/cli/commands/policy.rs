@@ -206,6 +206,10 @@ pub(in crate::cli) fn list_snapshots(session: &Session, args: &SnapshotsArgs) ->
         recorded.sort_by_key(|snapshot| snapshot.captured_at);
         for snapshot in recorded {
             let copies = catalogue.copies(&snapshot.id)?;
+            // Forgotten everywhere.
+            if copies.is_empty() {
+                continue;
+            }
             if out.is_json() {
                 views.push(json!({ "snapshot": snapshot, "copies": copies }));
                 continue;
