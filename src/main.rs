@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use lifeboat::app::daemon::{CHILDREN, DaemonStart};
+use lifeboat::app::daemon::DaemonStart;
 use lifeboat::base::error::Failure;
 use lifeboat::daemon::{self, DaemonOptions, Life};
 
@@ -21,8 +21,9 @@ fn run_daemon(start: DaemonStart) -> Result<(), Failure> {
         cancel: start.site.cx.cancel,
         tick: start.tick,
         life: if start.once { Life::Once } else { Life::UntilStopped },
-        concurrency: CHILDREN,
         executable: start.executable,
+        reload: start.reload,
+        reload_asked: start.reload_asked,
     })?;
     Ok(())
 }

@@ -77,7 +77,8 @@ impl Site {
             cancel: Cancel::new(),
             tick: Duration::from_secs(1),
             life: Life::Once,
-            concurrency: 2,
+            reload: Box::new(|| unreachable!("nobody asks for it")),
+            reload_asked: Arc::default(),
             executable: executable.to_owned(),
         })
     }

@@ -65,6 +65,9 @@ fn the_examples_load_with_all_their_keys() {
     let standard = configuration.policy("standard-3-2-1").unwrap();
     assert!(standard.settings.iter().filter(|s| s.origin == Origin::Default).count() <= 1);
     assert_eq!(standard.tier, Tier::Important);
+    for example in ["critical-immutable", "removable-disk", "two-clouds"] {
+        assert!(configuration.policy(example).is_some(), "{example}");
+    }
     assert!(configuration.drill("web-weekly").unwrap().version.is_some());
     assert!(configuration.drill("standard-3-2-1-weekly").unwrap().version.is_none());
 }
@@ -206,33 +209,17 @@ fn rules_of_the_source_are_read_and_bad_ones_are_refused() {
 
 #[test]
 fn every_key_of_later_versions_is_refused_by_name() {
-    let in_policy = [
-        "legal_hold = []",
-        "residency = [\"CN\"]",
-        "[schedule]\njitter = \"5m\"",
-        "[schedule]\nblackout = []",
-        "[schedule]\nretry = { attempts = 3 }",
-        "[schedule]\npriority = 80",
-        "[rule]\nimmutable_or_offline = 1",
-    ];
-    for text in in_policy {
-        let top = format!("source = [\"/srv\"]\ntargets.disk.url = \"file:///mnt/b\"\n{text}\n");
-        let found = errors_of(&top);
-        assert!(found.len() == 1 && found[0].contains("E0205"), "{text}: {found:?}");
-        assert!(found[0].contains("not yet supported"), "{found:?}");
-    }
-    for key in ["offline = true", "accept_every = \"weekly\""] {
+    for key in ["network = \"dmz\"", "account = \"x\""] {
         let found = errors_of(&format!("{MINIMAL}{key}\n"));
         assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
     }
-    for key in ["max_shrink = \"30%\"", "dump = []"] {
+    for key in ["hook = []", "dump = []"] {
         let found =
             errors_of(&MINIMAL.replace("[\"/srv/web\"]", &format!("{{ paths = [\"/srv\"], {key} }}")));
         assert!(found.len() == 1 && found[0].contains("not yet supported"), "{key}: {found:?}");
     }
     for text in [
         "language = \"de\"",
-        "concurrency = 2",
         "[space]\nlogs_max = \"5GB\"",
         "[response]",
         "[contacts.\"li.na\"]",
@@ -491,7 +478,8 @@ fn promises_that_cannot_be_kept_are_told() {
     assert!(warned.iter().any(|w| w.cause.contains("95 % of runs measured")), "{warned:?}");
     assert!(told(MINIMAL, "asks for 3 copies"));
     assert!(told(MINIMAL, "immutable_or_offline = 0"));
-    assert!(told(&format!("tier = \"critical\"\n{MINIMAL}"), "its rule does not hold"));
+    assert!(told(&format!("tier = \"critical\"\n{MINIMAL}"), "asks for 1 immutable or offline"));
+    assert!(!told(&format!("tier = \"critical\"\n{MINIMAL}offline = true\n"), "immutable or offline"));
     assert!(told(&format!("{MINIMAL}[rule]\nmax_verify_age = \"30d\"\n"), "only every 31d"));
     assert!(told(&MINIMAL.replace("file:///mnt/b", "s3://bucket"), "location not declared"));
     assert!(told(&MINIMAL.replace("/mnt/b", "/srv/web/b"), "back up itself"));
@@ -580,4 +568,54 @@ fn locks_of_a_target_are_read_and_bad_ones_are_refused() {
     }
     let folder = "source = [\"/srv\"]\n[targets.disk]\nurl = \"file:///mnt/b\"\nimmutable = { mode = \"governance\", days = 3 }\n";
     assert!(errors_of(folder)[0].contains("no meaning for a folder"));
+}
+
+#[test]
+fn schedules_are_shifted_by_a_jitter_that_is_always_the_same() {
+    let text = |jitter: &str| format!("{MINIMAL}[schedule]\njitter = \"{jitter}\"\ntimezone = \"UTC\"\n");
+    let first = |id: &str, text: &str| {
+        let found = read(&[(&format!("policies/{id}.toml"), text)]).unwrap();
+        let plan = &found.policies[0].schedule;
+        let start = Timestamp::parse_rfc3339("2026-06-02T00:30:00Z").unwrap();
+        (plan.full.next(start).unwrap().at, plan.incremental.as_ref().unwrap().next(start).unwrap().at)
+    };
+    let plain = first("web", &text("0"));
+    let (full, hourly) = first("web", &text("20m"));
+    assert_eq!((full, hourly), first("web", &text("20m")), "the same each time");
+    assert_eq!(full.since(plain.0), hourly.since(plain.1), "backups of a policy move together");
+    let shifts: std::collections::BTreeSet<u64> =
+        (0..50).map(|n| first(&format!("p{n}"), &text("20m")).0.since(plain.0).as_secs()).collect();
+    assert!(shifts.iter().all(|shift| *shift <= 20 * 60), "{shifts:?}");
+    assert!(shifts.len() > 40, "{shifts:?}");
+}
+
+#[test]
+fn holds_residency_blackouts_and_retries_are_taken_and_their_mistakes_told() {
+    let text = "source = [\"/srv\"]\nlegal_hold = [\"2026-03-01..2026-03-31\", \"00ff00ff\"]\nresidency = [\"DE\"]\n\
+        [targets.a]\nurl = \"file:///b\"\ncountry = \"DE\"\n[schedule]\nblackout = [\"sat,sun\"]\n\
+        retry = { attempts = 5, max = \"1h\" }\npriority = 7\n";
+    let found = read(&[("policies/web.toml", text)]).unwrap();
+    let policy = &found.policies[0];
+    assert_eq!(policy.legal_hold.len(), 2);
+    assert_eq!((policy.schedule.retry.attempts, policy.schedule.priority), (5, 7));
+    assert!(policy.schedule.blackout.is_some());
+    let wrong = |text: &str, needle: &str| {
+        let found = errors_of(text);
+        assert!(found.iter().any(|error| error.contains(needle)), "{needle}: {found:?}");
+    };
+    for hold in ["soon", "2026-03-31..2026-03-01", "00ff", "zzzzzzzz"] {
+        wrong(&format!("legal_hold = [\"{hold}\"]\n{MINIMAL}"), "is no hold");
+    }
+    wrong(&format!("residency = [\"DE\"]\n{MINIMAL}"), "doesn't say where it is");
+    wrong(&format!("residency = [\"DE\"]\n{MINIMAL}country = \"US\"\n"), "is in US");
+    wrong(&format!("{MINIMAL}country = \"Germany\"\n"), "is no country");
+    wrong(&format!("{MINIMAL}[schedule]\nblackout = [\"00:00-24:00\"]\n"), "fills the whole week");
+    wrong(&format!("{MINIMAL}[schedule]\nblackout = [\"noon\"]\n"), "is no window");
+    wrong(&format!("{MINIMAL}[schedule]\nretry = {{ tries = 3 }}\n"), "`tries` is not known here");
+    wrong(
+        &format!("{MINIMAL}[schedule]\nretry = {{ first = \"2h\", max = \"1h\" }}\n"),
+        "the wrong way round",
+    );
+    wrong(&format!("{MINIMAL}[schedule]\npriority = 101\n"), "out of range");
+    wrong(&MINIMAL.replace("[\"/srv/web\"]", "{ paths = [\"/a\"], max_shrink = \"0%\" }"), "is no share");
 }

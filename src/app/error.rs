@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::catalog::words::HoldKind;
 use crate::codec::key_text::KeyTextError;
 
 /// Why a use case failed.
@@ -111,6 +112,27 @@ pub enum AppError {
         /// How many.
         count: usize,
     },
+    /// A hold forbids it.
+    #[error("nothing of policy {policy} is removed: {kind} since hold {id}: {reason}")]
+    Held {
+        /// Whose snapshots.
+        policy: String,
+        /// Which hold.
+        id: String,
+        /// What sort.
+        kind: HoldKind,
+        /// Why it was placed.
+        reason: String,
+    },
+    /// The daemon does not go by the configuration that it was told to read.
+    #[error("the daemon (process {pid}) has not taken the configuration over")]
+    DaemonDeaf {
+        /// Its number.
+        pid: u32,
+        /// Why it could not be told.
+        #[source]
+        source: Option<std::io::Error>,
+    },
     /// Another process works on the same thing.
     #[error("{what}")]
     Busy {
@@ -127,12 +149,13 @@ impl Classified for AppError {
             Self::NoKeyFile { .. } | Self::NoRecoveryCode { .. } => Class::WrongKey,
             Self::Slot { .. } => Class::NotFound,
             Self::SecretCommand { .. } => Class::Failed,
-            Self::KitUnanswered => Class::Refused,
+            Self::KitUnanswered | Self::Held { .. } => Class::Refused,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
             },
             Self::Nothing { .. } => Class::NotFound,
+            Self::DaemonDeaf { .. } => Class::Failed,
             Self::Busy { .. } => Class::StateInUse,
         }
     }
@@ -153,6 +176,8 @@ impl Classified for AppError {
             Self::SecretCommand { .. } => "E0813",
             Self::NoRecoveryCode { .. } => "E0814",
             Self::KitUnanswered => "E0815",
+            Self::Held { .. } => "E0816",
+            Self::DaemonDeaf { .. } => "E0817",
         }
     }
 
@@ -182,6 +207,13 @@ impl Classified for AppError {
             Self::Unknown { known, .. } => format!("known: {known}"),
             Self::Unwritable { .. } => "check the permissions and the free space there".to_owned(),
             Self::Configuration { .. } => "mend them and run `lifeboat check` again".to_owned(),
+            Self::Held { kind: HoldKind::Freeze, policy, .. } => {
+                format!("`lifeboat unfreeze {policy} --reason ...` when it is over")
+            }
+            Self::Held { id, .. } => {
+                format!("look at the source and at what changed; if it is well, `lifeboat hold release {id} --reason ...`")
+            }
+            Self::DaemonDeaf { .. } => "look at its log; a restart reads the files, too".to_owned(),
             Self::Busy { .. } => "wait for it to end, or stop it".to_owned(),
         })
     }

@@ -61,4 +61,14 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// Whether the process has root's rights.
     pub is_root: bool,
+    /// Who is logged in, behind `sudo` if there is one.
+    pub user: Option<String>,
+}
+
+impl Environment {
+    /// The name that records of what a person did carry.
+    pub fn user(&self) -> String {
+        let unknown = || format!("uid {}", rustix::process::geteuid().as_raw());
+        self.user.clone().unwrap_or_else(unknown)
+    }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::error::AppError;
+use super::holds::refuse_removal;
 use super::plumbing::host_name;
 use super::run::{Occasion, begin, end_failed};
 use super::site::Site;
@@ -24,6 +25,7 @@ use crate::engine::history::{self, Sight};
 use crate::engine::prune::{PruneOutcome, PruneRequest, prune};
 use crate::evidence::sha256;
 use crate::policy::model::{Policy, Retention};
+use crate::policy::retention::Rules;
 use crate::repository::access::Repository;
 use crate::storage::place::Access;
 
@@ -82,6 +84,7 @@ pub fn retain_policy(
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
+    refuse_removal(&catalogue, policy)?;
     let run = begin(&catalogue, policy, Job::Prune, occasion, now)?;
     match carry_out(site, policy, retention, request, &catalogue) {
         Ok(done) => {
@@ -125,7 +128,7 @@ fn carry_out(
         &repository,
         &ForgetRequest {
             selection: Selection::Rules {
-                rules: retention.rules.clone(),
+                rules: Rules { holds: policy.legal_hold.clone(), ..retention.rules.clone() },
                 zone: policy.schedule.timezone,
                 host: None,
                 policy: Some(policy.id.as_str().to_owned()),

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::promise;
 use super::site::{Site, Unreached, anchor};
+use super::suspicion;
+use super::targets::is_away;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::base::id::ObjectHash;
@@ -20,7 +23,6 @@ use crate::engine::history::Sight;
 use crate::engine::verify::read_back;
 use crate::evidence::{EvidenceLog, RepositoryAnchor};
 use crate::policy::model::{AfterRun, Place, Policy};
-use crate::policy::retry::ATTEMPTS_MAX;
 use crate::repository::access::Repository;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshots;
@@ -31,6 +33,8 @@ pub struct PolicyRun {
     pub run: RunId,
     /// What the backup did.
     pub outcome: BackupOutcome,
+    /// Targets that are kept apart, and were not here: no failure.
+    pub away: Vec<String>,
     /// Targets whose new objects were read back and matched.
     pub read_back: Vec<String>,
     /// Problems found while reading back.
@@ -61,11 +65,13 @@ pub fn run_policy(
     let log = site.evidence()?;
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
+    promise::record(&catalogue, policy, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Backup(backup_kind(kind)), occasion, now)?;
     let result = carry_out(site, policy, kind, occasion, &catalogue, &run);
     match result {
         Ok((done, anchors)) => {
+            suspicion::look(site, &catalogue, policy, &run, &done.outcome)?;
             record_end(site, &catalogue, &log, policy, &done)?;
             site.sign_head(&log, &anchors)?;
             Ok(done)
@@ -129,7 +135,8 @@ pub(super) fn end_failed(
     end: RunEnd,
 ) -> Result<RunState, Failure> {
     let known = catalogue.run(run)?;
-    let may_again = known.scheduled_at.is_some() && known.attempt < ATTEMPTS_MAX;
+    let rule = site.configuration.policy(&known.policy).map(|policy| policy.schedule.retry);
+    let may_again = known.scheduled_at.is_some() && rule.unwrap_or_default().leaves(known.attempt);
     if may_again && failure.class().is_transient() && !site.cx.cancel.is_cancelled() {
         let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
         catalogue.await_next_attempt(run, &reason, end.at)?;
@@ -166,10 +173,15 @@ fn carry_out(
         sight: if unreached.is_empty() { Sight::All } else { Sight::Part },
     };
     let mut outcome = backup(&repository, &request, &site.cx)?;
-    outcome.targets.extend(unreached.into_iter().map(lagging));
+    let (away, lagging): (Vec<Unreached>, Vec<Unreached>) = unreached.into_iter().partition(|one| {
+        let planned = policy.targets.iter().find(|planned| planned.name.as_str() == one.target);
+        planned.is_some_and(|planned| is_away(planned, &one.failure))
+    });
+    outcome.targets.extend(lagging.into_iter().map(self::lagging));
     let now = site.cx.clock.now();
     record_copies(catalogue, policy, &repository, &outcome, now)?;
-    let mut done = PolicyRun { run: run.clone(), outcome, read_back: Vec::new(), damaged: Vec::new() };
+    let away = away.into_iter().map(|one| one.target).collect();
+    let mut done = PolicyRun { run: run.clone(), outcome, away, read_back: Vec::new(), damaged: Vec::new() };
     if policy.verify.after_run != AfterRun::Ack {
         read_back_new(site, policy, &repository, catalogue, &mut done)?;
     }
@@ -320,6 +332,7 @@ fn record_end(
             "snapshot": outcome.snapshot,
             "captured_at": outcome.captured_at,
             "targets": targets_json(outcome),
+            "away": done.away,
             "read_back": done.read_back,
             "damaged": done.damaged.len(),
             "files": outcome.stats.files,

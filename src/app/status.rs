@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::promise;
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
@@ -14,7 +15,7 @@ use crate::base::size::format_duration;
 use crate::catalog::Catalog;
 use crate::catalog::copies::Copy;
 use crate::catalog::occurrences::Period as Occurred;
-use crate::catalog::words::{BackupKind as RecordedKind, Level};
+use crate::catalog::words::{BackupKind as RecordedKind, HoldKind, Level};
 use crate::evidence::verify::{Trust, verify as verify_evidence};
 use crate::policy::copies::{
     Assurance, Choice, CopyFacts, DrillFacts, Facts, Network, SnapshotFacts, SourceFacts, TargetFacts,
@@ -52,6 +53,8 @@ pub struct PolicyStatus {
     pub targets: Vec<TargetView>,
     /// Findings that are open.
     pub open_findings: Vec<String>,
+    /// What keeps old snapshots from being removed.
+    pub holds: Vec<String>,
     /// Occurrences that were missed in the last seven days.
     pub missed_last_week: u64,
 }
@@ -97,7 +100,9 @@ pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failu
     let catalogue = site.catalogue()?;
     let now = site.cx.clock.now();
     let gathered = Gathered::read(site, policy, &catalogue)?;
-    let targets = target_facts(policy);
+    let mut targets = target_facts(policy);
+    found_locks(&catalogue, policy, &mut targets)?;
+    let holds = catalogue.standing_holds(Some(policy.id.as_str()))?;
     let facts = Facts {
         now,
         site: &site.configuration.site.name,
@@ -126,7 +131,10 @@ pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failu
         evidence_intact: evidence_intact(site),
         // Kits come with a later version: none exists, and none is claimed.
         recovery_kit: Answer::Unknown,
-        frozen: false,
+        frozen: holds.iter().any(|hold| hold.kind == HoldKind::Freeze),
+        changed_since_drill: promise::changed_at(&catalogue, policy, now)?
+            .is_some_and(|changed| !gathered.drills.iter().any(|drill| drill.passed && drill.at > changed)),
+        suspicious: holds.iter().any(|hold| hold.kind == HoldKind::Suspicious),
         next_check: policy.verify.deep.next(now).map(|next| next.at),
     });
     let period = Occurred { from: now.minus(WEEK), to: now };
@@ -148,6 +156,7 @@ pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failu
         rpo_met,
         targets: gathered.views,
         open_findings: gathered.findings,
+        holds: holds.iter().map(|h| format!("{}: {} ({})", h.id, h.reason, h.kind)).collect(),
         missed_last_week: u64::try_from(missed).unwrap_or(u64::MAX),
     })
 }
@@ -322,6 +331,19 @@ pub(super) fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
             facts
         })
         .collect()
+}
+
+/// When the locks of targets end, where a probe has shown that locks hold there.
+fn found_locks(catalogue: &Catalog, policy: &Policy, targets: &mut [TargetFacts]) -> Result<(), Failure> {
+    for record in catalogue.targets(policy.id.as_str())? {
+        let holds = record.capabilities.get("lock_holds").and_then(serde_json::Value::as_bool);
+        let until = record.facts.get("locked_until").and_then(serde_json::Value::as_str);
+        let until = until.and_then(Timestamp::parse_rfc3339);
+        if let Some(facts) = targets.iter_mut().find(|facts| facts.name.as_str() == record.name) {
+            facts.lock_until = until.filter(|_| holds == Some(true));
+        }
+    }
+    Ok(())
 }
 
 /// The device of a path, or of the nearest folder above it that exists.

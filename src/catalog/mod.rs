@@ -6,6 +6,7 @@ pub mod copies;
 pub mod drills;
 pub mod error;
 pub mod findings;
+pub mod holds;
 pub mod occurrences;
 pub mod process;
 pub mod runs;

@@ -8,7 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::CatalogError;
-use super::sql::{Database, args};
+use super::sql::{Database, Session, args};
 use crate::base::clock::Timestamp;
 use crate::base::durable::{self, Lock};
 use crate::base::entropy;
@@ -69,6 +69,14 @@ impl Catalog {
         &self.path
     }
 
+    /// What is known of a policy, or of another thing that is remembered by its hash.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn policy_seen(&self, id: &str) -> Result<Option<PolicySeen>, CatalogError> {
+        self.database.with(|session| read_seen(session, id))
+    }
+
     /// Records that a policy was loaded; answers what is known of it.
     ///
     /// # Errors
@@ -81,22 +89,25 @@ impl Catalog {
                  ON CONFLICT (id) DO UPDATE SET sha256 = $2, changed_at = $3 WHERE policies.sha256 <> $2",
                 args![id, sha256, now],
             )?;
-            let seen = session.row(
-                "read a policy",
-                "SELECT id, sha256, first_seen_at, changed_at FROM policies WHERE id = $1",
-                args![id],
-                |row| {
-                    Ok(PolicySeen {
-                        id: row.text(0)?,
-                        sha256: row.text(1)?,
-                        first_seen_at: row.time(2)?,
-                        changed_at: row.time(3)?,
-                    })
-                },
-            )?;
-            seen.ok_or_else(|| CatalogError::NotFound { what: format!("policy {id}") })
+            read_seen(session, id)?.ok_or_else(|| CatalogError::NotFound { what: format!("policy {id}") })
         })
     }
+}
+
+fn read_seen(session: &mut Session<'_>, id: &str) -> Result<Option<PolicySeen>, CatalogError> {
+    session.row(
+        "read a policy",
+        "SELECT id, sha256, first_seen_at, changed_at FROM policies WHERE id = $1",
+        args![id],
+        |row| {
+            Ok(PolicySeen {
+                id: row.text(0)?,
+                sha256: row.text(1)?,
+                first_seen_at: row.time(2)?,
+                changed_at: row.time(3)?,
+            })
+        },
+    )
 }
 
 /// A fresh id: sorts by time, and two made at once differ.

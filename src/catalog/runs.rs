@@ -365,6 +365,23 @@ impl Catalog {
         })
     }
 
+    /// The newest ended runs of a policy and lane, newest first, at most `count`.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn recent_runs(&self, policy: &str, job: &Job, count: u32) -> Result<Vec<Run>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list recent runs",
+                select!(
+                    "WHERE policy = $1 AND lane = $2 AND ended_at IS NOT NULL ORDER BY started_at DESC, id DESC LIMIT $3"
+                ),
+                args![policy, job.lane(), i64::from(count)],
+                read,
+            )
+        })
+    }
+
     /// The newest run of an occurrence, wherever it stands.
     ///
     /// # Errors

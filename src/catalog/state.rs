@@ -83,6 +83,39 @@ impl StateFolder {
         self.root.join("lock")
     }
 
+    /// Shared by restores for as long as they go on: other work waits for them.
+    pub fn restoring(&self) -> PathBuf {
+        self.root.join("restoring")
+    }
+
+    /// Says that a restore goes on, until dropped or until the process ends in any way.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn claim_restore(&self) -> Result<Lock, CatalogError> {
+        let path = self.restoring();
+        durable::lock_shared(&path).map_err(CatalogError::io("lock", &path))
+    }
+
+    /// Whether a restore goes on.
+    pub fn is_restoring(&self) -> bool {
+        let path = self.restoring();
+        path.exists() && matches!(durable::try_lock(&path), Ok(None))
+    }
+
+    /// The process of the daemon, when one lives.
+    ///
+    /// # Errors
+    /// Of the file system.
+    pub fn daemon(&self) -> Result<Option<u32>, CatalogError> {
+        let path = self.lock();
+        if !path.exists() || durable::try_lock(&path).map_err(CatalogError::io("lock", &path))?.is_some() {
+            return Ok(None);
+        }
+        let pid = std::fs::read_to_string(&path).map_err(CatalogError::io("read", &path))?;
+        Ok(pid.trim().parse().ok())
+    }
+
     /// Makes this process the folder's daemon.
     ///
     /// # Errors

@@ -118,8 +118,31 @@ impl Catalog {
                 "record a target",
                 "INSERT INTO targets (policy, name, url, capabilities, facts, probed_at)
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (policy, name)
-                 DO UPDATE SET url = $3, capabilities = $4, facts = $5, probed_at = $6",
+                 DO UPDATE SET url = $3, capabilities = $4, probed_at = $6,
+                 facts = CASE WHEN $5 = 'null' THEN targets.facts ELSE $5 END",
                 args![policy, name, url, &capabilities.to_string(), &facts.to_string(), *probed_at],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records what supports or refutes what is declared of a target, beside what its probe found.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn record_target_facts(
+        &self,
+        policy: &str,
+        name: &str,
+        url: &str,
+        facts: &Value,
+    ) -> Result<(), CatalogError> {
+        self.database.with(|session| {
+            session.execute(
+                "record a target's facts",
+                "INSERT INTO targets (policy, name, url, capabilities, facts, probed_at)
+                 VALUES ($1, $2, $3, 'null', $4, 0) ON CONFLICT (policy, name) DO UPDATE SET facts = $4",
+                args![policy, name, url, &facts.to_string()],
             )?;
             Ok(())
         })

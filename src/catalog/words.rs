@@ -87,7 +87,7 @@ words! {
 }
 
 /// What is to be done for a policy: `full`, `incremental`, `differential`, `verify`, `scrub`, `prune`,
-/// `drill:NAME`.
+/// `probe`, `locks`, `drill:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Job {
     /// A backup.
@@ -98,6 +98,10 @@ pub enum Job {
     Scrub,
     /// Forgetting old snapshots, and freeing what only they held.
     Prune,
+    /// Trying out what its targets can do.
+    Probe,
+    /// Making the locks of its immutable targets last longer.
+    Locks,
     /// The drill of this plan.
     Drill(String),
 }
@@ -110,6 +114,8 @@ impl Job {
             Self::Verify => "verify",
             Self::Scrub => "scrub",
             Self::Prune => "prune",
+            Self::Probe => "probe",
+            Self::Locks => "locks",
             Self::Drill(_) => "drill",
         }
     }
@@ -122,6 +128,8 @@ impl Word for Job {
             Self::Verify => "verify".into(),
             Self::Scrub => "scrub".into(),
             Self::Prune => "prune".into(),
+            Self::Probe => "probe".into(),
+            Self::Locks => "locks".into(),
             Self::Drill(plan) => format!("drill:{plan}").into(),
         }
     }
@@ -131,6 +139,8 @@ impl Word for Job {
             ("verify", _) => Some(Self::Verify),
             ("scrub", _) => Some(Self::Scrub),
             ("prune", _) => Some(Self::Prune),
+            ("probe", _) => Some(Self::Probe),
+            ("locks", _) => Some(Self::Locks),
             (_, Some(plan)) => Some(Self::Drill(plan.to_owned())),
             _ => BackupKind::parse(text).map(Self::Backup),
         }
@@ -271,6 +281,16 @@ words! {
 }
 
 words! {
+    /// What sort of hold.
+    HoldKind {
+        /// A person stopped all change.
+        Freeze = "freeze",
+        /// A run found its source changed as an accident or an attack would.
+        Suspicious = "suspicious",
+    }
+}
+
+words! {
     /// How bad a finding is.
     Severity {
         /// 45 days to close it.
@@ -298,7 +318,17 @@ mod tests {
 
     #[test]
     fn jobs_read_as_written() {
-        for text in ["full", "incremental", "differential", "verify", "scrub", "prune", "drill:weekly"] {
+        for text in [
+            "full",
+            "incremental",
+            "differential",
+            "verify",
+            "scrub",
+            "prune",
+            "probe",
+            "locks",
+            "drill:weekly",
+        ] {
             assert_eq!(Job::parse(text).expect("a job").to_string(), text);
         }
         assert_eq!(Job::parse("compact"), None);

@@ -25,6 +25,31 @@ Example: lifeboat status
          lifeboat status web --nagios
 
 Exit codes: 0 the 3-2-1 rule and the RPO are met; 15 they are not; 2 configuration; with --nagios 0 to 3; 130 cancelled.";
+pub(super) const FREEZE: &str = "\
+Example: lifeboat freeze web --reason \"ransom note on srv-3, 14:10\"
+
+Backups, verification and restores go on; nothing that is stored is removed, and locks are made to last longer.
+
+Exit codes: 0 done; 1 nothing is frozen, or the state could not be written; 2 usage or configuration; 130 cancelled.";
+pub(super) const UNFREEZE: &str = "\
+Example: lifeboat unfreeze web --reason \"restored, incident closed\"
+
+Exit codes: 0 done; 1 nothing is frozen, or the state could not be written; 2 usage or configuration; 130 cancelled.";
+pub(super) const HOLD_LIST: &str = "\
+Example: lifeboat hold list web --all
+
+Exit codes: 0 done; 1 failed; 2 usage or configuration; 130 cancelled.";
+pub(super) const HOLD_RELEASE: &str = "\
+Example: lifeboat hold release 20261124T015302Z-9f3c2a71 --reason \"old logs were moved away on purpose\"
+
+Exit codes: 0 released; 1 no such hold, or released before; 2 usage or configuration; 130 cancelled.";
+pub(super) const APPLY: &str = "\
+Example: lifeboat apply
+
+A file with a problem changes nothing: the daemon keeps what it has. Nothing runs because of a change. `kill -HUP` does the
+same without the check.
+
+Exit codes: 0 the daemon goes by the files, or none runs; 1 it did not take them over; 2 problems; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 
@@ -413,6 +438,18 @@ mod tests {
         }
     }
 
+    /// As a shell would take it: what stands between quotes is one word.
+    fn words_of(line: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        for (number, part) in line.split('"').enumerate() {
+            match number % 2 {
+                0 => words.extend(part.split_whitespace().map(str::to_owned)),
+                _ => words.push(part.to_owned()),
+            }
+        }
+        words
+    }
+
     #[test]
     fn the_help_of_every_command_has_an_example_that_parses_and_its_exit_codes() {
         let mut leaves = 0;
@@ -427,7 +464,7 @@ mod tests {
                 .collect();
             assert!(!examples.is_empty(), "{} has no example", command.get_name());
             for example in examples {
-                let words = std::iter::once("lifeboat").chain(example.split_whitespace());
+                let words = std::iter::once("lifeboat".to_owned()).chain(words_of(example));
                 let parsed = Cli::command().try_get_matches_from(words);
                 assert!(parsed.is_ok(), "`lifeboat {example}`: {:?}", parsed.err().map(|e| e.to_string()));
                 assert!(

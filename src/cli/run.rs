@@ -106,6 +106,9 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Verify(args) => commands::policy::verify(&session, &args),
         Command::Scrub(args) => commands::scrub::run_policy(&session, &args),
         Command::Prune(args) => commands::prune::run_policy(&session, &args),
+        Command::Freeze(args) => commands::hold::freeze(&session, &args),
+        Command::Unfreeze(args) => commands::hold::unfreeze(&session, &args),
+        Command::Hold(command) => commands::hold::run(&session, &command),
         Command::Repair(args) => commands::repair::run_policy(&session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
         Command::Explain(args) => commands::explain::run(&session, &args),
@@ -116,6 +119,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Drill(command) => commands::proof::drill(&session, &command),
         Command::Evidence(command) => commands::proof::evidence(&session, &command),
         Command::Report(args) => commands::proof::report(&session, &args),
+        Command::Apply => commands::daemon::apply(&session),
         Command::Daemon(args) => commands::daemon::run(&session, &args, daemon),
     };
     // Nothing is told of the work behind its result.
@@ -145,5 +149,9 @@ fn environment() -> Environment {
         config: path("LIFEBOAT_CONFIG"),
         home: path("HOME"),
         is_root: rustix::process::geteuid().is_root(),
+        user: ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| {
+            let name = std::env::var(name).ok()?;
+            (!name.is_empty()).then_some(name)
+        }),
     }
 }

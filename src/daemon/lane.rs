@@ -1,13 +1,19 @@
 //! Lanes: what never runs twice at the same time, and when each of its jobs is due.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::catalog::occurrences::OccurrenceKey;
 use crate::catalog::words::{BackupKind, Job};
+use crate::evidence::sha256;
 use crate::policy::due::Line;
-use crate::policy::model::{self, CatchUp, Configuration, DrillPlan, Policy};
+use crate::policy::model::{self, CatchUp, Configuration, DrillPlan, Place, Policy, Target};
+use crate::policy::retry::Retry;
 use crate::policy::schedule::Schedule;
+use crate::policy::window::Windows;
+use crate::source::frozen::mounts::{self, Mount};
 
 /// Reading everything back may take this long; nobody configures it yet.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -17,7 +23,7 @@ const DRILL_GRACE: Duration = Duration::from_secs(15 * 60);
 /// The next occurrence is looked for so far ahead; every wait is far shorter.
 const AHEAD: Duration = Duration::from_secs(24 * 3600);
 
-/// The backups of a policy, its verification, scrub or prune, or one drill plan.
+/// The backups of a policy, its verification, scrub, prune, probe or locks, or one drill plan.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     /// Whose.
@@ -28,60 +34,97 @@ pub(super) struct Lane {
     pub(super) catch_up: CatchUp,
     /// A process that takes longer is ended.
     pub(super) timeout: Duration,
-    /// The record in the catalogue that says when these schedules were first seen: its name and
-    /// the hash of the file.
-    pub(super) seen: (String, String),
+    /// Times in which nothing starts.
+    pub(super) blackout: Option<Windows>,
+    /// How failed runs are tried again.
+    pub(super) retry: Retry,
+    /// Who goes first of several that wait for the same kind of work.
+    pub(super) priority: u8,
+    /// What its processes keep busy.
+    pub(super) uses: Uses,
+}
+
+/// The media that a job keeps busy, by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Uses {
+    /// Disks and servers that hold copies.
+    pub(super) targets: BTreeSet<String>,
+    /// File systems that are read.
+    pub(super) sources: BTreeSet<String>,
 }
 
 impl Lane {
     /// The lanes of a configuration.
     pub(super) fn all(configuration: &Configuration) -> Vec<Self> {
-        let policies = &configuration.policies;
-        let mut lanes: Vec<_> = policies.iter().flat_map(Self::of_policy).collect();
-        for drill in &configuration.drills {
-            lanes
-                .extend(configuration.policy(drill.policy.as_str()).map(|policy| Self::drill(drill, policy)));
+        // Without it everything is on one disk: fewer at a time, never more.
+        let mounts = mounts::all().unwrap_or_default();
+        let mut lanes = Vec::new();
+        for policy in &configuration.policies {
+            let whole = Self::of_policy(policy, &mounts);
+            let drills = configuration.drills_of(&policy.id);
+            lanes.extend(drills.map(|drill| whole.drill(drill, policy)));
+            lanes.extend(whole.of_targets(policy));
+            lanes.push(whole);
         }
         lanes
     }
 
-    fn of_policy(policy: &Policy) -> Vec<Self> {
-        let one =
-            |job, schedule: &Schedule| Self { jobs: vec![(job, schedule.clone())], ..Self::verify(policy) };
-        let mut lanes = vec![Self::backups(policy), Self::verify(policy)];
-        lanes.extend(policy.verify.scrub.iter().map(|schedule| one(Job::Scrub, schedule)));
-        lanes.extend(policy.retention.iter().map(|retention| one(Job::Prune, &retention.prune)));
-        lanes
-    }
-
-    fn backups(policy: &Policy) -> Self {
+    /// The backups.
+    fn of_policy(policy: &Policy, mounts: &[Mount]) -> Self {
         let plan = &policy.schedule;
         let mut lines = plan.lines();
         lines.sort_by_key(|line| line.kind);
         let jobs = lines.into_iter().map(|line| (Job::Backup(kind(line.kind)), line.schedule.clone()));
-        Self { jobs: jobs.collect(), timeout: plan.timeout, ..Self::verify(policy) }
-    }
-
-    fn verify(policy: &Policy) -> Self {
         Self {
             policy: policy.id.as_str().to_owned(),
-            jobs: vec![(Job::Verify, policy.verify.deep.clone())],
-            catch_up: policy.schedule.catch_up,
-            timeout: VERIFY_TIMEOUT,
-            seen: (policy.id.as_str().to_owned(), policy.version.sha256.clone()),
+            jobs: jobs.collect(),
+            catch_up: plan.catch_up,
+            timeout: plan.timeout,
+            blackout: plan.blackout.clone(),
+            retry: plan.retry,
+            priority: plan.priority,
+            uses: Uses {
+                targets: policy.targets.iter().map(|target| medium(target, mounts)).collect(),
+                sources: policy.source.paths.iter().map(|path| mount_of(path, mounts)).collect(),
+            },
         }
     }
 
-    fn drill(drill: &DrillPlan, policy: &Policy) -> Self {
+    /// What is done with the targets alone.
+    fn of_targets(&self, policy: &Policy) -> Vec<Self> {
+        let Policy { verify, retention, .. } = policy;
+        let prune = retention.as_ref().map(|retention| &retention.prune);
+        let jobs = [
+            (Job::Verify, Some(&verify.deep)),
+            (Job::Scrub, verify.scrub.as_ref()),
+            (Job::Prune, prune),
+            (Job::Probe, verify.probe.as_ref()),
+            (Job::Locks, verify.extend_locks.as_ref()),
+        ];
+        jobs.into_iter().filter_map(|(job, when)| Some(self.one(job, when?, VERIFY_TIMEOUT))).collect()
+    }
+
+    fn drill(&self, drill: &DrillPlan, policy: &Policy) -> Self {
         let targets = u32::try_from(policy.targets.len()).unwrap_or(u32::MAX);
-        let version = drill.version.as_ref().unwrap_or(&policy.version);
-        Self {
-            jobs: vec![(Job::Drill(drill.id.as_str().to_owned()), drill.when.clone())],
-            timeout: drill.time_limit.saturating_mul(targets).saturating_add(DRILL_GRACE),
-            // No policy's name has a colon.
-            seen: (format!("drill:{}", drill.id), version.sha256.clone()),
-            ..Self::verify(policy)
-        }
+        let timeout = drill.time_limit.saturating_mul(targets).saturating_add(DRILL_GRACE);
+        self.one(Job::Drill(drill.id.as_str().to_owned()), &drill.when, timeout)
+    }
+
+    fn one(&self, job: Job, when: &Schedule, timeout: Duration) -> Self {
+        let uses = Uses { sources: BTreeSet::new(), ..self.uses.clone() };
+        Self { jobs: vec![(job, when.clone())], timeout, uses, ..self.clone() }
+    }
+
+    /// The record in the catalogue that says since when these schedules are as they are: its name, and
+    /// what it knows them by. What else stands in a policy's file may change without a word here.
+    pub(super) fn seen(&self) -> (String, String) {
+        let specs = self.jobs.iter().map(|(job, schedule)| format!("{job} {schedule}\n"));
+        // No policy's name has a colon.
+        let name = match self.jobs.first() {
+            Some((Job::Backup(_), _)) | None => format!("schedule:{}:backup", self.policy),
+            Some((job, _)) => format!("schedule:{}:{job}", self.policy),
+        };
+        (name, sha256::hex(specs.collect::<String>().as_bytes()))
     }
 
     /// The schedules as `decide` takes them; a job is named by its place, so that the stronger is the larger.
@@ -97,6 +140,11 @@ impl Lane {
     /// Whether an occurrence is one of these.
     pub(super) fn holds(&self, key: &OccurrenceKey) -> bool {
         self.policy == key.policy && self.jobs.iter().any(|(job, _)| *job == key.job)
+    }
+
+    /// Whether nothing of it may start now.
+    pub(super) fn is_blacked_out(&self, now: Timestamp) -> bool {
+        self.blackout.as_ref().is_some_and(|blackout| blackout.hold(now))
     }
 
     /// When an occurrence comes due after `now` that does the work of this job: of the same or a
@@ -119,6 +167,19 @@ impl Lane {
     }
 }
 
+/// What a target's jobs keep busy: the disk that is mounted there, or the server.
+fn medium(target: &Target, mounts: &[Mount]) -> String {
+    match &target.place {
+        Place::Folder(path) => mount_of(path, mounts),
+        Place::Bucket { bucket, .. } => target.endpoint.clone().unwrap_or_else(|| format!("s3 {bucket}")),
+    }
+}
+
+/// By the table of mounts and not by a look at the path: a disk that hangs must not hang the daemon.
+fn mount_of(path: &Path, mounts: &[Mount]) -> String {
+    mounts::of(mounts, path).map(|mount| format!("device {}", mount.dev)).unwrap_or_default()
+}
+
 /// The catalogue's word for a policy's kind of backup.
 fn kind(kind: model::BackupKind) -> BackupKind {
     match kind {
@@ -134,9 +195,12 @@ pub(super) fn urgency(job: &Job) -> u8 {
         Job::Backup(BackupKind::Incremental) => 0,
         Job::Backup(BackupKind::Differential) => 1,
         Job::Backup(BackupKind::Full) => 2,
-        Job::Verify => 3,
-        Job::Drill(_) => 4,
-        Job::Scrub => 5,
-        Job::Prune => 6,
+        // A lock that ends is gone for good.
+        Job::Locks => 3,
+        Job::Verify => 4,
+        Job::Probe => 5,
+        Job::Drill(_) => 6,
+        Job::Scrub => 7,
+        Job::Prune => 8,
     }
 }

@@ -10,17 +10,22 @@ use serde_json::json;
 
 use super::error::DaemonError;
 use super::starter::Exit;
+use crate::app::promise;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Class;
 use crate::catalog::Catalog;
 use crate::catalog::CatalogError;
+use crate::catalog::findings::Event;
 use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
 use crate::catalog::process::Holder;
 use crate::catalog::runs::{Failure, NewRun, Run, RunEnd};
-use crate::catalog::words::{Cause, OccurrenceState, RunState};
+use crate::catalog::words::{Cause, Job, OccurrenceState, RunState};
 use crate::evidence::EvidenceLog;
-use crate::policy::retry::{self, ATTEMPTS_MAX};
+use crate::policy::model::Configuration;
+use crate::policy::retry::{self, Retry};
 
+/// Problems of a configuration that the evidence log names.
+const PROBLEMS_NAMED_MAX: usize = 20;
 /// A clock that was set back makes a run look older than its occurrence.
 const CLOCK_SLACK: Duration = Duration::from_secs(24 * 3600);
 
@@ -50,8 +55,17 @@ impl Going {
 pub(super) enum Ending {
     /// For its own reasons.
     Own(Exit),
-    /// Its daemon stopped or was lost: what it did not finish is done again.
-    WithDaemon,
+    /// Its daemon stopped or was lost, or a restore came first: what it did not finish is done again.
+    NotItsFault,
+}
+
+/// When what did not succeed is done again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Again {
+    /// What was configured.
+    pub(super) rule: Retry,
+    /// When the next occurrence is due that does the same work.
+    pub(super) next: Option<Timestamp>,
 }
 
 /// What becomes of an occurrence whose process is gone.
@@ -85,6 +99,48 @@ impl Records {
         Ok(self.catalogue.settle_occurrence(&Occurrence { key, state, reason, changed_at })?)
     }
 
+    /// Remembers the configuration that is in force; a new one gets a line with all its files.
+    pub(super) fn configured(&self, configuration: &Configuration, by: &str) -> Result<(), DaemonError> {
+        let is_new = promise::record_configuration(&self.catalogue, configuration, self.clock.now())?;
+        if is_new {
+            let files: Vec<_> = configuration.files();
+            let sha256 = promise::configuration_sha256(configuration);
+            self.evidence.append("config.loaded", json!({ "sha256": sha256, "by": by, "files": files }))?;
+        }
+        Ok(())
+    }
+
+    /// Records that a configuration was not taken over.
+    pub(super) fn refused(&self, problems: &[String]) -> Result<(), DaemonError> {
+        let named: Vec<_> = problems.iter().take(PROBLEMS_NAMED_MAX).collect();
+        let count = problems.len();
+        self.evidence.append("config.refused", json!({ "problems": count, "named": named }))?;
+        self.catalogue.record_event(&Event {
+            at: self.clock.now(),
+            kind: "config.refused".to_owned(),
+            policy: None,
+            message: format!("{count} problems; the configuration stays as it was"),
+        })?;
+        Ok(())
+    }
+
+    /// Why an occurrence that is due is left out all the same; the evidence log says so, too.
+    pub(super) fn refusal(&self, key: &OccurrenceKey) -> Result<Option<String>, DaemonError> {
+        if key.job != Job::Prune {
+            return Ok(None);
+        }
+        let Some(hold) = self.catalogue.standing_holds(Some(&key.policy))?.into_iter().next() else {
+            return Ok(None);
+        };
+        let reason = format!("{}: hold {} stands", hold.kind, hold.id);
+        let data = json!({
+            "policy": key.policy, "job": key.job, "outcome": reason, "count": 1,
+            "first": key.scheduled_at, "last": key.scheduled_at,
+        });
+        self.evidence.append("occurrences.not_run", data)?;
+        Ok(Some(reason))
+    }
+
     /// The runs that go on, whoever started them. Those of dead processes are marked first.
     pub(super) fn running(&self) -> Result<Vec<Going>, DaemonError> {
         self.catalogue.mark_interrupted(self.clock.now())?;
@@ -100,12 +156,11 @@ impl Records {
     }
 
     /// Settles an occurrence whose process is gone.
-    /// `next` is when the next occurrence is due that does the same work.
     pub(super) fn close(
         &self,
         key: &OccurrenceKey,
         ending: Ending,
-        next: Option<Timestamp>,
+        again: Again,
     ) -> Result<Fate, DaemonError> {
         self.catalogue.mark_interrupted(self.clock.now())?;
         let runs = self.runs_of(key)?;
@@ -114,10 +169,10 @@ impl Records {
         };
         match (run.state, ending) {
             (RunState::Running, _) => Ok(Fate::Alive),
-            (RunState::Interrupted, _) => self.close_interrupted(key, &runs),
-            (RunState::Waiting, _) => self.close_waiting(key, run, next),
-            (RunState::Cancelled, Ending::WithDaemon) => {
-                self.settle(key, OccurrenceState::Due, "ended with the daemon before it was done")?;
+            (RunState::Interrupted, _) => self.close_interrupted(key, &runs, again.rule),
+            (RunState::Waiting, _) => self.close_waiting(key, run, again),
+            (RunState::Cancelled, Ending::NotItsFault) => {
+                self.settle(key, OccurrenceState::Due, "ended before it was done")?;
                 Ok(Fate::Again)
             }
             (state, _) => {
@@ -129,8 +184,8 @@ impl Records {
 
     fn close_without_run(&self, key: &OccurrenceKey, ending: Ending) -> Result<Fate, DaemonError> {
         match ending {
-            Ending::WithDaemon => {
-                self.settle(key, OccurrenceState::Due, "ended with the daemon before it began")?;
+            Ending::NotItsFault => {
+                self.settle(key, OccurrenceState::Due, "ended before it began")?;
                 return Ok(Fate::Again);
             }
             Ending::Own(exit) if is_result(exit) => {
@@ -144,17 +199,13 @@ impl Records {
     }
 
     /// An attempt failed for a reason that passes: another one, or the run has failed.
-    fn close_waiting(
-        &self,
-        key: &OccurrenceKey,
-        run: &Run,
-        next: Option<Timestamp>,
-    ) -> Result<Fate, DaemonError> {
+    fn close_waiting(&self, key: &OccurrenceKey, run: &Run, again: Again) -> Result<Fate, DaemonError> {
         let failed = retry::Failed {
             name: &name(key),
             attempts: run.attempt,
             at: run.ended_at.unwrap_or(run.started_at),
-            next_occurrence: next,
+            next_occurrence: again.next,
+            rule: again.rule,
         };
         if let Some(at) = retry::next_attempt(&failed) {
             self.settle(key, OccurrenceState::Due, &format!("attempt {} failed", run.attempt))?;
@@ -165,12 +216,12 @@ impl Records {
         Ok(Fate::Settled)
     }
 
-    fn close_interrupted(&self, key: &OccurrenceKey, runs: &[Run]) -> Result<Fate, DaemonError> {
+    fn close_interrupted(&self, key: &OccurrenceKey, runs: &[Run], rule: Retry) -> Result<Fate, DaemonError> {
         let Some(run) = runs.last() else { return Ok(Fate::Settled) };
         // Over all its runs: the bound must hold also when an attempt was begun as a new run.
         let interrupted = runs.iter().filter(|run| run.state == RunState::Interrupted);
         let attempts: u64 = interrupted.map(|run| run.attempt).sum();
-        let (state, fate) = if attempts < ATTEMPTS_MAX {
+        let (state, fate) = if rule.leaves(attempts) {
             (OccurrenceState::Due, Fate::Again)
         } else {
             (OccurrenceState::Done, Fate::Settled)

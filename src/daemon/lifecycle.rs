@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::ledger::Records;
 use super::runner::Runner;
 use super::starter::{SameBinary, Starter};
 use super::tick::Watch;
+use crate::app::daemon::Reload;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Chain;
@@ -41,7 +43,7 @@ pub enum Life {
 
 /// What the daemon is given.
 pub struct DaemonOptions {
-    /// What was promised; read once, at the start. Children read it again from its folder.
+    /// What was promised, as read at the start. Children read it again from its folder.
     pub configuration: Configuration,
     /// Where catalogue and evidence are.
     pub state: StateFolder,
@@ -55,10 +57,12 @@ pub struct DaemonOptions {
     pub tick: Duration,
     /// How long it lives.
     pub life: Life,
-    /// Children at a time. With two or more, one place is kept for backups.
-    pub concurrency: usize,
     /// This program, for the children.
     pub executable: PathBuf,
+    /// Reads the configuration again.
+    pub reload: Reload,
+    /// Raised by SIGHUP: that is to be done.
+    pub reload_asked: Arc<AtomicBool>,
 }
 
 /// Lives until asked to stop.
@@ -90,6 +94,7 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         clock: Arc::clone(&options.clock),
     };
     let lanes = Lane::all(&options.configuration);
+    records.configured(&options.configuration, "start")?;
     records.evidence.append(
         "daemon.started",
         json!({
@@ -99,12 +104,16 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
             "drills": options.configuration.drills.len(),
         }),
     )?;
-    let runner = Runner::resume(starter, options.concurrency, &lanes, &records)?;
-    let watches = lanes.into_iter().map(|lane| Watch::resume(lane, &records)).collect::<Result<_, _>>()?;
+    let runner = Runner::resume(starter, options.configuration.site.concurrency, &lanes, &records)?;
+    let watches = watches(lanes, &records)?;
     let daemon = Daemon {
         records,
         watches,
         runner,
+        configuration: options.configuration,
+        state: options.state,
+        reload: options.reload,
+        reload_asked: options.reload_asked,
         progress: options.progress,
         cancel: options.cancel,
         tick: options.tick.min(TICK_MAX),
@@ -116,10 +125,18 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
     result
 }
 
+fn watches(lanes: Vec<Lane>, records: &Records) -> Result<Vec<Watch>, DaemonError> {
+    lanes.into_iter().map(|lane| Watch::resume(lane, records)).collect()
+}
+
 struct Daemon {
     records: Records,
     watches: Vec<Watch>,
     runner: Runner,
+    configuration: Configuration,
+    state: StateFolder,
+    reload: Reload,
+    reload_asked: Arc<AtomicBool>,
     progress: Arc<dyn Progress>,
     cancel: Cancel,
     tick: Duration,
@@ -152,8 +169,12 @@ impl Daemon {
 
     /// Looks after the children and, when it is time, at the clock.
     fn turn(&mut self, is_time: bool, is_first: bool) -> Result<(), DaemonError> {
+        if self.reload_asked.swap(false, Ordering::Relaxed) {
+            self.read_again()?;
+        }
+        let has_changed = self.runner.make_way(self.state.is_restoring());
         let has_ended = self.runner.reap(&self.records)?;
-        if !is_time && !has_ended {
+        if !is_time && !has_ended && !has_changed {
             return Ok(());
         }
         self.runner.settle(&self.records)?;
@@ -161,6 +182,31 @@ impl Daemon {
             self.look()?;
         }
         self.runner.dispatch(&self.records)
+    }
+
+    /// Goes by the files as they are now, if they are good. What goes on, goes on; what waits and is not
+    /// promised any more is recorded as missed; nothing starts because of it.
+    fn read_again(&mut self) -> Result<(), DaemonError> {
+        let configuration = match (self.reload)() {
+            Ok(configuration) if configuration.policies.is_empty() => {
+                let error = DaemonError::NoPolicy { dir: configuration.dir };
+                self.progress.warn(Chain(&error).to_string());
+                return self.records.refused(&[error.to_string()]);
+            }
+            Ok(configuration) => configuration,
+            Err(problems) => {
+                self.progress.warn(format!("the configuration stays as it was:\n{problems}"));
+                let lines: Vec<String> =
+                    problems.0.iter().map(|p| format!("{} {}:{}", p.code, p.file, p.line)).collect();
+                return self.records.refused(&lines);
+            }
+        };
+        let lanes = Lane::all(&configuration);
+        self.runner.reconfigure(configuration.site.concurrency, &lanes, &self.records)?;
+        self.watches = watches(lanes, &self.records)?;
+        self.records.configured(&configuration, "signal")?;
+        self.configuration = configuration;
+        Ok(())
     }
 
     fn look(&mut self) -> Result<(), DaemonError> {

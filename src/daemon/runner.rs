@@ -3,18 +3,32 @@
 //! The child records its own run. This room claims the occurrence before the child starts; what
 //! became of it is settled in [`super::ledger`].
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::error::DaemonError;
-use super::lane::{Lane, urgency};
-use super::ledger::{Ending, Fate, Going, Records, name};
+use super::lane::{Lane, Uses, urgency};
+use super::ledger::{Again, Ending, Fate, Going, Records, name};
 use super::starter::{Child, Starter};
 use crate::base::clock::Timestamp;
 use crate::catalog::occurrences::{Claim, OccurrenceKey};
 use crate::catalog::words::{Job, OccurrenceState};
+use crate::policy::model::Concurrency;
 
+/// A backup waits for restores so long: a mount or a very long restore must not end all protection.
+const WAIT_FOR_RESTORE: Duration = Duration::from_secs(30 * 60);
 /// Between asking a child to end and killing it, when it took too long.
 const KILL_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether a backup has waited so long that it doesn't wait for a restore any more.
+fn is_overdue(key: &OccurrenceKey, now: Timestamp) -> bool {
+    matches!(key.job, Job::Backup(_)) && now.since(key.scheduled_at) >= WAIT_FOR_RESTORE
+}
+
+fn count(most: u32) -> usize {
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
 
 /// A child of ours.
 struct Running {
@@ -24,6 +38,8 @@ struct Running {
     started: Duration,
     /// When it is killed, if it was asked to end.
     kill_at: Option<Duration>,
+    /// It was asked to end for the sake of a restore.
+    gives_way: bool,
 }
 
 /// An occurrence that waits for its turn.
@@ -36,12 +52,14 @@ struct Queued {
 /// Everything that is queued or going on. Times without a date are monotonic.
 pub(super) struct Runner {
     starter: Box<dyn Starter>,
-    concurrency: usize,
+    concurrency: Concurrency,
     lanes: Vec<Lane>,
     queue: Vec<Queued>,
     running: Vec<Running>,
     /// Their processes are gone, or were left by a daemon that is; not settled yet.
     ended: Vec<(Going, Ending)>,
+    /// A restore goes on: everything but overdue backups waits.
+    is_restoring: bool,
 }
 
 impl Runner {
@@ -49,23 +67,24 @@ impl Runner {
     /// running is settled as soon as its process is gone.
     pub(super) fn resume(
         starter: Box<dyn Starter>,
-        concurrency: usize,
+        concurrency: Concurrency,
         lanes: &[Lane],
         records: &Records,
     ) -> Result<Self, DaemonError> {
         let mut runner = Self {
             starter,
-            concurrency: concurrency.max(1),
+            concurrency,
             lanes: lanes.to_vec(),
             queue: Vec::new(),
             running: Vec::new(),
             ended: Vec::new(),
+            is_restoring: false,
         };
         let since = records.clock.now();
         for open in records.catalogue.open_occurrences()? {
             let going = Going { key: open.key, since };
             match open.state {
-                OccurrenceState::Running => runner.ended.push((going, Ending::WithDaemon)),
+                OccurrenceState::Running => runner.ended.push((going, Ending::NotItsFault)),
                 _ if runner.lane_of(&going.key).is_some() => {
                     runner.queue.push(Queued { going, ready_at: Duration::ZERO });
                 }
@@ -76,6 +95,40 @@ impl Runner {
             }
         }
         Ok(runner)
+    }
+
+    /// Goes by another configuration. What waits and is named there no more was missed.
+    pub(super) fn reconfigure(
+        &mut self,
+        concurrency: Concurrency,
+        lanes: &[Lane],
+        records: &Records,
+    ) -> Result<(), DaemonError> {
+        self.concurrency = concurrency;
+        self.lanes = lanes.to_vec();
+        let queue = std::mem::take(&mut self.queue);
+        let (kept, gone): (Vec<Queued>, Vec<Queued>) =
+            queue.into_iter().partition(|queued| self.lane_of(&queued.going.key).is_some());
+        self.queue = kept;
+        for Queued { going, .. } in gone {
+            let reason = "the configuration does not name it any more";
+            records.settle(&going.key, OccurrenceState::Missed, reason)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a restore have the disks and the lines: what is not a backup is asked to end, and is done again
+    /// afterwards. Answers whether a restore began or ended.
+    pub(super) fn make_way(&mut self, is_restoring: bool) -> bool {
+        let has_changed = self.is_restoring != is_restoring;
+        self.is_restoring = is_restoring;
+        for running in self.running.iter_mut().filter(|_| is_restoring) {
+            if !running.gives_way && !matches!(running.going.key.job, Job::Backup(_)) {
+                running.gives_way = true;
+                drop(running.process.terminate());
+            }
+        }
+        has_changed
     }
 
     /// Adds an occurrence that was recorded as due.
@@ -98,28 +151,42 @@ impl Runner {
         self.queue.is_empty() && self.running.is_empty() && self.ended.is_empty()
     }
 
-    /// Starts what may start: one of a policy and lane at a time, never more than `concurrency`,
-    /// and with two or more always one place kept for backups.
+    /// Starts what may start: one of a policy and lane at a time, never more than `concurrency` in all,
+    /// at one medium of copies, or of one file system, and with two or more always one place kept for
+    /// backups. Nothing starts in its blackout; of what waits, the most urgent goes first.
     pub(super) fn dispatch(&mut self, records: &Records) -> Result<(), DaemonError> {
-        if self.queue.is_empty() || self.running.len() >= self.concurrency {
+        if self.queue.is_empty() || self.running.len() >= count(self.concurrency.all) {
             return Ok(());
         }
         let elsewhere = records.running()?;
         let now = records.clock.monotonic();
-        self.queue.sort_by_key(|Queued { going, .. }| (urgency(&going.key.job), going.key.scheduled_at));
+        let today = records.clock.now();
+        let mut queue = std::mem::take(&mut self.queue);
+        queue.sort_by_cached_key(|Queued { going, .. }| {
+            let priority = self.lane_of(&going.key).map_or(0, |lane| lane.priority);
+            (urgency(&going.key.job), Reverse(priority), going.key.scheduled_at)
+        });
+        self.queue = queue;
         let mut at = 0;
         while let Some(Queued { going: next, ready_at }) = self.queue.get(at) {
             let ours = self.running.iter().map(|running| &running.going);
             let left = self.ended.iter().map(|(going, _)| going);
             let mut others = ours.chain(left).chain(&elsewhere);
             if *ready_at > now
-                || self.is_full_for(&next.key.job)
+                || (self.is_restoring && !is_overdue(&next.key, today))
+                || self.is_full_for(&next.key)
+                || self.lane_of(&next.key).is_some_and(|lane| lane.is_blacked_out(today))
                 || others.any(|other| other.blocks(&next.key))
             {
                 at += 1;
                 continue;
             }
             let key = next.key.clone();
+            if let Some(reason) = records.refusal(&key)? {
+                self.queue.remove(at);
+                records.settle(&key, OccurrenceState::Skipped, &reason)?;
+                continue;
+            }
             let claim = records.catalogue.claim(&key, records.clock.now())?;
             self.queue.remove(at);
             if claim == Claim::Yours {
@@ -129,11 +196,22 @@ impl Runner {
         Ok(())
     }
 
-    fn is_full_for(&self, job: &Job) -> bool {
+    fn is_full_for(&self, key: &OccurrenceKey) -> bool {
+        let Concurrency { all, target, source } = self.concurrency;
         let is_backup = |job: &Job| matches!(job, Job::Backup(_));
         let others = self.running.iter().filter(|running| !is_backup(&running.going.key.job)).count();
-        self.running.len() >= self.concurrency
-            || (!is_backup(job) && others >= self.concurrency.saturating_sub(1).max(1))
+        if self.running.len() >= count(all)
+            || (!is_backup(&key.job) && others >= count(all).saturating_sub(1).max(1))
+        {
+            return true;
+        }
+        let Some(lane) = self.lane_of(key) else { return false };
+        let busy = |of: fn(&Uses) -> &BTreeSet<String>, most: u32| {
+            let lanes = || self.running.iter().filter_map(|running| self.lane_of(&running.going.key));
+            let users = |medium: &String| lanes().filter(|lane| of(&lane.uses).contains(medium)).count();
+            of(&lane.uses).iter().any(|medium| users(medium) >= count(most))
+        };
+        busy(|uses| &uses.targets, target) || busy(|uses| &uses.sources, source)
     }
 
     fn start(&mut self, records: &Records, key: OccurrenceKey) -> Result<(), DaemonError> {
@@ -142,7 +220,14 @@ impl Runner {
                 let timeout = self.lane_of(&key).map(|lane| lane.timeout).unwrap_or_default();
                 let going = Going { key, since: records.clock.now() };
                 let started = records.clock.monotonic();
-                self.running.push(Running { going, process, timeout, started, kill_at: None });
+                self.running.push(Running {
+                    going,
+                    process,
+                    timeout,
+                    started,
+                    kill_at: None,
+                    gives_way: false,
+                });
                 Ok(())
             }
             Err(source) => records.fail(&key, &DaemonError::NotStarted { what: name(&key), source }),
@@ -165,7 +250,8 @@ impl Runner {
         self.running.retain_mut(|running| {
             // A process that can't be asked is asked again at the next turn.
             if let Ok(Some(exit)) = running.process.poll() {
-                ended.push((running.going.clone(), Ending::Own(exit)));
+                let ending = if running.gives_way { Ending::NotItsFault } else { Ending::Own(exit) };
+                ended.push((running.going.clone(), ending));
                 return false;
             }
             match running.kill_at {
@@ -188,8 +274,10 @@ impl Runner {
         let mut at = 0;
         while let Some((going, ending)) = self.ended.get(at) {
             let now = records.clock.now();
-            let next = self.lane_of(&going.key).and_then(|lane| lane.next_like(&going.key.job, now));
-            match records.close(&going.key, *ending, next)? {
+            let lane = self.lane_of(&going.key);
+            let again =
+                lane.map(|lane| Again { rule: lane.retry, next: lane.next_like(&going.key.job, now) });
+            match records.close(&going.key, *ending, again.unwrap_or_default())? {
                 Fate::Alive => at += 1,
                 Fate::Settled => drop(self.ended.remove(at)),
                 Fate::Again => {
@@ -225,7 +313,7 @@ impl Runner {
         let ended = &mut self.ended;
         self.running.retain_mut(|running| match running.process.poll() {
             Ok(Some(_)) => {
-                ended.push((running.going.clone(), Ending::WithDaemon));
+                ended.push((running.going.clone(), Ending::NotItsFault));
                 false
             }
             _ => true,

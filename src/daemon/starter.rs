@@ -69,6 +69,8 @@ impl SameBinary {
             Job::Verify => command.args(["verify", &key.policy]),
             Job::Scrub => command.args(["scrub", &key.policy]),
             Job::Prune => command.args(["prune", &key.policy]),
+            Job::Probe => command.args(["target", "probe", &key.policy]),
+            Job::Locks => command.args(["target", "extend-locks", &key.policy]),
             Job::Drill(plan) => command.args(["drill", "run", plan]),
         };
         command.arg("--occurrence").arg(key.scheduled_at.rfc3339());
@@ -134,6 +136,8 @@ mod tests {
         assert_eq!(line(Job::Verify), format!("{start} verify web {end}"));
         assert_eq!(line(Job::Scrub), format!("{start} scrub web {end}"));
         assert_eq!(line(Job::Prune), format!("{start} prune web {end}"));
+        assert_eq!(line(Job::Probe), format!("{start} target probe web {end}"));
+        assert_eq!(line(Job::Locks), format!("{start} target extend-locks web {end}"));
         assert_eq!(line(Job::Drill("weekly".to_owned())), format!("{start} drill run weekly {end}"));
     }
 

@@ -22,21 +22,23 @@ use crate::policy::due::{self, Decision, Facts, LastRun, Outcome};
 pub(super) struct Watch {
     pub(super) lane: Lane,
     since: Timestamp,
+    /// Since when its schedules are as they are.
+    changed_at: Timestamp,
 }
 
 impl Watch {
-    /// Takes the lane up where the records end. A job without a record counts from when its file
-    /// was last changed: a new schedule owes nothing for the time before it.
+    /// Takes the lane up where the records end. A job without a record counts from when its
+    /// schedule was last changed: a new schedule owes nothing for the time before it.
     pub(super) fn resume(lane: Lane, records: &Records) -> Result<Self, DaemonError> {
-        let (name, sha256) = &lane.seen;
-        let seen = records.catalogue.record_policy(name, sha256, records.clock.now())?;
+        let (name, sha256) = lane.seen();
+        let changed_at = records.catalogue.record_policy(&name, &sha256, records.clock.now())?.changed_at;
         let mut since = None;
         for (job, _) in &lane.jobs {
             let last = records.catalogue.last_occurrence(&lane.policy, job)?;
-            let own = last.map_or(seen.changed_at, |last| last.key.scheduled_at);
+            let own = last.map_or(changed_at, |last| last.key.scheduled_at);
             since = Some(since.map_or(own, |since: Timestamp| since.min(own)));
         }
-        Ok(Self { since: since.unwrap_or(seen.changed_at), lane })
+        Ok(Self { since: since.unwrap_or(changed_at), changed_at, lane })
     }
 
     /// Whether anything passed since the last look. Reads nothing but the clock.
@@ -59,6 +61,8 @@ impl Watch {
                 recorded: &recorded,
                 last_run: self.last_run(records, going)?,
                 catch_up: self.lane.catch_up,
+                changed_at: self.changed_at,
+                blackout: self.lane.blackout.as_ref(),
             };
             let decision = due::decide(&self.lane.lines(), &facts);
             self.record_not_run(records, &decision, now)?;
@@ -143,6 +147,12 @@ impl Watch {
                 Outcome::SkippedCovered => {
                     (OccurrenceState::Skipped, "covered: a stronger run does its work")
                 }
+                Outcome::SkippedBlackout => {
+                    (OccurrenceState::Skipped, "blackout: its end was too far away to wait for")
+                }
+                Outcome::MissedBeforeChange => {
+                    (OccurrenceState::Missed, "its time passed before the schedule was as it is")
+                }
             };
             let key = self.key(*kind, occurrence.at);
             let reason = reason.to_owned();
@@ -154,7 +164,7 @@ impl Watch {
     /// One line for each job and outcome, however long the machine was off.
     fn prove_not_run(&self, records: &Records, decision: &Decision<usize>) -> Result<(), DaemonError> {
         for (kind, (job, _)) in self.lane.jobs.iter().enumerate() {
-            for outcome in [Outcome::Missed, Outcome::SkippedOverlap, Outcome::SkippedCovered] {
+            for outcome in Outcome::ALL {
                 let of_this = |(k, _, o): &&(usize, _, Outcome)| *k == kind && *o == outcome;
                 let mut times = decision.not_run.iter().filter(of_this).map(|(_, o, _)| o.at);
                 let Some(first) = times.next() else { continue };

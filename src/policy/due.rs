@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::model::CatchUp;
 use super::schedule::{Occurrence, Schedule};
+use super::window::Windows;
 use crate::base::clock::Timestamp;
 
 /// A scheduler ticks at least every 30 s; what is older than four ticks was missed, not late.
@@ -52,6 +53,11 @@ pub struct Facts<'a, K: Ord> {
     pub last_run: Option<LastRun<K>>,
     /// What to do about occurrences that passed while nobody looked.
     pub catch_up: CatchUp,
+    /// When the schedules became what they are. Nothing runs for a time before that: a changed
+    /// configuration starts nothing.
+    pub changed_at: Timestamp,
+    /// Times in which nothing starts.
+    pub blackout: Option<&'a Windows>,
 }
 
 /// Why an occurrence didn't run.
@@ -64,6 +70,21 @@ pub enum Outcome {
     SkippedOverlap,
     /// The stronger run that starts now does its work.
     SkippedCovered,
+    /// Its time lay in a blackout that lasts too long to wait for its end.
+    SkippedBlackout,
+    /// Its time passed before the schedule was as it is.
+    MissedBeforeChange,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Missed,
+        Self::SkippedOverlap,
+        Self::SkippedCovered,
+        Self::SkippedBlackout,
+        Self::MissedBeforeChange,
+    ];
 }
 
 /// What to do at this tick.
@@ -73,7 +94,8 @@ pub struct Decision<K> {
     pub run_now: Option<(K, Occurrence)>,
     /// Occurrences to record as not run, oldest first.
     pub not_run: Vec<(K, Occurrence, Outcome)>,
-    /// An occurrence that waits, unrecorded, for the run that goes on: it is stronger.
+    /// An occurrence that waits, unrecorded: for the run that goes on and is weaker, or for the
+    /// blackout's end.
     pub waiting: Option<(K, Occurrence)>,
     /// More occurrences passed than one decision takes: decide again at once.
     pub more: bool,
@@ -89,6 +111,7 @@ pub fn decide<K: Copy + Ord>(lines: &[Line<'_, K>], facts: &Facts<'_, K>) -> Dec
     let eligible = |(kind, occurrence): &&(K, Occurrence)| {
         !more
             && newest_of(*kind) == Some(occurrence.at)
+            && occurrence.at > facts.changed_at
             && going_on.is_none_or(|run| *kind > run.kind)
             && (facts.catch_up == CatchUp::Once || on_time(occurrence.at, facts))
     };
@@ -101,18 +124,34 @@ pub fn decide<K: Copy + Ord>(lines: &[Line<'_, K>], facts: &Facts<'_, K>) -> Dec
         let overlaps = going_on.is_some_and(|run| occurrence.at >= run.started);
         let covered = chosen_kind.is_some_and(|c| c > *kind) && newest_of(*kind) == Some(occurrence.at);
         let outcome = match (overlaps, covered) {
+            _ if occurrence.at <= facts.changed_at => Outcome::MissedBeforeChange,
             (true, _) => Outcome::SkippedOverlap,
             (false, true) => Outcome::SkippedCovered,
             (false, false) => Outcome::Missed,
         };
         decision.not_run.push((*kind, occurrence.clone(), outcome));
     }
-    if going_on.is_some() {
-        decision.waiting = chosen;
-    } else {
-        decision.run_now = chosen;
+    match (chosen, facts.blackout.filter(|blackout| blackout.hold(facts.now))) {
+        (chosen, _) if going_on.is_some() => decision.waiting = chosen,
+        (chosen, None) => decision.run_now = chosen,
+        (None, _) => {}
+        (Some((kind, occurrence)), Some(blackout)) => {
+            let deadline = deadline(lines, kind, occurrence.at);
+            if blackout.end(facts.now).is_some_and(|end| end <= deadline) {
+                decision.waiting = Some((kind, occurrence));
+            } else {
+                decision.not_run.push((kind, occurrence, Outcome::SkippedBlackout));
+            }
+        }
     }
     decision
+}
+
+/// An occurrence waits for a blackout's end at most half the time to the next one that does its work.
+fn deadline<K: Copy + Ord>(lines: &[Line<'_, K>], kind: K, at: Timestamp) -> Timestamp {
+    let alike = lines.iter().filter(|line| line.kind >= kind);
+    let next = alike.filter_map(|line| line.schedule.next(at)).map(|next| next.at).min();
+    next.map_or(at, |next| at.plus(next.since(at) / 2))
 }
 
 /// What passed and has no record, oldest first, and whether there is more.
@@ -141,7 +180,8 @@ where
     let recent = |moment: Timestamp| facts.now.since(moment) <= grace;
     let in_the_way =
         facts.last_run.as_ref().is_some_and(|run| at >= run.started && run.ended.is_none_or(recent));
-    recent(at) || in_the_way
+    let blacked_out = || facts.blackout.filter(|b| b.hold(at)).and_then(|b| b.end(at)).is_some_and(recent);
+    recent(at) || in_the_way || blacked_out()
 }
 
 #[cfg(test)]
@@ -163,6 +203,8 @@ mod tests {
         recorded: BTreeSet<(Kind, Timestamp)>,
         last_run: Option<LastRun<Kind>>,
         catch_up: CatchUp,
+        changed_at: Timestamp,
+        blackout: Option<Windows>,
     }
 
     impl Timeline {
@@ -175,6 +217,8 @@ mod tests {
                 recorded: BTreeSet::new(),
                 last_run: None,
                 catch_up,
+                changed_at: at(since),
+                blackout: None,
             }
         }
 
@@ -190,6 +234,8 @@ mod tests {
                 recorded: &self.recorded,
                 last_run: self.last_run,
                 catch_up: self.catch_up,
+                changed_at: self.changed_at,
+                blackout: self.blackout.as_ref(),
             };
             let decision = decide(&lines, &facts);
             for (kind, occurrence, _) in &decision.not_run {
@@ -279,6 +325,54 @@ mod tests {
             line.end(at("2026-06-01T23:30:00Z"));
             assert_eq!(run(&line.tick(at("2026-06-01T23:30:20Z"))), Some((Kind::Full, "01:00".to_owned())));
         }
+    }
+
+    #[test]
+    fn a_changed_schedule_runs_nothing_for_the_time_before() {
+        let mut line = Timeline::new("2026-06-01T10:20:00Z", CatchUp::Once);
+        line.changed_at = at("2026-06-02T01:20:00Z");
+        let decision = line.tick(at("2026-06-02T01:30:00Z"));
+        assert_eq!(decision.run_now, None);
+        assert_eq!(decision.not_run.len(), 16, "15 hours and a day");
+        assert!(decision.not_run.iter().all(|(_, _, why)| *why == Outcome::MissedBeforeChange));
+        assert_eq!(
+            run(&line.tick(at("2026-06-02T02:00:10Z"))),
+            Some((Kind::Incremental, "04:00".to_owned()))
+        );
+    }
+
+    #[test]
+    fn a_blackout_delays_for_half_an_interval_and_no_longer() {
+        for catch_up in [CatchUp::Once, CatchUp::Skip] {
+            let mut line = Timeline::new("2026-06-02T06:30:00Z", catch_up);
+            let blackout = Windows::parse(["mon-fri 09:00-11:30"], Tz::Europe__Berlin);
+            line.blackout = blackout.expect("a window");
+            let skipped = |t: &str| (Kind::Incremental, t.to_owned(), Outcome::SkippedBlackout);
+            // 09:00 in Berlin: the end is two and a half hours away.
+            assert_eq!(outcomes(&line.tick(at("2026-06-02T07:00:05Z"))), [skipped("09:00")]);
+            assert_eq!(outcomes(&line.tick(at("2026-06-02T08:00:05Z"))), [skipped("10:00")]);
+            let late = line.tick(at("2026-06-02T09:00:05Z"));
+            assert_eq!((late.run_now.clone(), late.not_run.len()), (None, 0));
+            assert!(late.waiting.is_some());
+            assert!(line.tick(at("2026-06-02T09:29:59Z")).waiting.is_some());
+            let after = line.tick(at("2026-06-02T09:30:15Z"));
+            assert_eq!(run(&after), Some((Kind::Incremental, "11:00".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_full_waits_longer_for_a_blackout_than_an_hourly_run() {
+        let mut line = Timeline::new("2026-06-01T22:30:00Z", CatchUp::Once);
+        line.blackout = Windows::parse(["00:45-05:30"], Tz::Europe__Berlin).expect("a window");
+        let early = line.tick(at("2026-06-01T23:00:05Z"));
+        assert_eq!(early.waiting.map(|(kind, _)| kind), Some(Kind::Full));
+        let covered = (Kind::Incremental, "01:00".to_owned(), Outcome::SkippedCovered);
+        assert_eq!(outcomes(&line.tick(at("2026-06-01T23:00:25Z"))), []);
+        assert_eq!(
+            early.not_run.first().map(|(k, o, why)| (*k, o.local[11..16].to_owned(), *why)),
+            Some(covered)
+        );
+        assert_eq!(run(&line.tick(at("2026-06-02T03:30:10Z"))), Some((Kind::Full, "01:00".to_owned())));
     }
 
     #[test]

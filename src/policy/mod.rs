@@ -16,4 +16,5 @@ pub mod retry;
 pub mod rota;
 pub mod schedule;
 pub mod state;
+pub mod suspicion;
 pub mod window;

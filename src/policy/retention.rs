@@ -52,6 +52,35 @@ pub struct Rules {
     pub min_keep: u32,
     /// Those with one of these tags.
     pub tags: BTreeSet<String>,
+    /// What a law, or a person, forbids to remove; no rule by itself.
+    pub holds: Vec<Hold>,
+}
+
+/// Snapshots that nothing may remove as long as this stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// As it was written; shown as the reason.
+    pub written: String,
+    /// Which.
+    pub what: Held,
+}
+
+/// What a hold is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// The snapshots whose ids begin with these digits.
+    Id(String),
+    /// Those taken from the first of these moments on and before the second.
+    Between(Timestamp, Timestamp),
+}
+
+impl Hold {
+    fn covers(&self, snapshot: &Candidate) -> bool {
+        match &self.what {
+            Held::Id(digits) => snapshot.id.to_hex().starts_with(digits),
+            Held::Between(from, to) => (*from..*to).contains(&snapshot.captured_at),
+        }
+    }
 }
 
 impl Rules {
@@ -138,6 +167,8 @@ pub enum Reason {
     ReadBack,
     /// Kept: has a tag that is kept.
     Tag(String),
+    /// Kept: a legal hold covers it.
+    Held(String),
     /// Kept, counts for nothing: from the future.
     Future,
     /// Kept, counts for nothing: its times contradict its number, or each other.
@@ -166,6 +197,7 @@ impl std::fmt::Display for Reason {
             Self::MinKeep => f.write_str("least number"),
             Self::ReadBack => f.write_str("last that was read back"),
             Self::Tag(tag) => write!(f, "tag {tag}"),
+            Self::Held(hold) => write!(f, "legal hold {hold}"),
             Self::Future => f.write_str("from the future: not counted"),
             Self::ClockSuspect => f.write_str("its clock is doubtful: not counted"),
             Self::Unsigned => f.write_str("no known writer signed it: not counted"),
@@ -213,6 +245,11 @@ pub fn plan(now: Timestamp, zone: Tz, rules: &Rules, snapshots: &[Candidate]) ->
         sets.entry(&snapshot.set).or_default().push(snapshot);
     }
     let mut kept = Kept::default();
+    for hold in &rules.holds {
+        for snapshot in all.iter().filter(|snapshot| hold.covers(snapshot)) {
+            kept.add(snapshot, Reason::Held(hold.written.clone()));
+        }
+    }
     let mut removed: HashMap<ObjectHash, Reason> = HashMap::new();
     let mut halved = Vec::new();
     for (set, members) in sets {

@@ -1,6 +1,6 @@
 //! When a job that failed for a reason that passes is tried again.
 //!
-//! A run has at most [`ATTEMPTS_MAX`] attempts. Between them lies a wait that grows and is spread
+//! A run has at most [`Retry::attempts`] attempts. Between them lies a wait that grows and is spread
 //! over its whole range, so that policies which failed together don't come back together. The
 //! spread follows from the job's name: a plan can be computed again. No attempt begins in the time
 //! of the next occurrence: that one does the work. Whether a reason passes is the error's class
@@ -10,16 +10,34 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 
-/// Attempts of one run, the first among them, whatever ended them.
-pub const ATTEMPTS_MAX: u64 = 3;
-/// The shortest wait.
-const WAIT_MIN: Duration = Duration::from_secs(60);
-/// The longest wait after the first attempt; each later one may be [`GROWTH`] times as long.
-const WAIT_FIRST_MAX: Duration = Duration::from_secs(5 * 60);
-/// The longest wait of all.
-const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// After the first attempt the longest wait is so many times the shortest.
+const FIRST_RANGE: u32 = 5;
 /// How fast the longest wait grows.
 const GROWTH: u32 = 3;
+
+/// How often, and after what, a run is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts of one run, the first among them, whatever ended them; at least 1.
+    pub attempts: u32,
+    /// The shortest wait.
+    pub first: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 3, first: Duration::from_secs(60), max: Duration::from_secs(15 * 60) }
+    }
+}
+
+impl Retry {
+    /// Whether a run with so many attempts may have another.
+    pub fn leaves(self, attempts: u64) -> bool {
+        attempts < u64::from(self.attempts)
+    }
+}
 
 /// A run whose newest attempt failed.
 #[derive(Clone, Copy, Debug)]
@@ -32,27 +50,30 @@ pub struct Failed<'a> {
     pub at: Timestamp,
     /// When the next occurrence is due that does the same work; `None` when there is none.
     pub next_occurrence: Option<Timestamp>,
+    /// What was configured.
+    pub rule: Retry,
 }
 
 /// When the next attempt begins; `None` when there is none.
 pub fn next_attempt(failed: &Failed<'_>) -> Option<Timestamp> {
-    if failed.attempts >= ATTEMPTS_MAX {
+    if !failed.rule.leaves(failed.attempts) {
         return None;
     }
-    let at = failed.at.plus(wait(failed.name, failed.attempts));
+    let at = failed.at.plus(wait(failed.rule, failed.name, failed.attempts));
     failed.next_occurrence.is_none_or(|next| at < next).then_some(at)
 }
 
-/// The wait after this attempt: from [`WAIT_MIN`] to a longest that grows to [`WAIT_MAX`].
-fn wait(name: &str, attempt: u64) -> Duration {
+/// The wait after this attempt: from [`Retry::first`] to a longest that grows to [`Retry::max`].
+fn wait(rule: Retry, name: &str, attempt: u64) -> Duration {
     let steps = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
-    let longest = WAIT_FIRST_MAX.saturating_mul(GROWTH.saturating_pow(steps)).min(WAIT_MAX);
-    let range = u64::try_from(longest.saturating_sub(WAIT_MIN).as_millis()).unwrap_or(u64::MAX);
-    WAIT_MIN.saturating_add(Duration::from_millis(spread(name, attempt) % range.max(1)))
+    let growing = FIRST_RANGE.saturating_mul(GROWTH.saturating_pow(steps));
+    let longest = rule.first.saturating_mul(growing).min(rule.max);
+    let range = u64::try_from(longest.saturating_sub(rule.first).as_millis()).unwrap_or(u64::MAX);
+    rule.first.saturating_add(Duration::from_millis(spread(name, attempt) % range.max(1)))
 }
 
 /// FNV-1a with 64 bits: any function that scatters names would do.
-fn spread(name: &str, attempt: u64) -> u64 {
+pub(super) fn spread(name: &str, attempt: u64) -> u64 {
     let bytes = name.bytes().chain(attempt.to_le_bytes());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -62,14 +83,16 @@ mod tests {
     use super::*;
 
     fn failed(name: &str, attempts: u64) -> Failed<'_> {
-        Failed { name, attempts, at: Timestamp::from_unix_ms(0), next_occurrence: None }
+        let rule = Retry::default();
+        Failed { name, attempts, at: Timestamp::from_unix_ms(0), next_occurrence: None, rule }
     }
 
     #[test]
     fn waits_grow_are_spread_and_stay_between_a_minute_and_a_quarter_of_an_hour() {
         let names: Vec<String> = (0..500).map(|n| format!("full of p{n}")).collect();
         for (attempt, longest) in [(1, 5), (2, 15)] {
-            let waits: Vec<u64> = names.iter().map(|name| wait(name, attempt).as_secs()).collect();
+            let waits: Vec<u64> =
+                names.iter().map(|name| wait(Retry::default(), name, attempt).as_secs()).collect();
             let longest = longest * 60;
             assert!(waits.iter().all(|wait| (60..=longest).contains(wait)), "{waits:?}");
             let quarter = (longest - 60) / 4;
@@ -79,7 +102,9 @@ mod tests {
                 assert!((80..180).contains(&here), "{here} of 500 waits in quarter {part} after {attempt}");
             }
         }
-        assert!(wait("x", 90) <= WAIT_MAX, "no overflow");
+        assert!(wait(Retry::default(), "x", 90) <= Retry::default().max, "no overflow");
+        let odd = Retry { attempts: 9, first: Duration::from_secs(600), max: Duration::from_secs(60) };
+        assert_eq!(wait(odd, "x", 2), odd.first, "a longest below the shortest");
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Schedule {
     hours: Hours,
     /// Hour and minute of each wall time of a day, ascending.
     times: Vec<(u32, u32)>,
+    /// Each occurrence comes so much later than its wall time says.
+    offset: Duration,
 }
 
 /// Which of a month's five or four such weekdays.
@@ -89,11 +91,18 @@ impl Schedule {
             .map_err(|_| wrong("a field holds a value outside its range, or an unknown name".to_owned()))?;
         let hour_set: Vec<u32> = fields.hours().iter().collect();
         let times = hour_set.iter().flat_map(|h| fields.minutes().iter().map(move |m| (*h, m))).collect();
-        let schedule = Self { spec: spec.trim().to_owned(), zone, fields, nth, hours, times };
+        let offset = Duration::ZERO;
+        let schedule = Self { spec: spec.trim().to_owned(), zone, fields, nth, hours, times, offset };
         if schedule.next(reference(zone)).is_none() {
             return Err(wrong("no date of the calendar fits it".to_owned()));
         }
         Ok(schedule)
+    }
+
+    /// The same schedule with each occurrence so much later.
+    #[must_use]
+    pub fn shifted(self, offset: Duration) -> Self {
+        Self { offset, ..self }
     }
 
     /// The spec as written.
@@ -115,7 +124,13 @@ impl Schedule {
         })
     }
 
-    fn moments(&self, after: Timestamp, until: Timestamp) -> Moments<'_> {
+    fn moments(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = (Timestamp, DateTime<Tz>)> {
+        let offset = self.offset;
+        let later = move |(at, local): (Timestamp, DateTime<Tz>)| (at.plus(offset), local + offset);
+        self.moments_as_written(after.minus(offset), until.minus(offset)).map(later)
+    }
+
+    fn moments_as_written(&self, after: Timestamp, until: Timestamp) -> Moments<'_> {
         let local_day = after.to_utc().with_timezone(&self.zone).date_naive();
         Moments {
             schedule: self,
@@ -161,6 +176,17 @@ impl Schedule {
         }
         instants.sort_unstable();
         instants
+    }
+}
+
+/// All that decides when it happens.
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.spec, self.zone)?;
+        match self.offset.as_secs() {
+            0 => Ok(()),
+            seconds => write!(f, " + {seconds} s"),
+        }
     }
 }
 

@@ -62,6 +62,10 @@ pub struct Facts<'a> {
     pub recovery_kit: Answer,
     /// Whether somebody froze the policy.
     pub frozen: bool,
+    /// Whether a run found its source changed as an accident or an attack would, and nobody has looked.
+    pub suspicious: bool,
+    /// Whether what is promised changed after the newest drill that passed.
+    pub changed_since_drill: bool,
     /// When a planned run, verification or drill renews facts next.
     pub next_check: Option<Timestamp>,
 }
@@ -86,6 +90,16 @@ pub fn state(facts: &Facts<'_>) -> State {
     let mut say = |code, word, text: &str| reasons.push(Reason::new(code, word, text));
     if facts.frozen {
         say("frozen", Word::Frozen, "somebody froze this policy");
+    }
+    if facts.changed_since_drill {
+        say("changed-since-drill", Word::Unproven, "the policy changed, and no drill has passed since");
+    }
+    if facts.suspicious {
+        say(
+            "source-suspicious",
+            Word::AtRisk,
+            "a run looked like an accident or an attack, and nobody has looked",
+        );
     }
     match facts.rpo_met {
         Answer::Yes => {}
@@ -145,6 +159,8 @@ mod tests {
 
     fn good(verdict: &Verdict) -> Facts<'_> {
         Facts {
+            suspicious: false,
+            changed_since_drill: false,
             verdict,
             rpo_met: Answer::Yes,
             evidence_intact: Answer::Yes,

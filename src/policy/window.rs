@@ -4,6 +4,7 @@
 //! swallows was never there, and an hour that comes twice counts twice.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{Datelike, Timelike};
 use chrono_tz::Tz;
@@ -11,6 +12,8 @@ use chrono_tz::Tz;
 use crate::base::clock::Timestamp;
 
 const DAY_MINUTES: u32 = 24 * 60;
+/// What doesn't end within this never ends.
+const WEEK_AND_A_DAY_MINUTES: u32 = 8 * DAY_MINUTES;
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 /// A moment on the wall.
@@ -115,6 +118,23 @@ impl Windows {
         let at = Wall::at(moment, self.zone);
         self.windows.iter().any(|(_, window)| window.holds(at))
     }
+
+    /// The first minute from `moment` on that is in none of them; `None` when they fill the whole week.
+    pub fn end(&self, moment: Timestamp) -> Option<Timestamp> {
+        if !self.hold(moment) {
+            return Some(moment);
+        }
+        let minute = Duration::from_secs(60);
+        let past = Duration::from_millis(u64::try_from(moment.unix_ms().rem_euclid(60_000)).unwrap_or(0));
+        let mut at = moment.minus(past);
+        for _ in 0..WEEK_AND_A_DAY_MINUTES {
+            at = at.plus(minute);
+            if !self.hold(at) {
+                return Some(at);
+            }
+        }
+        None
+    }
 }
 
 impl fmt::Display for Windows {
@@ -161,6 +181,16 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).expect("a time")
+    }
+
+    #[test]
+    fn windows_end_at_the_first_minute_outside_all_of_them() {
+        let windows = Windows::parse(["mon-fri 09:00-11:30", "11:30-12:00"], Tz::Europe__Berlin);
+        let windows = windows.expect("windows").expect("two");
+        assert_eq!(windows.end(at("2026-11-27T08:10:30Z")), Some(at("2026-11-27T11:00:00Z")));
+        assert_eq!(windows.end(at("2026-11-27T12:00:30Z")), Some(at("2026-11-27T12:00:30Z")));
+        let always = Windows::parse(["00:00-24:00"], Tz::UTC).expect("a window").expect("one");
+        assert_eq!(always.end(at("2026-11-27T12:00:30Z")), None);
     }
 
     #[test]

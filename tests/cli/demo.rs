@@ -133,8 +133,7 @@ fn a_policy_with_problems_shows_all_of_them_and_runs_nothing() {
     let bench = Bench::new();
     let config = bench.path("config");
     std::fs::create_dir_all(config.join("policies")).expect("made");
-    let text =
-        "source = [\"relative\"]\nrpo = \"soon\"\nretenton = 3\nlegal_hold = []\n\n[retention]\ndaily = 3\n";
+    let text = "source = [\"relative\"]\nrpo = \"soon\"\nretenton = 3\n[targets.a]\nurl = \"file:///b\"\nnetwork = \"x\"\n";
     std::fs::write(config.join("policies/web.toml"), text).expect("written");
     let ran = bench.run(["--config", config.to_str().expect("text"), "check"]).exits(2);
     for part in ["web.toml:1:", "web.toml:2:", "web.toml:3:", "not yet supported"] {

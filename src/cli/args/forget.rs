@@ -89,6 +89,7 @@ impl RepoForgetArgs {
             yearly: keep.keep_yearly,
             min_keep: keep.min_keep,
             tags: keep.keep_tag.iter().cloned().collect(),
+            holds: Vec::new(),
         };
         let selection = match (self.ids.is_empty(), rules.is_empty()) {
             (false, _) => Selection::Ids(self.ids.clone()),

@@ -1,6 +1,7 @@
 //! What the command line takes, and the help that teaches it. Parsing only; no work.
 
 mod forget;
+mod hold;
 mod key;
 mod limits;
 mod look;
@@ -13,6 +14,7 @@ mod source;
 mod top;
 
 pub use forget::RepoForgetArgs;
+pub use hold::{BecauseArgs, FreezeArgs, HoldCommand};
 pub use key::{
     KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand, RoleArgs,
 };

@@ -256,4 +256,7 @@ pub struct TargetArgs {
     /// Only this target (default: all; those without locks are passed over by extend-locks)
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
+    /// The occurrence this belongs to; set by the daemon
+    #[arg(long, hide = true)]
+    pub occurrence: Option<String>,
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::hold::{FreezeArgs, HoldCommand};
 use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
@@ -105,6 +106,15 @@ pub enum Command {
     /// Forget old snapshots by the policies' rules of retention, and free what only they held
     #[command(after_help = examples::PRUNE)]
     Prune(PruneArgs),
+    /// Stop all removal of a policy's snapshots, at once: an attack, a lawsuit, a doubt
+    #[command(after_help = examples::FREEZE)]
+    Freeze(FreezeArgs),
+    /// Let removal go on after a freeze
+    #[command(after_help = examples::UNFREEZE)]
+    Unfreeze(FreezeArgs),
+    /// What keeps old snapshots from being removed, and letting it go
+    #[command(subcommand)]
+    Hold(HoldCommand),
     /// Mend the targets of a policy, each with what the others have
     #[command(after_help = examples::REPAIR)]
     Repair(RepairArgs),
@@ -129,6 +139,9 @@ pub enum Command {
     /// Run the schedule until told to stop
     #[command(after_help = examples::DAEMON)]
     Daemon(DaemonArgs),
+    /// Check the configuration and make the running daemon go by it
+    #[command(after_help = examples::APPLY)]
+    Apply,
     /// What an error code means and what to do about it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),

@@ -7,6 +7,7 @@ pub(super) mod dump;
 pub(super) mod explain;
 pub(super) mod find;
 mod forget;
+pub(super) mod hold;
 pub(super) mod key;
 mod kit;
 mod look;

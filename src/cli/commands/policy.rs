@@ -175,6 +175,9 @@ fn print_status(session: &Session, view: &PolicyStatus) {
     for finding in &view.open_findings {
         out.line(&format!("  open finding {}", escape(finding)));
     }
+    for hold in &view.holds {
+        out.line(&format!("  held   {}", escape(hold)));
+    }
     if view.missed_last_week > 0 {
         out.line(&format!("  {} occurrences missed in the last 7 days", view.missed_last_week));
     }
@@ -248,6 +251,8 @@ pub(in crate::cli) fn restore(session: &Session, args: &RestoreArgs) -> Result<u
     let at = args.at.as_deref().map(parse_time).transpose()?;
     let what = what(&site, &args.what, at);
     let request = RestoreRequest { ours: site.own_folders(), ..request(&args.to) };
+    // Other work makes way. Where the state can't be written the restore comes first all the same.
+    let _first = site.state.claim_restore().ok();
     let outcome = restore_policy(&site, &what, args.from.as_deref(), &request)?;
     Ok(print_restore(session.output, &args.to, &outcome))
 }

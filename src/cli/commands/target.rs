@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::policy::site;
+use super::policy::{occasion, site};
 use super::repo::plumbing;
 use crate::app::error::AppError;
 use crate::base::clock::Timestamp;
@@ -19,13 +19,18 @@ pub(in crate::cli) fn run(session: &Session, command: &TargetCommand) -> Result<
     match command {
         TargetCommand::Probe(args) => {
             let site = limited(session, site(session)?, Some(&args.policy))?;
-            let found = crate::app::targets::probe(&site, &args.policy, args.target.as_deref())?;
+            let occasion = occasion(session, args.occurrence.as_deref())?;
+            let policy = site.policy(&args.policy)?;
+            let found = crate::app::targets::probe(&site, policy, args.target.as_deref(), occasion)?;
             Ok(print_probes(session, &found))
         }
         TargetCommand::ExtendLocks(args) => {
-            let TargetArgs { policy, target } = args;
+            let TargetArgs { policy, target, occurrence } = args;
             let site = limited(session, site(session)?, Some(policy))?;
-            Ok(print_locks(session, &crate::app::targets::extend_locks(&site, policy, target.as_deref())?))
+            let occasion = occasion(session, occurrence.as_deref())?;
+            let policy = site.policy(policy)?;
+            let outcomes = crate::app::targets::extend_locks(&site, policy, target.as_deref(), occasion)?;
+            Ok(print_locks(session, &outcomes))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The daemon over simulated days: a manual clock, the real catalogue, processes that are played.
 
+mod changes;
 mod endings;
 mod stage;
 mod week;

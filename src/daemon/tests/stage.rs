@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono_tz::Tz;
 
+use crate::app::daemon::Reload;
 use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, ManualClock, Timestamp};
+use crate::base::durable::Lock;
 use crate::base::progress::Silent;
 use crate::catalog::Catalog;
 use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
@@ -37,6 +41,10 @@ pub(super) enum Event {
     Stop,
     /// Somebody sets the wall clock.
     StepTo(Timestamp),
+    /// Somebody writes a file of the configuration, and sends SIGHUP.
+    Edit(&'static str, &'static str),
+    /// A restore goes on for so long.
+    Restore(Duration),
 }
 
 /// How a played process behaves.
@@ -72,7 +80,6 @@ pub(super) struct Stage {
     pub(super) catalogue: Arc<Catalog>,
     pub(super) clock: Arc<EventClock>,
     pub(super) play: Arc<Mutex<Play>>,
-    pub(super) concurrency: usize,
 }
 
 /// What the processes do and did.
@@ -110,11 +117,15 @@ impl Stage {
             clock: ManualClock::new(at(now)),
             events: Mutex::new(VecDeque::new()),
             cancel: Mutex::new(Cancel::new()),
+            config: dir.path().join("config"),
+            state: state.clone(),
+            reload_asked: Arc::default(),
+            restore: Mutex::new(None),
         });
         let manner = Manner { lasts: 5 * MINUTE, end: Finale::Success };
         let play =
             Play { manner, next: VecDeque::new(), started: Vec::new(), alive: Vec::new(), most_alive: 0 };
-        Self { dir, catalogue, clock, play: Arc::new(Mutex::new(play)), concurrency: 2 }
+        Self { dir, catalogue, clock, play: Arc::new(Mutex::new(play)) }
     }
 
     pub(super) fn state(&self) -> StateFolder {
@@ -128,8 +139,13 @@ impl Stage {
     }
 
     pub(super) fn configuration(&self) -> Configuration {
+        self.reload()().expect("a good configuration")
+    }
+
+    fn reload(&self) -> Reload {
+        let dir = self.dir.path().join("config");
         let machine = Machine { host: "hq".to_owned(), timezone: Tz::UTC };
-        load(&self.dir.path().join("config"), &machine, &Observed::default()).expect("a good configuration")
+        Box::new(move || load(&dir, &machine, &Observed::default()))
     }
 
     /// A daemon's life, until it is stopped after so much time.
@@ -157,8 +173,9 @@ impl Stage {
             cancel,
             tick: Duration::from_secs(20),
             life,
-            concurrency: self.concurrency,
             executable: "unused".into(),
+            reload: self.reload(),
+            reload_asked: Arc::clone(&self.clock.reload_asked),
         };
         let starter = PlayedStarter {
             play: Arc::clone(&self.play),
@@ -204,6 +221,11 @@ pub(super) struct EventClock {
     pub(super) clock: ManualClock,
     events: Mutex<VecDeque<(Duration, Event)>>,
     cancel: Mutex<Cancel>,
+    config: PathBuf,
+    state: StateFolder,
+    reload_asked: Arc<AtomicBool>,
+    /// Until when, and what says so.
+    restore: Mutex<Option<(Duration, Lock)>>,
 }
 
 impl Clock for EventClock {
@@ -217,11 +239,21 @@ impl Clock for EventClock {
 
     fn sleep(&self, duration: Duration) {
         self.clock.advance(duration);
+        let monotonic = self.clock.monotonic();
+        let mut restore = lock(&self.restore);
+        restore.take_if(|(until, _)| *until <= monotonic);
         let mut events = lock(&self.events);
         while events.front().is_some_and(|(at, _)| *at <= self.clock.monotonic()) {
             match events.pop_front() {
                 Some((_, Event::Stop)) => lock(&self.cancel).cancel(),
                 Some((_, Event::StepTo(now))) => self.clock.step_to(now),
+                Some((_, Event::Edit(name, text))) => {
+                    std::fs::write(self.config.join(name), text).expect("written");
+                    self.reload_asked.store(true, Ordering::Relaxed);
+                }
+                Some((_, Event::Restore(lasts))) => {
+                    *restore = Some((monotonic + lasts, self.state.claim_restore().expect("claimed")));
+                }
                 None => {}
             }
         }

@@ -94,7 +94,7 @@ impl TargetFacts {
                 Place::Bucket { .. } => Network::Public,
             },
             lock_until: None,
-            offline: false,
+            offline: target.offline,
         }
     }
 

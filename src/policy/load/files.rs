@@ -103,16 +103,16 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn site(&mut self, machine: &Machine) -> Site {
-        let text = match self.text(SITE_FILE) {
-            Some(Ok((text, _))) => text,
+        let (text, version) = match self.text(SITE_FILE) {
+            Some(Ok((text, version))) => (text, Some(version)),
             Some(Err(problem)) => {
                 self.problems.push(problem);
-                String::new()
+                (String::new(), None)
             }
-            None => String::new(),
+            None => (String::new(), None),
         };
         self.parse(SITE_FILE, &text, |root| site::read(root, machine))
-            .map(|(site, settings)| Site { settings, ..site })
+            .map(|(site, settings)| Site { settings, version, ..site })
             // The rest of the files is still read, for what else is wrong.
             .unwrap_or_else(|| site::of_machine(machine))
     }

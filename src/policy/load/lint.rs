@@ -11,10 +11,12 @@ use std::time::Duration;
 use super::files::{Draft, Observed};
 use super::target::overlap;
 use crate::base::size::format_duration;
-use crate::policy::model::{CopyClass, DrillPlan, Place, Policy, Site, Tier};
+use crate::policy::model::{CopyClass, DrillPlan, Place, Policy, Site, Target};
 use crate::policy::problem::{Complaint, Problem, Severity, Sort};
 use crate::policy::schedule::{Schedule, longest_gap};
 
+/// So long an intruder often stays unseen: what is locked for less is gone when it is needed.
+const DETECTION_DAYS: u32 = 30;
 /// Time from a run's start until its copies are confirmed, before any was measured.
 const TIME_TO_ACKED_GUESS: Duration = Duration::from_secs(6 * 60);
 
@@ -49,6 +51,8 @@ pub(super) fn policy(draft: &Draft, site: &Site, drills: &[DrillPlan], observed:
     problems.extend(locations(draft, site));
     problems.extend(undrilled(draft, site, drills));
     problems.extend(target_in_source(draft));
+    problems.extend(residency(draft));
+    problems.extend(locks(draft));
     problems
 }
 
@@ -93,7 +97,7 @@ fn rota(draft: &Draft) -> Option<Problem> {
 }
 
 fn rule(draft: &Draft, site: &Site) -> Vec<Problem> {
-    let Policy { rule, targets, tier, .. } = &draft.policy;
+    let Policy { rule, targets, .. } = &draft.policy;
     let mut complaints = Vec::new();
     let mut promise = |cause: String, fix: &str| complaints.push(Complaint::new(Sort::Promise, cause, fix));
     let possible = targets.len() + usize::from(rule.count_source);
@@ -113,18 +117,22 @@ fn rule(draft: &Draft, site: &Site) -> Vec<Problem> {
             "declare a target's `location`, add one elsewhere, or ask for fewer in [rule]",
         );
     }
-    match tier {
-        Tier::Critical => promise(
-            "a critical policy promises one copy that is immutable or offline, and neither can be proven yet: \
-             its rule does not hold"
-                .to_owned(),
-            "keep it as a reminder, or set tier = \"important\" to promise less",
-        ),
-        _ => promise(
+    let apart = targets.iter().filter(|target| target.immutable.is_some() || target.offline).count();
+    if usize::try_from(rule.immutable_or_offline).is_ok_and(|wanted| wanted > apart) {
+        promise(
+            format!(
+                "the rule asks for {} immutable or offline, and {apart} of the targets is",
+                rule.immutable_or_offline
+            ),
+            "give a bucket `immutable = { mode = \"compliance\", days = 35 }`, mark a disk that is kept apart \
+             `offline = true`, or ask for fewer in [rule]",
+        );
+    } else if apart == 0 {
+        promise(
             "no copy is immutable or offline (immutable_or_offline = 0): who holds the credentials can delete all"
                 .to_owned(),
             "give the writer credentials that can't delete, where the provider allows it",
-        ),
+        );
     }
     complaints.into_iter().map(|complaint| warning(draft, complaint, None)).collect()
 }
@@ -150,6 +158,51 @@ fn locations(draft: &Draft, site: &Site) -> Vec<Problem> {
         let cause = format!("all off-site targets are with one provider, `{provider}`");
         let complaint = Complaint::new(Sort::Promise, cause, "put one of them with another provider");
         problems.push(warning(draft, complaint, None));
+    }
+    problems
+}
+
+/// Copies outside the countries that were promised, or in none that anybody named.
+fn residency(draft: &Draft) -> Vec<Problem> {
+    let Policy { residency, targets, .. } = &draft.policy;
+    let named = residency.join(", ");
+    let wrong = targets.iter().zip(&draft.spots.urls).filter(|(target, _)| {
+        !residency.is_empty() && target.country.as_ref().is_none_or(|country| !residency.contains(country))
+    });
+    let complain = |(target, span): (&Target, &Option<Range<usize>>)| {
+        let complaint = match &target.country {
+            Some(country) => Complaint::new(
+                Sort::Promise,
+                format!("target `{}` is in {country}, and copies may lie in {named} only", target.name),
+                "move it, or change `residency`",
+            ),
+            None => Complaint::new(
+                Sort::Promise,
+                format!(
+                    "copies may lie in {named} only, and target `{}` doesn't say where it is",
+                    target.name
+                ),
+                "add `country = \"..\"` to it",
+            ),
+        };
+        error(draft, complaint, span.clone())
+    };
+    wrong.map(complain).collect()
+}
+
+/// Locks that end before what they protect is old, and locks that outlast it.
+fn locks(draft: &Draft) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (target, span) in draft.policy.targets.iter().zip(&draft.spots.urls) {
+        let Some(days) = target.immutable.map(|rule| rule.days) else { continue };
+        if days < DETECTION_DAYS {
+            let cause = format!(
+                "the locks of `{}` last {days} days, and an attack is often found only after {DETECTION_DAYS}",
+                target.name
+            );
+            let fix = format!("set immutable.days to {DETECTION_DAYS} or more");
+            problems.push(warning(draft, Complaint::new(Sort::Promise, cause, fix), span.clone()));
+        }
     }
     problems
 }
@@ -190,11 +243,7 @@ fn target_in_source(draft: &Draft) -> Vec<Problem> {
                 .map(|path| (target, span, path)),
             Place::Bucket { .. } => None,
         });
-    let complain = |(target, span, path): (
-        &crate::policy::model::Target,
-        &Option<Range<usize>>,
-        &std::path::PathBuf,
-    )| {
+    let complain = |(target, span, path): (&Target, &Option<Range<usize>>, &std::path::PathBuf)| {
         let cause = format!(
             "target `{}` lies inside the source {}: it would back up itself",
             target.name,

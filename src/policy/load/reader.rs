@@ -206,6 +206,11 @@ impl<'a> Section<'a> {
         self.table.and_then(|t| t.get(key)).is_some_and(|item| item.as_table_like().is_some())
     }
 
+    /// A table as it was written, for a look ahead that asks for nothing.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a dyn TableLike> {
+        self.table?.get(key)?.as_table_like()
+    }
+
     /// A section that nobody wrote, for its defaults.
     pub(super) fn absent(&self, key: &str) -> Section<'a> {
         self.at(&self.prefix, key, None)

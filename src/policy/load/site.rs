@@ -7,12 +7,13 @@ use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section};
 use super::{limits, values};
-use crate::policy::model::{Limits, Site};
+use crate::policy::model::{Concurrency, Limits, Site};
 use crate::policy::problem::Complaint;
 
 /// Keys of the site file that come later.
-const LATER: [&str; 8] =
-    ["language", "concurrency", "space", "response", "contacts", "vendors", "notify", "defaults"];
+const LATER: [&str; 7] = ["language", "space", "response", "contacts", "vendors", "notify", "defaults"];
+/// Processes of the daemon at a time, at most.
+const CONCURRENCY_MAX: u32 = 64;
 const EVIDENCE_LATER: [&str; 3] = ["copies", "keep", "timestamp_url"];
 
 /// What the machine says where the file says nothing.
@@ -33,9 +34,12 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     let evidence = root.section("evidence");
     let sign_key_file = evidence.optional("sign_key_file", values::path);
     evidence.finish(&EVIDENCE_LATER);
+    let concurrency = root.or("concurrency", 2, concurrency);
     let limits = limits::read(root.section("limits"));
     root.finish(&LATER);
     Some(Site {
+        version: None,
+        concurrency: concurrency?.value,
         name: name?.value,
         timezone: timezone?.value,
         state_dir: state_dir.map(|f| f.value),
@@ -64,6 +68,22 @@ fn key_command(root: &Section<'_>, file: Option<&Found<PathBuf>>) -> Option<Vec<
     Some(words)
 }
 
+/// `2`, or `{ all = 4, target = 2, source = 1 }`.
+fn concurrency(value: &Value) -> Parsed<Concurrency> {
+    let count = |value: &Value| values::small(value, 1..=CONCURRENCY_MAX);
+    let Some(table) = value.as_inline_table() else {
+        return count(value).map(Concurrency::of);
+    };
+    let known = ["all", "target", "source"];
+    if let Some((key, _)) = table.iter().find(|(key, _)| !known.contains(key)) {
+        let fix = "write 2, or { all = 4, target = 2, source = 1 }";
+        return Err(Complaint::value(format!("`{key}` is not known here"), fix));
+    }
+    let all = table.get("all").map_or(Ok(Concurrency::default().all), count)?;
+    let of = |key| table.get(key).map_or(Ok(all), count);
+    Ok(Concurrency { all, target: of("target")?, source: of("source")? })
+}
+
 /// One part of a location: targets are elsewhere when theirs begins otherwise.
 fn place(value: &Value) -> Parsed<String> {
     let text = values::word(value)?;
@@ -79,6 +99,8 @@ fn place(value: &Value) -> Parsed<String> {
 /// The site of a machine without a file.
 pub(super) fn of_machine(machine: &Machine) -> Site {
     Site {
+        version: None,
+        concurrency: Concurrency::default(),
         name: machine.host.clone(),
         timezone: machine.timezone,
         state_dir: None,

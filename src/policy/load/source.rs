@@ -7,7 +7,7 @@ use super::values;
 use crate::policy::model::{SnapshotOfSource, Source};
 use crate::policy::problem::{Complaint, Sort};
 
-const LATER: [&str; 3] = ["max_shrink", "dump", "hook"];
+const LATER: [&str; 2] = ["dump", "hook"];
 
 /// `source = ["/a", "/b"]`, or `[source]` with `paths` and more.
 pub(super) fn read(root: &Section<'_>) -> Option<Source> {
@@ -25,6 +25,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
     let with_caches = section.or("with_caches", false, values::switch);
     let must_exist = section.or("must_exist", true, values::switch);
     let min_files = section.or("min_files", 1, values::number);
+    let max_shrink = section.or("max_shrink", "50%", values::percent);
     let one_file_system = section.or("one_file_system", false, values::switch);
     let kinds = [
         ("none", SnapshotOfSource::None),
@@ -50,6 +51,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Source> {
         exclude: exclude?,
         must_exist: must_exist?.value,
         min_files: min_files?.value,
+        max_shrink: max_shrink?.value,
         one_file_system: one_file_system?.value,
         include: include?,
         exclude_larger_than: exclude_larger_than.map(|found| found.value),

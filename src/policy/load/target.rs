@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono_tz::Tz;
 use toml_edit::Value;
@@ -12,7 +13,7 @@ use crate::base::lock::LockRule;
 use crate::policy::model::{Place, Target, TargetName};
 use crate::policy::problem::{Complaint, Sort};
 
-const LATER: [&str; 4] = ["offline", "accept_every", "network", "account"];
+const LATER: [&str; 2] = ["network", "account"];
 /// Keys that only mean something on S3.
 const S3_ONLY: [&str; 6] = ["endpoint", "region", "path_style", "credentials_file", "ca_file", "immutable"];
 /// Words that a drill's `copy` takes besides a target's name.
@@ -47,6 +48,9 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
         section.or("path_style", style, values::switch)
     };
     let location = section.optional("location", location);
+    let country = section.optional("country", country);
+    let offline = section.or("offline", false, values::switch);
+    let accept_every = section.or("accept_every", "weekly", every);
     let media = section.or("media", if folder { "disk" } else { "object" }, values::word);
     let provider = if folder {
         section.optional("provider", values::word)
@@ -71,6 +75,9 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
         region: region.map(|f| f.value),
         path_style: path_style.is_some_and(|f| f.value),
         location: location.map(|f| f.value),
+        country: country.map(|f| f.value),
+        offline: offline?.value,
+        accept_every: accept_every?.value,
         media: media?.value,
         provider: provider.map(|f| f.value),
         credentials_file: credentials_file.map(|f| f.value),
@@ -187,6 +194,27 @@ fn refuse_userinfo(rest: &str) -> Parsed<()> {
 }
 
 /// `hq`, `hq/room-b`: parts without spaces around them, broadest first.
+/// How often a medium comes by.
+fn every(value: &Value) -> Parsed<Duration> {
+    let days = match value.as_str() {
+        Some("daily") => 1,
+        Some("weekly") => 7,
+        Some("monthly") => 31,
+        _ => return values::duration(value),
+    };
+    Ok(Duration::from_secs(days * 24 * 3600))
+}
+
+/// `CN`, `DE`: the two letters of ISO 3166.
+pub(super) fn country(value: &Value) -> Parsed<String> {
+    let text = values::word(value)?;
+    if text.len() != 2 || !text.bytes().all(|b| b.is_ascii_uppercase()) {
+        let fix = "write its two letters, such as \"CN\" or \"DE\"";
+        return Err(Complaint::value(format!("`{text}` is no country"), fix));
+    }
+    Ok(text)
+}
+
 fn location(value: &Value) -> Parsed<String> {
     let text = values::word(value)?;
     if text.split('/').any(|part| part.is_empty() || part.trim() != part) {

@@ -64,6 +64,16 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
     Ok(duration)
 }
 
+/// `"30%"`, 1 to 100.
+pub(super) fn percent(value: &Value) -> Parsed<u8> {
+    const EXAMPLE: &str = "a share such as \"30%\", 1% to 100%";
+    let text = value.as_str().ok_or_else(|| wrong_type(value, EXAMPLE))?;
+    let share = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    share
+        .filter(|share| (1..=100).contains(share))
+        .ok_or_else(|| Complaint::value(format!("`{text}` is no share"), format!("write {EXAMPLE}")))
+}
+
 /// A size in bytes.
 /// A duration, or `0`.
 pub(super) fn duration_or_none(value: &Value) -> Parsed<Duration> {

@@ -15,5 +15,5 @@ pub use policy::{
     SnapshotOfSource, Source, Target, Tier, Verify,
 };
 pub use site::{
-    Configuration, DrillId, NAME_BYTES_MAX, Origin, PolicyId, Setting, Site, TargetName, Version,
+    Concurrency, Configuration, DrillId, NAME_BYTES_MAX, Origin, PolicyId, Setting, Site, TargetName, Version,
 };

@@ -10,8 +10,10 @@ use crate::base::effort::Effort;
 use crate::base::lock::LockRule;
 use crate::policy::due::Line;
 use crate::policy::limit::Limit;
-use crate::policy::retention::Rules;
+use crate::policy::retention::{Hold, Rules};
+use crate::policy::retry::Retry;
 use crate::policy::schedule::Schedule;
+use crate::policy::window::Windows;
 
 /// `policies/ID.toml`.
 #[derive(Clone, Debug)]
@@ -42,10 +44,30 @@ pub struct Policy {
     pub verify: Verify,
     /// What becomes of old snapshots; `None`: nothing is removed.
     pub retention: Option<Retention>,
+    /// What retention may not touch, whatever its rules say.
+    pub legal_hold: Vec<Hold>,
+    /// The countries in which copies may lie; empty: any.
+    pub residency: Vec<String>,
     /// What its jobs may take of the machine; the site's for what it doesn't say.
     pub limits: Limits,
     /// Each value and its origin.
     pub settings: Vec<Setting>,
+}
+
+impl Policy {
+    /// What was promised and about what, as text: source, targets, rule and objectives with every default,
+    /// without rates and the places of credentials. Another text is another promise.
+    pub fn promise(&self) -> String {
+        const ABOUT: [&str; 5] = ["source", "targets", "rule", "rpo", "rto"];
+        const NOT: [&str; 4] = ["upload_limit", "download_limit", "credentials_file", "ca_file"];
+        let counts = |setting: &&Setting| {
+            let first = setting.key.split('.').next().unwrap_or_default();
+            let last = setting.key.rsplit('.').next().unwrap_or_default();
+            ABOUT.contains(&first) && !NOT.contains(&last)
+        };
+        let promises = self.settings.iter().filter(counts);
+        promises.map(|setting| format!("{} = {}\n", setting.key, setting.value)).collect()
+    }
 }
 
 /// How much hurts when a policy fails.
@@ -91,6 +113,8 @@ pub struct Source {
     pub must_exist: bool,
     /// Fewer files fail the run: an empty mount is never a green backup.
     pub min_files: u64,
+    /// A run that finds this share of the bytes gone since the last one is suspicious (percent).
+    pub max_shrink: u8,
     /// Mounts below a path are not entered.
     pub one_file_system: bool,
     /// When there are any, only what one of them matches is backed up, in gitignore's syntax.
@@ -161,6 +185,12 @@ pub struct Plan {
     pub catch_up: CatchUp,
     /// A run that takes longer is ended.
     pub timeout: Duration,
+    /// Times in which no job of the policy starts by the schedule.
+    pub blackout: Option<Windows>,
+    /// How a run that failed for a reason that passes is tried again.
+    pub retry: Retry,
+    /// Who goes first of several that wait for the same kind of work: 0 to 100.
+    pub priority: u8,
 }
 
 impl Plan {
@@ -201,6 +231,12 @@ pub struct Target {
     pub path_style: bool,
     /// Where the medium stands, broadest part first: `hq/room-b`. A folder without one stands at the site.
     pub location: Option<String>,
+    /// In which country, by its two letters.
+    pub country: Option<String>,
+    /// It is kept apart, and normally absent: its absence fails nothing.
+    pub offline: bool,
+    /// For one that is offline: it comes by so often.
+    pub accept_every: Duration,
     /// What it is made of: `disk`, `object`, `removable`, `tape` ...
     pub media: String,
     /// Who runs it; from the endpoint when nobody says.
@@ -287,6 +323,12 @@ pub struct Verify {
     pub scrub: Option<Schedule>,
     /// With that: everything is read within this time.
     pub scrub_period: Duration,
+    /// When each target is tried out: writing, reading, listing, deleting, locks, the clock. `None`: never by
+    /// itself.
+    pub probe: Option<Schedule>,
+    /// When the locks of immutable targets are made to last longer. `None`: never by itself, or no
+    /// target has any.
+    pub extend_locks: Option<Schedule>,
 }
 
 /// `[retention]`: what becomes of old snapshots.

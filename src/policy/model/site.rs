@@ -79,9 +79,42 @@ impl Configuration {
         self.drills.iter().find(|d| d.id.as_str() == id)
     }
 
+    /// The files, by name.
+    pub fn files(&self) -> Vec<&Version> {
+        let policies = self.policies.iter().map(|policy| &policy.version);
+        let drills = self.drills.iter().filter_map(|drill| drill.version.as_ref());
+        let mut files: Vec<&Version> = self.site.version.iter().chain(policies).chain(drills).collect();
+        files.sort_by(|a, b| a.file.cmp(&b.file));
+        files
+    }
+
     /// The drill plans of a policy.
     pub fn drills_of<'a>(&'a self, policy: &'a PolicyId) -> impl Iterator<Item = &'a DrillPlan> {
         self.drills.iter().filter(move |d| d.policy == *policy)
+    }
+}
+
+/// How many jobs go on at a time; each number is at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Concurrency {
+    /// In all. With two or more, one place is kept for backups.
+    pub all: u32,
+    /// That use one disk or one bucket's server as a target.
+    pub target: u32,
+    /// That read one file system.
+    pub source: u32,
+}
+
+impl Concurrency {
+    /// So many in all, and no further bound.
+    pub fn of(all: u32) -> Self {
+        Self { all, target: all, source: all }
+    }
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self::of(2)
     }
 }
 
@@ -137,6 +170,8 @@ pub struct Version {
 /// `lifeboat.toml`.
 #[derive(Clone, Debug)]
 pub struct Site {
+    /// The file this was read from, if there is one.
+    pub version: Option<Version>,
     /// The place where this host stands; a target elsewhere is off-site.
     pub name: String,
     /// Zone of schedules that name none.
@@ -150,6 +185,8 @@ pub struct Site {
     pub key_command: Vec<String>,
     /// The key that signs evidence; made in the state folder when absent.
     pub sign_key_file: Option<PathBuf>,
+    /// How many jobs the daemon does at a time.
+    pub concurrency: Concurrency,
     /// What jobs may take of the machine, unless their policy says otherwise.
     pub limits: Limits,
     /// Each value and its origin.

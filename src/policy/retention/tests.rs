@@ -257,6 +257,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
 fn rules() -> impl Strategy<Value = Rules> {
     (0..4u32, 0..4u32, 0..4u32, 0..3u32, 0..3u32, 0..3u32, proptest::option::of(0..100u64), 0..4u32).prop_map(
         |(last, hourly, daily, weekly, monthly, yearly, within, min_keep)| Rules {
+            holds: Vec::new(),
             last,
             within: within.map(Duration::from_hours),
             hourly,
@@ -313,4 +314,21 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn what_is_held_stays_whatever_the_rules_say() {
+    let all = days(20, 0);
+    let held = all[3].clone();
+    let day = |n: usize| all[n].captured_at;
+    let hold = |what| Hold { written: "for the court".to_owned(), what };
+    let rules = Rules {
+        holds: vec![hold(Held::Id(held.id.to_hex()[..8].to_owned())), hold(Held::Between(day(7), day(9)))],
+        ..last(1)
+    };
+    let plan = run(&rules, &all);
+    let kept: Vec<_> = plan.decisions.iter().filter(|decision| decision.keep).map(|d| d.id).collect();
+    assert_eq!(kept, [held.id, all[7].id, all[8].id, all[19].id]);
+    let reasons = &plan.decisions.iter().find(|d| d.id == held.id).expect("there").reasons;
+    assert_eq!(reasons[0].to_string(), "legal hold for the court");
 }

@@ -36,6 +36,13 @@ pub fn below(mounts: &[Mount], folder: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The mount that holds a path, as far as its text shows: links are not followed, nothing is touched.
+pub fn of<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount> {
+    let above = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    // Of several at one place the last hides the others.
+    above.max_by_key(|mount| mount.point.components().count())
+}
+
 /// Lines of another form are passed over: the kernel may add some.
 fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
@@ -92,6 +99,8 @@ mod tests {
         assert_eq!((mounts[1].source.as_path(), mounts[1].is_writable), (Path::new("/dev/loop0"), false));
         assert_eq!(below(&mounts, Path::new("/mnt/a b")), [b"c\\d".to_vec()]);
         assert!(below(&mounts, Path::new("/mnt/a")).is_empty());
+        assert_eq!(of(&mounts, Path::new("/mnt/a b/c/x")).map(|mount| mount.dev), Some(mounts[0].dev));
+        assert_eq!(of(&mounts, Path::new("/elsewhere")), None);
         assert!(all().expect("read").iter().any(|mount| mount.point == Path::new("/")));
     }
 }
