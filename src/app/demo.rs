@@ -12,7 +12,7 @@ use super::evidence::{Verified, verify_folder};
 use super::places::Environment;
 use super::run::{Occasion, PolicyRun, run_policy};
 use super::site::{Site, Where};
-use super::status::{PolicyStatus, policy_status};
+use super::status::{PolicyStatus, statuses};
 use super::verify::{PolicyVerify, verify_policy};
 use crate::base::durable;
 use crate::base::entropy;
@@ -84,7 +84,7 @@ pub fn demo(
     step("drill: a restore from each copy into a private sandbox, checked against the manifest");
     let drills = run_drill(&site, "demo-restore", OCCASION)?;
     step("3-2-1: judged from what was recorded, not from what was configured");
-    let status = policy_status(&site, policy)?;
+    let status = statuses(&site, Some(policy.id.as_str()))?.remove(0);
     step("evidence: checked offline");
     let evidence_dir = site.state.evidence();
     let evidence = verify_folder(&evidence_dir, None, &[])?;

@@ -7,6 +7,8 @@ pub mod drill;
 pub mod error;
 pub mod evidence;
 pub mod explain;
+pub mod exposure;
+mod facts;
 mod forget;
 pub mod holds;
 pub mod keys;

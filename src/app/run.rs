@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::facts::{is_offsite, note_space};
 use super::promise;
 use super::site::{Site, Unreached, anchor};
 use super::suspicion;
@@ -179,7 +180,7 @@ fn carry_out(
     });
     outcome.targets.extend(lagging.into_iter().map(self::lagging));
     let now = site.cx.clock.now();
-    record_copies(catalogue, policy, &repository, &outcome, now)?;
+    record_copies(site, catalogue, policy, &repository, &outcome, now)?;
     let away = away.into_iter().map(|one| one.target).collect();
     let mut done = PolicyRun { run: run.clone(), outcome, away, read_back: Vec::new(), damaged: Vec::new() };
     if policy.verify.after_run != AfterRun::Ack {
@@ -202,6 +203,7 @@ fn lagging(unreached: Unreached) -> TargetOutcome {
 
 /// The snapshot and the copies that stand, with what the targets confirmed.
 fn record_copies(
+    site: &Site,
     catalogue: &Catalog,
     policy: &Policy,
     repository: &Repository,
@@ -231,9 +233,24 @@ fn record_copies(
         // A folder confirms no checksum: there only reading back counts.
         if is_bucket {
             catalogue.raise_copy(copy, Level::Acked, now)?;
+            record_point(catalogue, site, policy, copy, now)?;
         }
     }
     Ok(())
+}
+
+/// A copy was confirmed or read back: with it the snapshot is a recovery point, elsewhere too when the
+/// target is and nothing refutes that.
+pub(super) fn record_point(
+    catalogue: &Catalog,
+    site: &Site,
+    policy: &Policy,
+    copy: CopyKey<'_>,
+    at: Timestamp,
+) -> Result<(), Failure> {
+    let planned = policy.targets.iter().find(|target| target.name.as_str() == copy.target);
+    let is_offsite = planned.is_some_and(|target| is_offsite(target, &site.configuration.site.name));
+    Ok(catalogue.record_point(copy.snapshot, at, is_offsite)?)
 }
 
 /// Reads back what the parent did not need already, from each complete target. With a parent
@@ -284,6 +301,7 @@ fn read_back_new(
         };
         if let Some(age) = age {
             catalogue.raise_copy(copy, Level::ReadBack, age)?;
+            record_point(catalogue, site, policy, copy, ended_at)?;
         }
     }
     Ok(())
@@ -320,6 +338,7 @@ fn record_end(
             failure: None,
         },
     )?;
+    note_space(catalogue, policy, site.cx.clock.now())?;
     log.append(
         "run.ended",
         json!({

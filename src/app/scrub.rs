@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::plumbing::{Plumbing, repair_at};
 use super::repair::{PolicyRepair, repair_policy};
-use super::run::{Occasion, begin};
+use super::run::{Occasion, begin, record_point};
 use super::site::Site;
 use super::targets::named;
 use crate::base::error::Failure;
@@ -93,6 +93,7 @@ pub fn scrub_policy(
                 let id = proven.snapshot.to_hex();
                 let copy = CopyKey { snapshot: &id, target: &target.name };
                 catalogue.raise_copy(copy, Level::ReadBack, proven.since)?;
+                record_point(&catalogue, site, policy, copy, site.cx.clock.now())?;
             }
             for hurt in &outcome.hurt {
                 let id = hurt.snapshot.to_hex();

@@ -1,12 +1,11 @@
 //! `status`: every policy's state from recorded facts, in one view for all faces.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use super::facts::{Networks, Space, found_locks, is_offsite, target_facts};
 use super::promise;
 use super::site::Site;
 use crate::base::clock::Timestamp;
@@ -15,18 +14,20 @@ use crate::base::size::format_duration;
 use crate::catalog::Catalog;
 use crate::catalog::copies::Copy;
 use crate::catalog::occurrences::Period as Occurred;
-use crate::catalog::words::{BackupKind as RecordedKind, HoldKind, Level};
+use crate::catalog::words::{BackupKind as RecordedKind, HoldKind, Level, OccurrenceState};
 use crate::evidence::verify::{Trust, verify as verify_evidence};
 use crate::policy::copies::{
-    Assurance, Choice, CopyFacts, DrillFacts, Facts, Network, SnapshotFacts, SourceFacts, TargetFacts,
-    drill_valid_until, evaluate,
+    Assurance, Choice, CopyFacts, DrillFacts, Facts, Reason, SnapshotFacts, SourceFacts, drill_valid_until,
+    evaluate,
 };
-use crate::policy::model::{BackupKind, Place, Policy};
+use crate::policy::model::{BackupKind, Policy, Target};
 use crate::policy::objective::{Point, exposure};
 use crate::policy::state::{Answer, Facts as StateFacts, Word, state};
 
 /// How far back a promise is looked at by default.
-const WEEK: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+/// The newest snapshots that are looked at one by one.
+const SNAPSHOTS_MAX: u32 = 16;
 
 /// One policy's state.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +46,8 @@ pub struct PolicyStatus {
     pub rule_holds: bool,
     /// Age of the newest usable snapshot, in seconds.
     pub exposure_seconds: Option<u64>,
+    /// Age of the newest one that a target elsewhere has: what would be lost with the site.
+    pub offsite_exposure_seconds: Option<u64>,
     /// The promise, in seconds.
     pub rpo_seconds: u64,
     /// Whether it is kept now.
@@ -83,6 +86,31 @@ pub struct TargetView {
     pub level_at: Option<Timestamp>,
     /// What is wrong with it.
     pub problem: Option<String>,
+    /// Whether the target confirmed it, or it was read back.
+    pub is_usable: bool,
+    /// Free bytes there when the last run ended; only of folders.
+    pub free_bytes: Option<u64>,
+    /// At the pace of the last two weeks it is full in so many days.
+    pub full_in_days: Option<u64>,
+    /// A medium that is kept apart and should have come by.
+    pub is_overdue: bool,
+}
+
+impl TargetView {
+    fn none(target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            snapshot: None,
+            captured_at: None,
+            level: None,
+            level_at: None,
+            problem: None,
+            is_usable: false,
+            free_bytes: None,
+            full_in_days: None,
+            is_overdue: false,
+        }
+    }
 }
 
 impl PolicyStatus {
@@ -92,73 +120,91 @@ impl PolicyStatus {
     }
 }
 
-/// The state of a policy now.
+/// The state of a policy, or of all, now.
 ///
 /// # Errors
-/// When the catalogue cannot be read.
-pub fn policy_status(site: &Site, policy: &Policy) -> Result<PolicyStatus, Failure> {
+/// When there is no such policy, or the catalogue cannot be read.
+pub fn statuses(site: &Site, policy: Option<&str>) -> Result<Vec<PolicyStatus>, Failure> {
     let catalogue = site.catalogue()?;
-    let now = site.cx.clock.now();
-    let gathered = Gathered::read(site, policy, &catalogue)?;
-    let mut targets = target_facts(policy);
-    found_locks(&catalogue, policy, &mut targets)?;
-    let holds = catalogue.standing_holds(Some(policy.id.as_str()))?;
-    let facts = Facts {
-        now,
-        site: &site.configuration.site.name,
-        rule: &policy.rule,
-        after_run: policy.verify.after_run,
-        source: gathered.source.as_ref(),
-        targets: &targets,
-        snapshots: &gathered.snapshots,
-        copies: &gathered.copies,
-        drills: &gathered.drills,
-        open_findings: &gathered.findings,
+    let mut look = Look {
+        site,
+        catalogue: &catalogue,
+        now: site.cx.clock.now(),
+        evidence: evidence_intact(site),
+        networks: Networks::default(),
     };
-    let verdict = evaluate(&facts, Choice::Newest);
-    let points = gathered.points();
-    let exposed = exposure(&points, now);
-    let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
-    let state = state(&StateFacts {
-        verdict: &verdict,
-        rpo_met: if exposed.is_none() {
-            Answer::Unknown
-        } else if rpo_met {
-            Answer::Yes
-        } else {
-            Answer::No
-        },
-        evidence_intact: evidence_intact(site),
-        // Kits come with a later version: none exists, and none is claimed.
-        recovery_kit: Answer::Unknown,
-        frozen: holds.iter().any(|hold| hold.kind == HoldKind::Freeze),
-        changed_since_drill: promise::changed_at(&catalogue, policy, now)?
-            .is_some_and(|changed| !gathered.drills.iter().any(|drill| drill.passed && drill.at > changed)),
-        suspicious: holds.iter().any(|hold| hold.kind == HoldKind::Suspicious),
-        next_check: policy.verify.deep.next(now).map(|next| next.at),
-    });
-    let period = Occurred { from: now.minus(WEEK), to: now };
-    let missed = catalogue
-        .occurrences_in(period)?
-        .iter()
-        .filter(|o| o.key.policy == policy.id.as_str())
-        .filter(|o| o.state == crate::catalog::words::OccurrenceState::Missed)
-        .count();
-    Ok(PolicyStatus {
-        policy: policy.id.as_str().to_owned(),
-        state: word(state.word),
-        reasons: state.reasons.iter().map(|r| ReasonView { code: r.code, text: r.text.clone() }).collect(),
-        until: state.until,
-        rule: verdict.to_string(),
-        rule_holds: verdict.holds,
-        exposure_seconds: exposed.map(|age| age.as_secs()),
-        rpo_seconds: policy.objective.rpo.as_secs(),
-        rpo_met,
-        targets: gathered.views,
-        open_findings: gathered.findings,
-        holds: holds.iter().map(|h| format!("{}: {} ({})", h.id, h.reason, h.kind)).collect(),
-        missed_last_week: u64::try_from(missed).unwrap_or(u64::MAX),
-    })
+    site.policies(policy)?.into_iter().map(|policy| look.at(policy)).collect()
+}
+
+/// One look at everything: what is the same for all policies is found out once.
+struct Look<'a> {
+    site: &'a Site,
+    catalogue: &'a Catalog,
+    now: Timestamp,
+    evidence: Answer,
+    networks: Networks,
+}
+
+impl Look<'_> {
+    fn at(&mut self, policy: &Policy) -> Result<PolicyStatus, Failure> {
+        let (now, catalogue, id) = (self.now, self.catalogue, policy.id.as_str());
+        let gathered = Gathered::read(self.site, policy, catalogue, now)?;
+        let mut targets = target_facts(policy, &mut self.networks);
+        found_locks(catalogue, policy, &mut targets)?;
+        let holds = catalogue.standing_holds(Some(id))?;
+        let verdict = evaluate(
+            &Facts {
+                now,
+                site: &self.site.configuration.site.name,
+                rule: &policy.rule,
+                after_run: policy.verify.after_run,
+                source: gathered.source.as_ref(),
+                targets: &targets,
+                snapshots: &gathered.snapshots,
+                copies: &gathered.copies,
+                drills: &gathered.drills,
+                open_findings: &gathered.findings,
+            },
+            Choice::Newest,
+        );
+        let exposed = gathered.exposed;
+        let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
+        let changed = promise::changed_at(catalogue, policy, now)?;
+        let state = state(&StateFacts {
+            verdict: &verdict,
+            rpo_met: match exposed {
+                None => Answer::Unknown,
+                Some(_) if rpo_met => Answer::Yes,
+                Some(_) => Answer::No,
+            },
+            evidence_intact: self.evidence,
+            // A kit may exist; that it opens a copy no drill has shown yet.
+            recovery_kit: Answer::Unknown,
+            frozen: holds.iter().any(|hold| hold.kind == HoldKind::Freeze),
+            suspicious: holds.iter().any(|hold| hold.kind == HoldKind::Suspicious),
+            changed_since_drill: changed
+                .is_some_and(|at| !gathered.drills.iter().any(|drill| drill.passed && drill.at > at)),
+            next_check: policy.verify.deep.next(now).map(|next| next.at),
+        });
+        let week = Occurred { from: now.minus(WEEK), to: now };
+        let reason = |reason: &Reason| ReasonView { code: reason.code, text: reason.text.clone() };
+        Ok(PolicyStatus {
+            policy: id.to_owned(),
+            state: word(state.word),
+            reasons: state.reasons.iter().map(reason).collect(),
+            until: state.until,
+            rule: verdict.to_string(),
+            rule_holds: verdict.holds,
+            exposure_seconds: exposed.map(|age| age.as_secs()),
+            offsite_exposure_seconds: gathered.exposed_offsite.map(|age| age.as_secs()),
+            rpo_seconds: policy.objective.rpo.as_secs(),
+            rpo_met,
+            targets: gathered.views,
+            open_findings: gathered.findings,
+            holds: holds.iter().map(|h| format!("{}: {} ({})", h.id, h.reason, h.kind)).collect(),
+            missed_last_week: catalogue.count_occurrences(id, OccurrenceState::Missed, week)?,
+        })
+    }
 }
 
 fn word(word: Word) -> String {
@@ -173,14 +219,19 @@ struct Gathered {
     drills: Vec<DrillFacts>,
     findings: Vec<String>,
     views: Vec<TargetView>,
-    usable: Vec<Point>,
+    exposed: Option<Duration>,
+    exposed_offsite: Option<Duration>,
 }
 
 impl Gathered {
-    fn read(site: &Site, policy: &Policy, catalogue: &Catalog) -> Result<Self, Failure> {
+    /// The newest snapshots say all that is asked for, however many there are: of older ones only the
+    /// newest that anybody confirmed counts, and the newest that each target has.
+    fn read(site: &Site, policy: &Policy, catalogue: &Catalog, now: Timestamp) -> Result<Self, Failure> {
         let id = policy.id.as_str();
-        let mut recorded = catalogue.snapshots(id)?;
-        recorded.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.captured_at));
+        let mut recorded = catalogue.recent_snapshots(id, SNAPSHOTS_MAX)?;
+        let confirmed = catalogue.newest_confirmed(id)?;
+        recorded.extend(confirmed.filter(|one| recorded.iter().all(|known| known.id != one.id)));
+        let findings = catalogue.open_findings(Some(id))?;
         let mut gathered = Self {
             source: recorded
                 .first()
@@ -188,15 +239,12 @@ impl Gathered {
             snapshots: Vec::new(),
             copies: Vec::new(),
             drills: drill_facts(site, policy, catalogue)?,
-            findings: catalogue
-                .open_findings(Some(id))?
-                .iter()
-                .map(|f| format!("{}: {}", f.id, f.title))
-                .collect(),
-            views: Vec::new(),
-            usable: Vec::new(),
+            findings: findings.iter().map(|f| format!("{}: {}", f.id, f.title)).collect(),
+            views: views(policy, catalogue, now)?,
+            exposed: None,
+            exposed_offsite: None,
         };
-        let mut newest: BTreeMap<String, TargetView> = BTreeMap::new();
+        let mut points = Vec::new();
         for snapshot in &recorded {
             gathered.snapshots.push(SnapshotFacts {
                 id: snapshot.id.clone(),
@@ -207,40 +255,45 @@ impl Gathered {
                 },
                 captured_at: snapshot.captured_at,
             });
-            let mut usable_from = None;
             for copy in catalogue.copies(&snapshot.id)? {
-                let acked = copy.acked_at.or(copy.read_back_at);
-                usable_from = usable_from.into_iter().chain(acked).min();
-                newest.entry(copy.target.clone()).or_insert_with(|| view(&copy, snapshot.captured_at));
+                let usable_from = copy.acked_at.or(copy.read_back_at).filter(|_| copy.problem.is_none());
+                points.extend(usable_from.map(|at| Point {
+                    captured_at: snapshot.captured_at,
+                    usable_from: at.max(snapshot.captured_at),
+                }));
                 gathered.copies.extend(copy_facts(policy, copy));
             }
-            gathered.usable.extend(usable_from.map(|at| Point {
-                captured_at: snapshot.captured_at,
-                usable_from: at.max(snapshot.captured_at),
-            }));
         }
-        gathered.views = policy
-            .targets
-            .iter()
-            .map(|target| {
-                newest.remove(target.name.as_str()).unwrap_or_else(|| TargetView {
-                    target: target.name.as_str().to_owned(),
-                    snapshot: None,
-                    captured_at: None,
-                    level: None,
-                    level_at: None,
-                    problem: None,
-                })
-            })
-            .collect();
+        gathered.exposed = exposure(&points, now);
+        let name = &site.configuration.site.name;
+        let offsite =
+            policy.targets.iter().zip(&gathered.views).filter(|(target, _)| is_offsite(target, name));
+        gathered.exposed_offsite = offsite
+            .filter(|(_, view)| view.is_usable && view.problem.is_none())
+            .filter_map(|(_, view)| view.captured_at)
+            .max()
+            .map(|captured_at| now.since(captured_at));
         Ok(gathered)
     }
+}
 
-    fn points(&self) -> Vec<Point> {
-        let mut points = self.usable.clone();
-        points.sort_by_key(|point| point.usable_from);
-        points
-    }
+/// What each target holds of the newest snapshot that it has, and how long it has room.
+fn views(policy: &Policy, catalogue: &Catalog, now: Timestamp) -> Result<Vec<TargetView>, Failure> {
+    let known = catalogue.targets(policy.id.as_str())?;
+    let view = |target: &Target| {
+        let name = target.name.as_str();
+        let newest = catalogue.newest_copy(policy.id.as_str(), name)?;
+        let space = known.iter().find(|one| one.name == name).and_then(|one| Space::of(&one.facts));
+        let mut view = newest.map_or_else(|| TargetView::none(name), |(at, copy)| view(&copy, at));
+        view.free_bytes = space.map(|space| space.free_bytes);
+        view.full_in_days = space.and_then(Space::full_in_days);
+        view.is_overdue = target.offline
+            && view
+                .captured_at
+                .is_none_or(|at| now.since(at) > target.accept_every + target.accept_every / 4);
+        Ok(view)
+    };
+    policy.targets.iter().map(view).collect()
 }
 
 fn view(copy: &Copy, captured_at: Timestamp) -> TargetView {
@@ -253,12 +306,13 @@ fn view(copy: &Copy, captured_at: Timestamp) -> TargetView {
         Level::Usable => copy.usable_at,
     };
     TargetView {
-        target: copy.target.clone(),
         snapshot: Some(copy.snapshot.clone()),
         captured_at: Some(captured_at),
         level: Some(level.as_str().replace('_', "-")),
         level_at: at,
         problem: copy.problem.clone(),
+        is_usable: copy.acked_at.or(copy.read_back_at).is_some(),
+        ..TargetView::none(&copy.target)
     }
 }
 
@@ -308,73 +362,6 @@ fn drill_facts(site: &Site, policy: &Policy, catalogue: &Catalog) -> Result<Vec<
     Ok(facts)
 }
 
-/// What is declared of the targets, and what can be found out about them here and now.
-pub(super) fn target_facts(policy: &Policy) -> Vec<TargetFacts> {
-    let source_devices: Vec<u64> = policy.source.paths.iter().filter_map(|path| device_of(path)).collect();
-    policy
-        .targets
-        .iter()
-        .map(|target| {
-            let mut facts = TargetFacts::declared(target);
-            match &target.place {
-                Place::Folder(path) => {
-                    facts.device = device_of(path);
-                    facts.on_source_device =
-                        facts.device.is_some_and(|device| source_devices.contains(&device));
-                }
-                Place::Bucket { .. } => {
-                    if let Some(endpoint) = &target.endpoint {
-                        facts.network = network_of(endpoint);
-                    }
-                }
-            }
-            facts
-        })
-        .collect()
-}
-
-/// When the locks of targets end, where a probe has shown that locks hold there.
-fn found_locks(catalogue: &Catalog, policy: &Policy, targets: &mut [TargetFacts]) -> Result<(), Failure> {
-    for record in catalogue.targets(policy.id.as_str())? {
-        let holds = record.capabilities.get("lock_holds").and_then(serde_json::Value::as_bool);
-        let until = record.facts.get("locked_until").and_then(serde_json::Value::as_str);
-        let until = until.and_then(Timestamp::parse_rfc3339);
-        if let Some(facts) = targets.iter_mut().find(|facts| facts.name.as_str() == record.name) {
-            facts.lock_until = until.filter(|_| holds == Some(true));
-        }
-    }
-    Ok(())
-}
-
-/// The device of a path, or of the nearest folder above it that exists.
-fn device_of(path: &Path) -> Option<u64> {
-    path.ancestors().find_map(|path| std::fs::metadata(path).ok()).map(|meta| meta.dev())
-}
-
-/// Where an endpoint's addresses lie. A name that does not resolve now is taken for what it says.
-fn network_of(endpoint: &str) -> Network {
-    let host = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or(host);
-    let with_port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-        host.to_owned()
-    } else {
-        format!("{host}:443")
-    };
-    let addresses: Vec<IpAddr> =
-        with_port.to_socket_addrs().map(|found| found.map(|a| a.ip()).collect()).unwrap_or_default();
-    let is_private = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local(),
-    };
-    if addresses.iter().any(IpAddr::is_loopback) {
-        Network::Loopback
-    } else if addresses.iter().any(is_private) {
-        Network::Private
-    } else {
-        Network::Public
-    }
-}
-
 /// Whether the evidence log verifies; unknown while there is none.
 fn evidence_intact(site: &Site) -> Answer {
     let dir = site.state.evidence();
@@ -390,5 +377,5 @@ fn evidence_intact(site: &Site) -> Answer {
 
 /// An age for people: `4m 10s old`.
 pub fn age(seconds: u64) -> String {
-    format_duration(std::time::Duration::from_secs(seconds))
+    format_duration(Duration::from_secs(seconds))
 }

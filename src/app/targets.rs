@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::error::AppError;
+use super::facts::note;
 use super::run::{Occasion, begin};
 use super::site::Site;
 use super::verify::{Read, record_end};
@@ -75,9 +76,9 @@ pub fn extend_locks(
     let log = site.evidence()?;
     for (name, outcome) in &outcomes {
         let until = outcome.locked_until.filter(|_| outcome.failed == 0);
-        let url = locked.iter().find(|one| one.name.as_str() == name).map_or("", |one| &one.url);
-        let facts = json!({ "locked_until": until });
-        catalogue.record_target_facts(policy.id.as_str(), name, url, &facts)?;
+        if let Some(planned) = locked.iter().find(|one| one.name.as_str() == name) {
+            note(&catalogue, policy, planned, "locked_until", json!(until))?;
+        }
         log.append(
             "locks.extended",
             json!({

@@ -20,7 +20,7 @@ use crate::repository::access::Repository;
 use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::place::Access;
 
-use super::run::{Occasion, backup_kind, begin, end_failed};
+use super::run::{Occasion, backup_kind, begin, end_failed, record_point};
 
 /// What verifying a policy found, target by target.
 pub struct PolicyVerify {
@@ -205,7 +205,9 @@ fn verify_target(
     import(catalogue, policy, repository, &target.name, &found, started_at)?;
     for id in &outcome.whole {
         let id = id.to_hex();
-        catalogue.raise_copy(CopyKey { snapshot: &id, target: &target.name }, Level::ReadBack, started_at)?;
+        let copy = CopyKey { snapshot: &id, target: &target.name };
+        catalogue.raise_copy(copy, Level::ReadBack, started_at)?;
+        record_point(catalogue, site, policy, copy, ended_at)?;
     }
     for hurt in &outcome.hurt {
         let id = hurt.snapshot.to_hex();

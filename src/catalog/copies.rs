@@ -253,6 +253,113 @@ impl Catalog {
     }
 }
 
+/// A snapshot as a recovery point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryPoint {
+    /// When its view of the source began.
+    pub captured_at: Timestamp,
+    /// When the first target confirmed it.
+    pub confirmed_at: Timestamp,
+    /// When the first target elsewhere did.
+    pub offsite_at: Option<Timestamp>,
+}
+
+impl Catalog {
+    /// The newest snapshots of a policy, newest first, at most `count`.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn recent_snapshots(&self, policy: &str, count: u32) -> Result<Vec<Snapshot>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list recent snapshots",
+                select_snapshot!("WHERE policy = $1 ORDER BY captured_at DESC, id LIMIT $2"),
+                args![policy, i64::from(count)],
+                read_snapshot,
+            )
+        })
+    }
+
+    /// The newest snapshot that any target has confirmed.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn newest_confirmed(&self, policy: &str) -> Result<Option<Snapshot>, CatalogError> {
+        self.database.with(|session| {
+            session.row(
+                "read the newest recovery point",
+                select_snapshot!(
+                    "WHERE policy = $1 AND confirmed_at IS NOT NULL ORDER BY captured_at DESC, id LIMIT 1"
+                ),
+                args![policy],
+                read_snapshot,
+            )
+        })
+    }
+
+    /// The copy of the newest snapshot that a target has, and when that was taken.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn newest_copy(&self, policy: &str, target: &str) -> Result<Option<(Timestamp, Copy)>, CatalogError> {
+        self.database.with(|session| {
+            session.row(
+                "read a target's newest copy",
+                "SELECT copies.snapshot, target, written_at, acked_at, read_back_at, restored_at, usable_at,
+                 problem, problem_at, captured_at FROM snapshots
+                 JOIN copies ON copies.snapshot = snapshots.id AND target = $2
+                 WHERE policy = $1 ORDER BY captured_at DESC LIMIT 1",
+                args![policy, target],
+                |row| Ok((row.time(9)?, read_copy(row)?)),
+            )
+        })
+    }
+
+    /// Says that a target has confirmed a snapshot or was read back, whichever came first; `offsite`
+    /// when the target is elsewhere.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn record_point(&self, snapshot: &str, at: Timestamp, offsite: bool) -> Result<(), CatalogError> {
+        self.database.with(|session| {
+            session.execute(
+                "record a recovery point",
+                "UPDATE snapshots SET confirmed_at = COALESCE(confirmed_at, $2),
+                 offsite_at = CASE WHEN $3 = 1 THEN COALESCE(offsite_at, $2) ELSE offsite_at END WHERE id = $1",
+                args![snapshot, at, i64::from(offsite)],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The recovery points of a policy that were taken from a moment on, and the newest before it, by time.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn points(&self, policy: &str, from: Timestamp) -> Result<Vec<RecoveryPoint>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list recovery points",
+                "SELECT captured_at, confirmed_at, offsite_at FROM snapshots
+                 WHERE policy = $1 AND confirmed_at IS NOT NULL AND captured_at >= COALESCE(
+                     (SELECT MAX(captured_at) FROM snapshots
+                      WHERE policy = $1 AND offsite_at IS NOT NULL AND captured_at < $2),
+                     (SELECT MAX(captured_at) FROM snapshots
+                      WHERE policy = $1 AND confirmed_at IS NOT NULL AND captured_at < $2), $2)
+                 ORDER BY captured_at",
+                args![policy, from],
+                |row| {
+                    Ok(RecoveryPoint {
+                        captured_at: row.time(0)?,
+                        confirmed_at: row.time(1)?,
+                        offsite_at: row.opt_time(2)?,
+                    })
+                },
+            )
+        })
+    }
+}
+
 fn read_snapshot(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
     Ok(Snapshot {
         id: row.text(0)?,

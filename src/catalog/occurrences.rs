@@ -202,6 +202,28 @@ impl Catalog {
         })
     }
 
+    /// How many occurrences of a policy in a period came to this.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn count_occurrences(
+        &self,
+        policy: &str,
+        state: OccurrenceState,
+        period: Period,
+    ) -> Result<u64, CatalogError> {
+        let counted = self.database.with(|session| {
+            session.row(
+                "count occurrences",
+                "SELECT COUNT(*) FROM occurrences
+                 WHERE policy = $1 AND scheduled_at >= $2 AND scheduled_at < $3 AND state = $4",
+                args![policy, period.from, period.to, &state],
+                |row| row.count(0),
+            )
+        })?;
+        Ok(counted.unwrap_or(0))
+    }
+
     fn existing(&self, key: &OccurrenceKey) -> Result<Occurrence, CatalogError> {
         self.occurrence(key)?.ok_or_else(|| CatalogError::NotFound { what: name(key) })
     }

@@ -42,7 +42,7 @@ Exit codes: 0 done; 1 failed; 2 usage or configuration; 130 cancelled.";
 pub(super) const HOLD_RELEASE: &str = "\
 Example: lifeboat hold release 20261124T015302Z-9f3c2a71 --reason \"old logs were moved away on purpose\"
 
-Exit codes: 0 released; 1 no such hold, or released before; 2 usage or configuration; 130 cancelled.";
+Exit codes: 0 released; 1 no such hold; 14 it was released before; 2 usage or configuration; 130 cancelled.";
 pub(super) const APPLY: &str = "\
 Example: lifeboat apply
 
@@ -50,6 +50,10 @@ A file with a problem changes nothing: the daemon keeps what it has. Nothing run
 same without the check.
 
 Exit codes: 0 the daemon goes by the files, or none runs; 1 it did not take them over; 2 problems; 130 cancelled.";
+pub(super) const EXPOSURE: &str = "\
+Example: lifeboat exposure web --days 90
+
+Exit codes: 0 the RPO was kept all the time; 15 it was not; 2 usage or configuration; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 

@@ -96,6 +96,7 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
         Command::Plan(args) => commands::policy::show_plan(&session, &args),
         Command::Run(args) => commands::policy::run(&session, &args),
         Command::Status(args) => commands::policy::status(&session, &args),
+        Command::Exposure(args) => commands::policy::exposure(&session, &args),
         Command::Snapshots(args) => commands::policy::list_snapshots(&session, &args),
         Command::Ls(args) => commands::ls::run(&session, &args),
         Command::Find(args) => commands::find::run(&session, &args),

@@ -9,6 +9,7 @@ mod odd_tree;
 mod s3;
 
 mod demo;
+mod holds;
 mod hostile;
 mod keys;
 mod kit;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::run::{Bench, Ran};
 
 /// A policy `web` with two folders as targets; `more` is the rest of its file.
-fn site(more: &str) -> Bench {
+pub(crate) fn site(more: &str) -> Bench {
     let bench = Bench::new();
     std::fs::create_dir_all(bench.path("config/policies")).expect("made");
     std::fs::create_dir_all(bench.path("source")).expect("made");
@@ -28,7 +28,7 @@ fn site(more: &str) -> Bench {
     bench
 }
 
-fn ran(bench: &Bench, arguments: &[&str]) -> Ran {
+pub(crate) fn ran(bench: &Bench, arguments: &[&str]) -> Ran {
     let config = bench.path("config");
     let mut all = vec!["--config", config.to_str().expect("plain")];
     all.extend(arguments);
@@ -36,19 +36,19 @@ fn ran(bench: &Bench, arguments: &[&str]) -> Ran {
 }
 
 /// One more snapshot, of a source that changed.
-fn back_up(bench: &Bench, number: u8) {
+pub(crate) fn back_up(bench: &Bench, number: u8) {
     std::fs::write(bench.path("source/file"), vec![number; 100_000]).expect("written");
     ran(bench, &["run", "web"]).exits(0);
 }
 
 /// The snapshots that a folder holds, with their targets by the catalogue.
-fn stored(bench: &Bench, target: &str) -> usize {
+pub(crate) fn stored(bench: &Bench, target: &str) -> usize {
     let all = std::fs::read_dir(bench.path(target).join("s")).expect("listed");
     all.filter(|entry| entry.as_ref().is_ok_and(|e| e.path().extension().is_some_and(|ok| ok == "ok")))
         .count()
 }
 
-fn evidence(bench: &Bench, kind: &str) -> Vec<Value> {
+pub(crate) fn evidence(bench: &Bench, kind: &str) -> Vec<Value> {
     let folder = bench.path("state/evidence/log");
     let files: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("listed")

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::rehearsal::Rehearsal;
+use crate::app::facts::Networks;
 use crate::app::run::Occasion;
 use crate::app::site::Site;
 use crate::base::display;
@@ -119,7 +120,7 @@ fn plan(m: &Material<'_>) -> PlanView {
 /// Whether a copy counts as elsewhere: declared so, and not refuted by what was found.
 fn is_offsite(m: &Material<'_>) -> bool {
     let declared = m.target.class(&m.site.configuration.site.name) == CopyClass::Offsite;
-    let facts: Option<TargetFacts> = crate::app::status::target_facts(m.policy)
+    let facts: Option<TargetFacts> = crate::app::facts::target_facts(m.policy, &mut Networks::default())
         .into_iter()
         .find(|facts| facts.name.as_str() == m.target.name.as_str());
     declared

@@ -25,9 +25,9 @@ pub use look::{
 };
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args, SecretArgs};
 pub use policy::{
-    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, KindArgs, PlanArgs, PolicyArg,
-    PruneArgs, RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs, StatusArgs,
-    TargetArgs, TargetCommand, VerifyArgs,
+    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, ExposureArgs, KindArgs, PlanArgs,
+    PolicyArg, PruneArgs, RepairArgs, ReportArgs, RestoreArgs, RestoreToArgs, RunArgs, SnapshotsArgs,
+    StatusArgs, TargetArgs, TargetCommand, VerifyArgs,
 };
 pub use prune::RepoPruneArgs;
 pub use repo::{RepoBackupArgs, RepoCommand};

@@ -75,6 +75,16 @@ pub struct StatusArgs {
     pub nagios: bool,
 }
 
+/// `lifeboat exposure`.
+#[derive(Debug, Args)]
+pub struct ExposureArgs {
+    /// One policy only
+    pub policy: Option<String>,
+    /// How many days to look back
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub days: u32,
+}
+
 /// `lifeboat snapshots`.
 #[derive(Debug, Args)]
 pub struct SnapshotsArgs {

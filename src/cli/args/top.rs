@@ -9,8 +9,9 @@ use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::policy::{
-    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, PlanArgs, PolicyArg, PruneArgs,
-    RepairArgs, ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand, VerifyArgs,
+    DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, ExposureArgs, PlanArgs, PolicyArg,
+    PruneArgs, RepairArgs, ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand,
+    VerifyArgs,
 };
 use super::repo::RepoCommand;
 use super::scrub::ScrubArgs;
@@ -76,6 +77,9 @@ pub enum Command {
     /// Every policy: proven or not, why, and until when
     #[command(after_help = examples::STATUS)]
     Status(StatusArgs),
+    /// How much work would have been lost at any time of the last days, and why
+    #[command(after_help = examples::EXPOSURE)]
+    Exposure(ExposureArgs),
     /// The snapshots of the policies, and which copies of them stand
     #[command(after_help = examples::SNAPSHOTS)]
     Snapshots(SnapshotsArgs),

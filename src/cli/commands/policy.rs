@@ -7,19 +7,20 @@ use serde_json::json;
 use super::repo::{kind_of, name_history, print_backup, print_verify};
 use super::repo_restore::{print_restore, request};
 use crate::app::error::AppError;
+use crate::app::exposure::exposures;
 use crate::app::plan::plan;
 use crate::app::restore::{restore_policy, what};
 use crate::app::run::{Occasion, run_policy};
 use crate::app::site::{Site, configuration};
 use crate::app::sources::hook_problems;
-use crate::app::status::{PolicyStatus, age, policy_status};
+use crate::app::status::{PolicyStatus, age, statuses};
 use crate::app::verify::{rebuild_catalogue, verify_policy};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::base::lifeline;
 use crate::base::size::format_bytes;
 use crate::catalog::words::Cause;
-use crate::cli::args::{PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
+use crate::cli::args::{ExposureArgs, PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
@@ -27,6 +28,9 @@ use crate::engine::history::Finding;
 use crate::engine::restore::request::RestoreRequest;
 use crate::engine::verify::Depth;
 use crate::policy::problem::Severity;
+
+/// A target that is full later than this is no news.
+const FULL_SOON_DAYS: u64 = 60;
 
 /// Opens the site of a session.
 pub(super) fn site(session: &Session) -> Result<Site, Failure> {
@@ -126,10 +130,7 @@ pub(in crate::cli) fn run(session: &Session, args: &RunArgs) -> Result<u8, Failu
 /// `status`: every policy's state.
 pub(in crate::cli) fn status(session: &Session, args: &StatusArgs) -> Result<u8, Failure> {
     let site = site(session)?;
-    let mut views = Vec::new();
-    for policy in site.policies(args.policy.as_deref())? {
-        views.push(policy_status(&site, policy)?);
-    }
+    let views = statuses(&site, args.policy.as_deref())?;
     let met = views.iter().all(PolicyStatus::is_met);
     let code = if met { 0 } else { Class::RuleNotMet.exit_code() };
     let out = session.output;
@@ -160,6 +161,9 @@ fn print_status(session: &Session, view: &PolicyStatus) {
     );
     let kept = if view.rpo_met { "kept" } else { "NOT KEPT" };
     out.line(&format!("  rpo    {kept}: {exposure}, promised {}", age(view.rpo_seconds)));
+    if let Some(seconds) = view.offsite_exposure_seconds {
+        out.line(&format!("  away   newest usable snapshot elsewhere {} old", age(seconds)));
+    }
     for target in &view.targets {
         let text = match (&target.snapshot, &target.level) {
             (Some(snapshot), Some(level)) => format!(
@@ -170,6 +174,12 @@ fn print_status(session: &Session, view: &PolicyStatus) {
             ),
             _ => "no copy".to_owned(),
         };
+        let overdue = if target.is_overdue { "; it should have come by" } else { "" };
+        let full = match target.full_in_days {
+            Some(days) if days < FULL_SOON_DAYS => format!("; full in about {days} days at this pace"),
+            _ => String::new(),
+        };
+        let text = format!("{text}{overdue}{full}");
         out.line(&format!("  {:<6} {text}", target.target));
     }
     for finding in &view.open_findings {
@@ -181,6 +191,42 @@ fn print_status(session: &Session, view: &PolicyStatus) {
     if view.missed_last_week > 0 {
         out.line(&format!("  {} occurrences missed in the last 7 days", view.missed_last_week));
     }
+}
+
+/// `exposure`: how the RPO was kept.
+pub(in crate::cli) fn exposure(session: &Session, args: &ExposureArgs) -> Result<u8, Failure> {
+    let found = exposures(&site(session)?, args.policy.as_deref(), args.days)?;
+    let curves = found.iter().flat_map(|one| [Some(&one.any), one.offsite.as_ref()]).flatten();
+    let kept = curves.map(|curve| curve.breaches).sum::<usize>() == 0;
+    let code = if kept { 0 } else { Class::RuleNotMet.exit_code() };
+    let out = session.output;
+    if out.is_json() {
+        out.json(&json!({ "version": JSON_VERSION, "exit": code, "exposures": found }));
+        return Ok(code);
+    }
+    for one in &found {
+        out.line(&format!(
+            "{}: rpo {}, from {} to {}",
+            one.policy,
+            age(one.rpo_seconds),
+            one.from.readable(),
+            one.until.readable()
+        ));
+        let curves = [("any copy", Some(&one.any)), ("elsewhere", one.offsite.as_ref())];
+        for (name, curve) in curves.into_iter().filter_map(|(name, curve)| Some((name, curve?))) {
+            let worst = curve.worst_seconds.map_or_else(|| "everything".to_owned(), age);
+            let share = curve.share * 100.0;
+            out.line(&format!(
+                "  {name:<10} kept {share:.2} % of the time, worst {worst}, {} breaches",
+                curve.breaches
+            ));
+            for breach in &curve.named {
+                let (from, until) = (breach.from.readable(), breach.until.readable());
+                out.line(&format!("    {from} to {until}: {}", escape(&breach.cause)));
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn nagios(session: &Session, views: &[PolicyStatus]) -> u8 {
