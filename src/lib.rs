@@ -7,6 +7,7 @@
 //! backed up, what happened and what can be proven, [`codec`], [`storage`] and [`policy`]
 //! bytes, media and promises, [`base`] the words.
 
+pub mod alert;
 pub mod app;
 pub mod base;
 pub mod catalog;

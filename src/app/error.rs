@@ -124,6 +124,14 @@ pub enum AppError {
         /// Why it was placed.
         reason: String,
     },
+    /// An incident whose cause is still seen, or that is not over, can't be closed.
+    #[error("incident {id} is not over: {title}")]
+    StillSo {
+        /// Which.
+        id: String,
+        /// What it is about.
+        title: String,
+    },
     /// The daemon does not go by the configuration that it was told to read.
     #[error("the daemon (process {pid}) has not taken the configuration over")]
     DaemonDeaf {
@@ -149,7 +157,7 @@ impl Classified for AppError {
             Self::NoKeyFile { .. } | Self::NoRecoveryCode { .. } => Class::WrongKey,
             Self::Slot { .. } => Class::NotFound,
             Self::SecretCommand { .. } => Class::Failed,
-            Self::KitUnanswered | Self::Held { .. } => Class::Refused,
+            Self::KitUnanswered | Self::Held { .. } | Self::StillSo { .. } => Class::Refused,
             Self::Unwritable { source, .. } => match Class::of_io(source) {
                 Class::NoSpace => Class::NoSpace,
                 _ => Class::Failed,
@@ -178,6 +186,7 @@ impl Classified for AppError {
             Self::KitUnanswered => "E0815",
             Self::Held { .. } => "E0816",
             Self::DaemonDeaf { .. } => "E0817",
+            Self::StillSo { .. } => "E0818",
         }
     }
 
@@ -212,6 +221,9 @@ impl Classified for AppError {
             }
             Self::Held { id, .. } => {
                 format!("look at the source and at what changed; if it is well, `lifeboat hold release {id} --reason ...`")
+            }
+            Self::StillSo { .. } => {
+                "mend the cause; `lifeboat watch` sees when it is gone, then `lifeboat incident resolve`, then `report`".to_owned()
             }
             Self::DaemonDeaf { .. } => "look at its log; a restart reads the files, too".to_owned(),
             Self::Busy { .. } => "wait for it to end, or stop it".to_owned(),

@@ -44,6 +44,8 @@ pub struct PolicyStatus {
     pub rule: String,
     /// Whether the rule holds.
     pub rule_holds: bool,
+    /// Copies that stand in different failure domains, the source not counted.
+    pub stored_copies: u32,
     /// Age of the newest usable snapshot, in seconds.
     pub exposure_seconds: Option<u64>,
     /// Age of the newest one that a target elsewhere has: what would be lost with the site.
@@ -195,6 +197,7 @@ impl Look<'_> {
             until: state.until,
             rule: verdict.to_string(),
             rule_holds: verdict.holds,
+            stored_copies: verdict.stored,
             exposure_seconds: exposed.map(|age| age.as_secs()),
             offsite_exposure_seconds: gathered.exposed_offsite.map(|age| age.as_secs()),
             rpo_seconds: policy.objective.rpo.as_secs(),

@@ -7,6 +7,8 @@ pub mod drills;
 pub mod error;
 pub mod findings;
 pub mod holds;
+pub mod incidents;
+pub mod messages;
 pub mod occurrences;
 pub mod process;
 pub mod runs;

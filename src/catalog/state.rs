@@ -88,6 +88,11 @@ impl StateFolder {
         self.root.join("restoring")
     }
 
+    /// Held by whoever looks at all promises.
+    pub fn watching(&self) -> PathBuf {
+        self.root.join("watching")
+    }
+
     /// Says that a restore goes on, until dropped or until the process ends in any way.
     ///
     /// # Errors

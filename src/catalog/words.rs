@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub use crate::policy::model::Severity;
+
 /// A closed set of words.
 pub trait Word: Sized {
     /// The word.
@@ -290,15 +292,56 @@ words! {
     }
 }
 
+impl Word for Severity {
+    fn text(&self) -> std::borrow::Cow<'static, str> {
+        self.as_str().into()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Minor, Self::Serious, Self::Critical].into_iter().find(|one| one.as_str() == text)
+    }
+}
+
+spelled! { Severity }
+
 words! {
-    /// How bad a finding is.
-    Severity {
-        /// 45 days to close it.
-        Minor = "minor",
-        /// 30 days to close it.
-        Serious = "serious",
-        /// 7 days to close it.
-        Critical = "critical",
+    /// Where an incident stands. `reported` is final for thirty days and more.
+    IncidentState {
+        /// It is known here; nobody has been told yet.
+        Detected = "detected",
+        /// Somebody was told.
+        Notified = "notified",
+        /// Somebody has answered.
+        Responding = "responding",
+        /// It does not spread any more.
+        Contained = "contained",
+        /// What was lost is being brought back.
+        Restoring = "restoring",
+        /// Somebody checks that all is well.
+        Verifying = "verifying",
+        /// It was seen to be over.
+        Resolved = "resolved",
+        /// Its report is written.
+        Reported = "reported",
+    }
+}
+
+impl IncidentState {
+    /// Whether it goes on.
+    pub fn is_open(self) -> bool {
+        !matches!(self, Self::Resolved | Self::Reported)
+    }
+}
+
+words! {
+    /// Where a message stands.
+    MessageState {
+        /// It waits to be sent.
+        Queued = "queued",
+        /// Whoever it is for has it, as far as the way there says.
+        Sent = "sent",
+        /// It was given up.
+        Failed = "failed",
     }
 }
 

@@ -54,6 +54,50 @@ pub(super) const EXPOSURE: &str = "\
 Example: lifeboat exposure web --days 90
 
 Exit codes: 0 the RPO was kept all the time; 15 it was not; 2 usage or configuration; 130 cancelled.";
+pub(super) const WATCH: &str = "\
+Example: lifeboat watch
+
+Exit codes: 0 looked, whatever was found; 1 the state could not be read or written; 2 configuration; 130 cancelled.";
+pub(super) const INCIDENT_LIST: &str = "\
+Example: lifeboat incident list --all
+
+Exit codes: 0 done; 1 failed; 2 configuration; 130 cancelled.";
+pub(super) const INCIDENT_SHOW: &str = "\
+Example: lifeboat incident show I-20261124T015302Z-9f3c2a71
+
+Exit codes: 0 done; 1 no such incident; 2 configuration; 130 cancelled.";
+pub(super) const INCIDENT_OPEN: &str = "\
+Example: lifeboat incident open \"users report files that do not open\" --policy web --severity critical
+
+Exit codes: 0 opened; 1 failed; 2 usage or configuration; 130 cancelled.";
+pub(super) const INCIDENT_ACK: &str = "\
+Example: lifeboat incident ack I-20261124T015302Z-9f3c2a71 --by li.na
+
+Exit codes: 0 it is yours; 1 no such incident; 2 configuration; 14 it is over; 130 cancelled.";
+pub(super) const INCIDENT_NOTE: &str = "\
+Example: lifeboat incident note I-20261124T015302Z-9f3c2a71 \"the switch in rack 4 was off\"
+
+Exit codes: 0 noted; 1 no such incident; 2 configuration; 130 cancelled.";
+pub(super) const INCIDENT_STAGE: &str = "\
+Example: lifeboat incident stage I-20261124T015302Z-9f3c2a71 restoring
+
+Exit codes: 0 done; 1 no such incident; 2 usage or configuration; 14 it is over; 130 cancelled.";
+pub(super) const INCIDENT_RESOLVE: &str = "\
+Example: lifeboat incident resolve I-20261124T015302Z-9f3c2a71 --verification \"drill D-2026-000143 passed\"
+
+Exit codes: 0 resolved; 1 no such incident; 2 configuration; 14 its cause is still seen; 130 cancelled.";
+pub(super) const INCIDENT_REPORT: &str = "\
+Example: lifeboat incident report I-20261124T015302Z-9f3c2a71 --cause \"a switch lost power\" --process \"found, replaced\" --impact \"none\" --prevention \"second power supply\"
+
+Exit codes: 0 closed; 1 no such incident; 2 a part is empty; 14 it is not resolved; 130 cancelled.";
+pub(super) const NOTIFY_TEST: &str = "\
+Example: lifeboat notify test mail
+
+Exit codes: 0 all were told; 1 one was not; 2 configuration; 130 cancelled.";
+pub(super) const NOTIFY_LIST: &str = "\
+Example: lifeboat notify list
+
+Exit codes: 0 done; 1 failed; 2 configuration; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 

@@ -18,6 +18,7 @@ use crate::app::places::{Environment, state_dir};
 use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::base::core_dump;
+use crate::base::error::Failure;
 use crate::engine::context::Context;
 use crate::policy::model::Limits;
 
@@ -91,43 +92,50 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
             environment: environment(),
         },
     };
-    let result = match cli.command {
-        Command::Check => commands::policy::check(&session),
-        Command::Plan(args) => commands::policy::show_plan(&session, &args),
-        Command::Run(args) => commands::policy::run(&session, &args),
-        Command::Status(args) => commands::policy::status(&session, &args),
-        Command::Exposure(args) => commands::policy::exposure(&session, &args),
-        Command::Snapshots(args) => commands::policy::list_snapshots(&session, &args),
-        Command::Ls(args) => commands::ls::run(&session, &args),
-        Command::Find(args) => commands::find::run(&session, &args),
-        Command::Diff(args) => commands::diff::run(&session, &args),
-        Command::Mount(args) => commands::mount::run(&session, &args),
-        Command::Dump(args) => commands::dump::run(&session, &args),
-        Command::Restore(args) => commands::policy::restore(&session, &args),
-        Command::Verify(args) => commands::policy::verify(&session, &args),
-        Command::Scrub(args) => commands::scrub::run_policy(&session, &args),
-        Command::Prune(args) => commands::prune::run_policy(&session, &args),
-        Command::Freeze(args) => commands::hold::freeze(&session, &args),
-        Command::Unfreeze(args) => commands::hold::unfreeze(&session, &args),
-        Command::Hold(command) => commands::hold::run(&session, &command),
-        Command::Repair(args) => commands::repair::run_policy(&session, &args),
-        Command::RebuildCatalogue(args) => commands::policy::rebuild(&session, args.policy.as_deref()),
-        Command::Explain(args) => commands::explain::run(&session, &args),
-        Command::Target(command) => commands::target::run(&session, &command),
-        Command::Key(command) => commands::key::run(&session, &command),
-        Command::Repo(command) => commands::repo::run(&session, command),
-        Command::Demo(args) => commands::demo::run(&session, &args),
-        Command::Drill(command) => commands::proof::drill(&session, &command),
-        Command::Evidence(command) => commands::proof::evidence(&session, &command),
-        Command::Report(args) => commands::proof::report(&session, &args),
-        Command::Apply => commands::daemon::apply(&session),
-        Command::Daemon(args) => commands::daemon::run(&session, &args, daemon),
-    };
+    let result = dispatch(&session, cli.command, daemon);
     // Nothing is told of the work behind its result.
     drop(session);
     match result {
         Ok(code) => settled(output, code),
         Err(failure) => output.failure(&failure),
+    }
+}
+
+fn dispatch(session: &Session, command: Command, daemon: RunDaemon) -> Result<u8, Failure> {
+    match command {
+        Command::Check => commands::policy::check(session),
+        Command::Plan(args) => commands::policy::show_plan(session, &args),
+        Command::Run(args) => commands::policy::run(session, &args),
+        Command::Status(args) => commands::policy::status(session, &args),
+        Command::Exposure(args) => commands::policy::exposure(session, &args),
+        Command::Snapshots(args) => commands::policy::list_snapshots(session, &args),
+        Command::Ls(args) => commands::ls::run(session, &args),
+        Command::Find(args) => commands::find::run(session, &args),
+        Command::Diff(args) => commands::diff::run(session, &args),
+        Command::Mount(args) => commands::mount::run(session, &args),
+        Command::Dump(args) => commands::dump::run(session, &args),
+        Command::Restore(args) => commands::policy::restore(session, &args),
+        Command::Verify(args) => commands::policy::verify(session, &args),
+        Command::Scrub(args) => commands::scrub::run_policy(session, &args),
+        Command::Prune(args) => commands::prune::run_policy(session, &args),
+        Command::Freeze(args) => commands::hold::freeze(session, &args),
+        Command::Unfreeze(args) => commands::hold::unfreeze(session, &args),
+        Command::Watch => commands::incident::look(session),
+        Command::Incident(command) => commands::incident::run(session, &command),
+        Command::Notify(command) => commands::incident::notify(session, &command),
+        Command::Hold(command) => commands::hold::run(session, &command),
+        Command::Repair(args) => commands::repair::run_policy(session, &args),
+        Command::RebuildCatalogue(args) => commands::policy::rebuild(session, args.policy.as_deref()),
+        Command::Explain(args) => commands::explain::run(session, &args),
+        Command::Target(command) => commands::target::run(session, &command),
+        Command::Key(command) => commands::key::run(session, &command),
+        Command::Repo(command) => commands::repo::run(session, command),
+        Command::Demo(args) => commands::demo::run(session, &args),
+        Command::Drill(command) => commands::proof::drill(session, &command),
+        Command::Evidence(command) => commands::proof::evidence(session, &command),
+        Command::Report(args) => commands::proof::report(session, &args),
+        Command::Apply => commands::daemon::apply(session),
+        Command::Daemon(args) => commands::daemon::run(session, &args, daemon),
     }
 }
 

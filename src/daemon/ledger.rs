@@ -99,6 +99,24 @@ impl Records {
         Ok(self.catalogue.settle_occurrence(&Occurrence { key, state, reason, changed_at })?)
     }
 
+    /// Whether an incident is unanswered or a message waits.
+    pub(super) fn is_anybody_waiting(&self) -> Result<bool, DaemonError> {
+        let incidents = self.catalogue.open_incidents()?;
+        Ok(incidents.iter().any(|one| one.acknowledged_at.is_none())
+            || !self.catalogue.due_messages(self.clock.now(), 1)?.is_empty())
+    }
+
+    /// Remembers that the clock was set back.
+    pub(super) fn stepped_back(&self, from: Timestamp, to: Timestamp) -> Result<(), DaemonError> {
+        self.catalogue.record_event(&Event {
+            at: to,
+            kind: "clock.stepped_back".to_owned(),
+            policy: None,
+            message: format!("the clock was set back from {from} to {to}"),
+        })?;
+        Ok(())
+    }
+
     /// Remembers the configuration that is in force; a new one gets a line with all its files.
     pub(super) fn configured(&self, configuration: &Configuration, by: &str) -> Result<(), DaemonError> {
         let is_new = promise::record_configuration(&self.catalogue, configuration, self.clock.now())?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::error::DaemonError;
 use super::lane::Lane;
 use super::ledger::Records;
+use super::lookout::Lookout;
 use super::runner::Runner;
 use super::starter::{SameBinary, Starter};
 use super::tick::Watch;
@@ -27,6 +28,8 @@ use crate::policy::model::Configuration;
 const TICK_MAX: Duration = Duration::from_secs(30);
 /// Between looks at children and at the wish to stop.
 const STEP: Duration = Duration::from_millis(500);
+/// A clock that goes back further than this is told.
+const STEP_BACK: Duration = Duration::from_secs(5 * 60);
 /// Children get this long to end in order when the daemon stops.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 /// And this long to be gone once killed.
@@ -110,6 +113,7 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         records,
         watches,
         runner,
+        lookout: Lookout::default(),
         configuration: options.configuration,
         state: options.state,
         reload: options.reload,
@@ -133,6 +137,7 @@ struct Daemon {
     records: Records,
     watches: Vec<Watch>,
     runner: Runner,
+    lookout: Lookout,
     configuration: Configuration,
     state: StateFolder,
     reload: Reload,
@@ -151,6 +156,10 @@ impl Daemon {
         let mut result = Ok(());
         while !self.cancel.is_cancelled() {
             let now = self.records.clock.now();
+            if let Some(last) = last_look.filter(|last| last.since(now) > STEP_BACK) {
+                let recorded = self.records.stepped_back(last, now);
+                self.tell(recorded, false);
+            }
             // The wall clock: it goes on while the machine sleeps, and may be set back.
             let is_time = last_look.is_none_or(|last| now < last || now.since(last) >= self.tick);
             let turn = self.turn(is_time, last_look.is_none());
@@ -174,6 +183,12 @@ impl Daemon {
         }
         let has_changed = self.runner.make_way(self.state.is_restoring());
         let has_ended = self.runner.reap(&self.records)?;
+        if has_ended {
+            self.lookout.stir();
+        }
+        if self.life == Life::UntilStopped {
+            self.lookout.turn(self.runner.starter(), &self.records)?;
+        }
         if !is_time && !has_ended && !has_changed {
             return Ok(());
         }
@@ -240,8 +255,10 @@ impl Daemon {
     fn stop(mut self) -> Result<(), DaemonError> {
         let ended_early = self.runner.running();
         self.runner.terminate_all();
+        self.lookout.terminate();
         if !self.wait_for_children(STOP_GRACE) {
             self.runner.kill_all();
+            self.lookout.kill();
             self.wait_for_children(KILL_GRACE);
         }
         let settled = self.runner.settle(&self.records);

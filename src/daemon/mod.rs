@@ -6,6 +6,7 @@ mod error;
 mod lane;
 mod ledger;
 mod lifecycle;
+mod lookout;
 mod runner;
 mod starter;
 mod tick;

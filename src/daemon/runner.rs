@@ -294,6 +294,11 @@ impl Runner {
         Ok(())
     }
 
+    /// What starts processes.
+    pub(super) fn starter(&mut self) -> &mut dyn Starter {
+        self.starter.as_mut()
+    }
+
     /// Asks every child to end, because the daemon does.
     pub(super) fn terminate_all(&mut self) {
         for running in &mut self.running {

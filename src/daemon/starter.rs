@@ -42,6 +42,8 @@ pub(super) trait Child {
 pub(super) trait Starter {
     /// Starts the process that does this occurrence.
     fn start(&mut self, key: &OccurrenceKey) -> io::Result<Box<dyn Child>>;
+    /// Starts the process that looks at all promises and tells people.
+    fn watch(&mut self) -> io::Result<Box<dyn Child>>;
 }
 
 /// Starts `lifeboat` itself. Each child leads a process group of its own, so that a terminal's
@@ -58,8 +60,7 @@ pub(super) struct SameBinary {
 
 impl SameBinary {
     fn command(&self, key: &OccurrenceKey) -> Command {
-        let mut command = Command::new(&self.executable);
-        command.arg("--config").arg(&self.config_dir).arg("--state-dir").arg(&self.state_dir).arg("--quiet");
+        let mut command = self.bare();
         match &key.job {
             Job::Backup(kind) => command.args(["run", &key.policy]).arg(match kind {
                 BackupKind::Full => "--full",
@@ -74,6 +75,12 @@ impl SameBinary {
             Job::Drill(plan) => command.args(["drill", "run", plan]),
         };
         command.arg("--occurrence").arg(key.scheduled_at.rfc3339());
+        command
+    }
+
+    fn bare(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.arg("--config").arg(&self.config_dir).arg("--state-dir").arg(&self.state_dir).arg("--quiet");
         // Its words of failure go where the daemon's go.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit()).process_group(0);
         command
@@ -83,6 +90,10 @@ impl SameBinary {
 impl Starter for SameBinary {
     fn start(&mut self, key: &OccurrenceKey) -> io::Result<Box<dyn Child>> {
         Ok(Box::new(Process(self.command(key).spawn()?)))
+    }
+
+    fn watch(&mut self) -> io::Result<Box<dyn Child>> {
+        Ok(Box::new(Process(self.bare().arg("watch").spawn()?)))
     }
 }
 

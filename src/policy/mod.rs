@@ -6,6 +6,7 @@
 
 pub mod copies;
 pub mod due;
+pub mod incident;
 pub mod limit;
 pub mod load;
 pub mod model;

@@ -143,6 +143,7 @@ mod tests {
         let until = Timestamp::from_unix_ms(1_000_000);
         let broken = Reason::new("on-source-device", Word::Broken, "the disk copy is on the source's device");
         Verdict {
+            stored: 2,
             rule: "3-2-1".to_owned(),
             holds,
             snapshot: None,

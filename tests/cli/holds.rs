@@ -1,10 +1,9 @@
 //! What stops removal: freezes, odd runs, legal holds; media that are kept apart; applying a changed file.
 
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::retention::{back_up, evidence, ran, site, stored};
-use crate::run::Bench;
+use crate::run::{Bench, eventually, moved};
 
 const RULES: &str = "[retention]\nlast = 1\nmin_keep = 1\ngrace = \"0\"\n";
 
@@ -90,7 +89,7 @@ fn what_a_policy_holds_by_law_no_rule_removes() {
 fn a_medium_that_is_kept_apart_fails_nothing_when_it_is_away_and_is_filled_when_it_comes() {
     let bench = site("offline = true\n");
     back_up(&bench, 1);
-    crate::run::moved(&bench.path("two"), &bench.path("safe"));
+    moved(bench.path("two"), bench.path("safe"));
     back_up(&bench, 2);
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["away"][0], "two");
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["state"], "succeeded");
@@ -99,7 +98,7 @@ fn a_medium_that_is_kept_apart_fails_nothing_when_it_is_away_and_is_filled_when_
     back_up(&bench, 3);
     ran(&bench, &["target", "probe", "web"]);
     std::fs::remove_dir_all(bench.path("two")).expect("gone");
-    crate::run::moved(&bench.path("safe"), &bench.path("two"));
+    moved(bench.path("safe"), bench.path("two"));
     back_up(&bench, 4);
     assert_eq!(stored(&bench, "two"), 2, "the first, and what was new when it came");
     let out = bench.path("back");
@@ -114,11 +113,7 @@ fn daemon(bench: &Bench) -> Ended {
     command.args(["--config", config.to_str().expect("plain"), "daemon", "--tick-seconds", "1"]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let child = Ended(command.spawn().expect("a daemon"));
-    let until = Instant::now() + Duration::from_secs(30);
-    while evidence_or_none(bench, "daemon.started") == 0 {
-        assert!(Instant::now() < until, "no daemon");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    eventually("a daemon", || evidence_or_none(bench, "daemon.started") > 0);
     child
 }
 
@@ -145,9 +140,5 @@ fn a_running_daemon_takes_a_good_file_over_and_refuses_a_bad_one() {
     assert!(ran(&bench, &["apply"]).exits(2).err.contains("E0206"));
     let pid = i32::try_from(daemon.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("told");
-    let until = Instant::now() + Duration::from_secs(30);
-    while evidence(&bench, "config.refused").is_empty() {
-        assert!(Instant::now() < until, "it was not refused");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    eventually("a refusal", || !evidence(&bench, "config.refused").is_empty());
 }

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
+use lifeboat::base::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 /// What a command did.
@@ -133,4 +135,14 @@ pub(crate) fn objects(repo: &Path, below: &str) -> Vec<PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "a test plays the person who moves things")]
 pub(crate) fn moved(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     std::fs::rename(from, to).expect("moved");
+}
+
+/// Waits until something is so; half a minute at most.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let clock = SystemClock::new();
+    let until = clock.monotonic() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(clock.monotonic() < until, "waited in vain for {what}");
+        clock.sleep(Duration::from_millis(100));
+    }
 }

@@ -2,6 +2,7 @@
 
 mod forget;
 mod hold;
+mod incident;
 mod key;
 mod limits;
 mod look;
@@ -15,6 +16,7 @@ mod top;
 
 pub use forget::RepoForgetArgs;
 pub use hold::{BecauseArgs, FreezeArgs, HoldCommand};
+pub use incident::{ByArgs, IncidentCommand, NotifyCommand, SeverityArg, StageArg};
 pub use key::{
     KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand, RoleArgs,
 };

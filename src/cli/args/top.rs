@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::hold::{FreezeArgs, HoldCommand};
+use super::incident::{IncidentCommand, NotifyCommand};
 use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
@@ -119,6 +120,15 @@ pub enum Command {
     /// What keeps old snapshots from being removed, and letting it go
     #[command(subcommand)]
     Hold(HoldCommand),
+    /// Look at all promises once: open incidents, tell who has to know (the daemon does, every few minutes)
+    #[command(after_help = examples::WATCH)]
+    Watch,
+    /// Incidents: what is wrong, whom to call, what was done
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// The ways people are told: try them, see what was told
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// Mend the targets of a policy, each with what the others have
     #[command(after_help = examples::REPAIR)]
     Repair(RepairArgs),

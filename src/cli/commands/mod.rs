@@ -8,6 +8,7 @@ pub(super) mod explain;
 pub(super) mod find;
 mod forget;
 pub(super) mod hold;
+pub(super) mod incident;
 pub(super) mod key;
 mod kit;
 mod look;

@@ -91,6 +91,25 @@ pub(super) struct Play {
     pub(super) started: Vec<OccurrenceKey>,
     pub(super) alive: Vec<OccurrenceKey>,
     pub(super) most_alive: usize,
+    /// How often all promises were looked at.
+    pub(super) looks: u32,
+}
+
+/// A look that is over at once.
+struct Look;
+
+impl Child for Look {
+    fn poll(&mut self) -> io::Result<Option<Exit>> {
+        Ok(Some(Exit::Code(0)))
+    }
+
+    fn terminate(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Stage {
@@ -123,8 +142,14 @@ impl Stage {
             restore: Mutex::new(None),
         });
         let manner = Manner { lasts: 5 * MINUTE, end: Finale::Success };
-        let play =
-            Play { manner, next: VecDeque::new(), started: Vec::new(), alive: Vec::new(), most_alive: 0 };
+        let play = Play {
+            manner,
+            next: VecDeque::new(),
+            started: Vec::new(),
+            alive: Vec::new(),
+            most_alive: 0,
+            looks: 0,
+        };
         Self { dir, catalogue, clock, play: Arc::new(Mutex::new(play)) }
     }
 
@@ -267,6 +292,11 @@ struct PlayedStarter {
 }
 
 impl Starter for PlayedStarter {
+    fn watch(&mut self) -> io::Result<Box<dyn Child>> {
+        lock(&self.play).looks += 1;
+        Ok(Box::new(Look))
+    }
+
     fn start(&mut self, key: &OccurrenceKey) -> io::Result<Box<dyn Child>> {
         let mut play = lock(&self.play);
         let manner = play.next.pop_front().unwrap_or(play.manner);

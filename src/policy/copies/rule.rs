@@ -28,18 +28,16 @@ pub fn evaluate(facts: &Facts<'_>, choice: Choice) -> Verdict {
         tally.media.insert(source.media.clone());
     }
     let from_source = u32::from(rule.count_source && snapshot.is_some() && source.is_some());
-    let copies = counted(tally.domains.len()) + from_source;
     let (media, offsite) = (counted(tally.media.len()), counted(tally.offsite.len()));
     let immutable_or_offline = counted(tally.immutable.len());
     let errors = tally.errors(facts);
+    let stored = counted(tally.domains.len());
+    let copies = stored + from_source;
     let mut reasons = Vec::new();
     if snapshot.is_none() {
         let what = if choice == Choice::NewestFull { "full snapshot" } else { "snapshot" };
-        reasons.push(Reason::new(
-            "no-snapshot",
-            Word::Unproven,
-            format!("no target holds a confirmed {what}"),
-        ));
+        let text = format!("no target holds a confirmed {what}");
+        reasons.push(Reason::new("no-snapshot", Word::Unproven, text));
     } else {
         let parts = [
             Part { name: "copies", wanted: rule.copies, found: copies, causes: &tally.standing },
@@ -76,6 +74,7 @@ pub fn evaluate(facts: &Facts<'_>, choice: Choice) -> Verdict {
         holds,
         snapshot: snapshot.map(|s| s.id.clone()),
         copies,
+        stored,
         media,
         offsite,
         immutable_or_offline,

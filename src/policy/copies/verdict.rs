@@ -51,6 +51,8 @@ pub struct Verdict {
     pub snapshot: Option<String>,
     /// Failure domains, the source among them when it counts.
     pub copies: u32,
+    /// Failure domains without the source.
+    pub stored: u32,
     /// Different media, the source's among them.
     pub media: u32,
     /// Failure domains elsewhere.

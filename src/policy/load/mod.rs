@@ -1,7 +1,7 @@
 //! The configuration files, read and judged as a whole: all problems at once.
 //!
 //! `files` finds and reads them, `reader` walks a TOML tree and remembers what was asked for,
-//! `site`, `policy`, `target`, `drill` and `check` know the keys, `lint` judges what single
+//! `site`, `people`, `policy`, `target`, `drill` and `check` know the keys, `lint` judges what single
 //! values can't show. Keys and values of later versions are refused by name.
 
 mod check;
@@ -9,6 +9,7 @@ mod drill;
 mod files;
 mod limits;
 mod lint;
+mod people;
 mod policy;
 mod reader;
 mod site;

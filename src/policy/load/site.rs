@@ -6,12 +6,12 @@ use chrono_tz::Tz;
 use toml_edit::Value;
 
 use super::reader::{Found, Parsed, Section};
-use super::{limits, values};
-use crate::policy::model::{Concurrency, Limits, Site};
+use super::{limits, people, values};
+use crate::policy::model::{Concurrency, Limits, People, Site};
 use crate::policy::problem::Complaint;
 
 /// Keys of the site file that come later.
-const LATER: [&str; 7] = ["language", "space", "response", "contacts", "vendors", "notify", "defaults"];
+const LATER: [&str; 3] = ["language", "space", "defaults"];
 /// Processes of the daemon at a time, at most.
 const CONCURRENCY_MAX: u32 = 64;
 const EVIDENCE_LATER: [&str; 3] = ["copies", "keep", "timestamp_url"];
@@ -36,8 +36,11 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     evidence.finish(&EVIDENCE_LATER);
     let concurrency = root.or("concurrency", 2, concurrency);
     let limits = limits::read(root.section("limits"));
+    let zone = timezone.as_ref().map_or(machine.timezone, |found| found.value);
+    let people = people::read(&root, zone);
     root.finish(&LATER);
     Some(Site {
+        people: people?,
         version: None,
         concurrency: concurrency?.value,
         name: name?.value,
@@ -99,6 +102,7 @@ fn place(value: &Value) -> Parsed<String> {
 /// The site of a machine without a file.
 pub(super) fn of_machine(machine: &Machine) -> Site {
     Site {
+        people: People::default(),
         version: None,
         concurrency: Concurrency::default(),
         name: machine.host.clone(),

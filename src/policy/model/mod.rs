@@ -5,11 +5,16 @@
 
 mod drill;
 mod limits;
+mod people;
 mod policy;
 mod site;
 
 pub use drill::{Bound, Check, CheckKind, Cleanup, CopyChoice, DrillPlan, Files, Leftover, OnFail, Scope};
 pub use limits::Limits;
+pub use people::{
+    Contact, Hook, HookForm, Mail, MailTls, Notifier, OnCall, People, Recipient, Response, Responses,
+    Severity, Vendor, Way,
+};
 pub use policy::{
     AfterRun, BackupKind, CatchUp, CopyClass, Objective, Place, Plan, Policy, Retention, Rule,
     SnapshotOfSource, Source, Target, Tier, Verify,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use chrono_tz::Tz;
 
-use super::{DrillPlan, Limits, Policy};
+use super::{DrillPlan, Limits, People, Policy};
 use crate::policy::problem::Problem;
 
 /// Longest id and target name, in bytes.
@@ -187,6 +187,8 @@ pub struct Site {
     pub sign_key_file: Option<PathBuf>,
     /// How many jobs the daemon does at a time.
     pub concurrency: Concurrency,
+    /// Who is told what, and how.
+    pub people: People,
     /// What jobs may take of the machine, unless their policy says otherwise.
     pub limits: Limits,
     /// Each value and its origin.
