@@ -124,6 +124,15 @@ pub enum AppError {
         /// Why it was placed.
         reason: String,
     },
+    /// An address can't be listened at.
+    #[error("{address} cannot be listened at")]
+    NoListening {
+        /// Which.
+        address: std::net::SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// An incident whose cause is still seen, or that is not over, can't be closed.
     #[error("incident {id} is not over: {title}")]
     StillSo {
@@ -163,7 +172,7 @@ impl Classified for AppError {
                 _ => Class::Failed,
             },
             Self::Nothing { .. } => Class::NotFound,
-            Self::DaemonDeaf { .. } => Class::Failed,
+            Self::DaemonDeaf { .. } | Self::NoListening { .. } => Class::Failed,
             Self::Busy { .. } => Class::StateInUse,
         }
     }
@@ -187,6 +196,7 @@ impl Classified for AppError {
             Self::Held { .. } => "E0816",
             Self::DaemonDeaf { .. } => "E0817",
             Self::StillSo { .. } => "E0818",
+            Self::NoListening { .. } => "E0819",
         }
     }
 
@@ -225,6 +235,7 @@ impl Classified for AppError {
             Self::StillSo { .. } => {
                 "mend the cause; `lifeboat watch` sees when it is gone, then `lifeboat incident resolve`, then `report`".to_owned()
             }
+            Self::NoListening { .. } => "choose a free port of an address of this machine".to_owned(),
             Self::DaemonDeaf { .. } => "look at its log; a restart reads the files, too".to_owned(),
             Self::Busy { .. } => "wait for it to end, or stop it".to_owned(),
         })

@@ -3,6 +3,7 @@
 
 pub mod daemon;
 pub mod demo;
+pub mod doctor;
 pub mod drill;
 pub mod error;
 pub mod evidence;
@@ -12,10 +13,12 @@ mod facts;
 mod forget;
 pub mod holds;
 pub mod incidents;
+pub mod init;
 pub mod keys;
 pub mod kit;
 pub mod limits;
 pub mod look;
+pub mod metrics;
 pub mod places;
 pub mod plan;
 pub mod plumbing;
@@ -30,6 +33,7 @@ pub mod secrets;
 pub mod site;
 pub mod sources;
 pub mod status;
+pub mod support;
 mod suspicion;
 pub mod targets;
 pub mod verify;

@@ -44,6 +44,8 @@ pub struct PolicyStatus {
     pub rule: String,
     /// Whether the rule holds.
     pub rule_holds: bool,
+    /// Each part of what was promised, and whether it holds.
+    pub parts: Vec<(&'static str, bool)>,
     /// Copies that stand in different failure domains, the source not counted.
     pub stored_copies: u32,
     /// Age of the newest usable snapshot, in seconds.
@@ -127,15 +129,25 @@ impl PolicyStatus {
 /// # Errors
 /// When there is no such policy, or the catalogue cannot be read.
 pub fn statuses(site: &Site, policy: Option<&str>) -> Result<Vec<PolicyStatus>, Failure> {
+    Ok(statuses_and_head(site, policy)?.0)
+}
+
+/// The same, and the number of the evidence log's newest line.
+///
+/// # Errors
+/// As [`statuses`].
+pub fn statuses_and_head(site: &Site, policy: Option<&str>) -> Result<(Vec<PolicyStatus>, u64), Failure> {
+    let (evidence, head) = evidence_intact(site);
     let catalogue = site.catalogue()?;
     let mut look = Look {
         site,
         catalogue: &catalogue,
         now: site.cx.clock.now(),
-        evidence: evidence_intact(site),
+        evidence,
         networks: Networks::default(),
     };
-    site.policies(policy)?.into_iter().map(|policy| look.at(policy)).collect()
+    let views = site.policies(policy)?.into_iter().map(|policy| look.at(policy)).collect::<Result<_, _>>()?;
+    Ok((views, head))
 }
 
 /// One look at everything: what is the same for all policies is found out once.
@@ -198,6 +210,14 @@ impl Look<'_> {
             rule: verdict.to_string(),
             rule_holds: verdict.holds,
             stored_copies: verdict.stored,
+            parts: vec![
+                ("copies", verdict.copies >= policy.rule.copies),
+                ("media", verdict.media >= policy.rule.media),
+                ("offsite", verdict.offsite >= policy.rule.offsite),
+                ("immutable_or_offline", verdict.immutable_or_offline >= policy.rule.immutable_or_offline),
+                ("zero_errors", verdict.zero_errors || !policy.rule.zero_errors),
+                ("rpo", rpo_met),
+            ],
             exposure_seconds: exposed.map(|age| age.as_secs()),
             offsite_exposure_seconds: gathered.exposed_offsite.map(|age| age.as_secs()),
             rpo_seconds: policy.objective.rpo.as_secs(),
@@ -365,16 +385,16 @@ fn drill_facts(site: &Site, policy: &Policy, catalogue: &Catalog) -> Result<Vec<
     Ok(facts)
 }
 
-/// Whether the evidence log verifies; unknown while there is none.
-fn evidence_intact(site: &Site) -> Answer {
+/// Whether the evidence log verifies, unknown while there is none; and its newest line's number.
+fn evidence_intact(site: &Site) -> (Answer, u64) {
     let dir = site.state.evidence();
     if !dir.join("log").exists() {
-        return Answer::Unknown;
+        return (Answer::Unknown, 0);
     }
     match verify_evidence(&dir, &Trust::default()) {
-        Ok(report) if report.ok => Answer::Yes,
-        Ok(_) => Answer::No,
-        Err(_) => Answer::Unknown,
+        Ok(report) if report.ok => (Answer::Yes, report.last_seq),
+        Ok(report) => (Answer::No, report.last_seq),
+        Err(_) => (Answer::Unknown, 0),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Targets of a policy: what they can do, and locks that must not end.
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::error::AppError;
@@ -90,6 +91,59 @@ pub fn extend_locks(
     prove_unreached(&log, "locks.failed", policy, &unreached)?;
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     first_failure(unreached).map_or(Ok(outcomes), Err)
+}
+
+/// How a target fared that was tried out.
+#[derive(Clone, Debug, Serialize)]
+pub struct TriedTarget {
+    /// Whose.
+    pub policy: String,
+    /// Its name.
+    pub target: String,
+    /// What was found, in words.
+    pub seen: String,
+    /// Why it is not fit.
+    pub failure: Option<String>,
+}
+
+impl TriedTarget {
+    /// Whether backups can go there.
+    pub fn is_fit(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+/// Tries every target of every policy out: writing, reading, listing, deleting, locks and the clock,
+/// with objects that are removed again. Records nothing.
+///
+/// # Errors
+/// None but those of the configuration; what a target says is in the answer.
+pub fn try_targets(site: &Site) -> Result<Vec<TriedTarget>, Failure> {
+    let mut tried = Vec::new();
+    for policy in &site.configuration.policies {
+        for planned in &policy.targets {
+            let probed = site.target(planned, Access::Create).and_then(|open| {
+                Ok(capabilities::probe(open.storage.as_ref(), site.cx.clock.as_ref())?)
+            });
+            let (seen, failure) = match probed {
+                Ok(found) => {
+                    let lock = match found.lock_holds {
+                        Some(true) => ", locks hold",
+                        Some(false) => ", LOCKS DO NOT HOLD",
+                        None => "",
+                    };
+                    let deletes = if found.can_delete { "may delete" } else { "may not delete" };
+                    let skew = found.clock_skew_seconds;
+                    (format!("writes, reads, lists; {deletes}{lock}; clock {skew:+} s"), None)
+                }
+                Err(failure) if is_away(planned, &failure) => ("kept apart, and not here now".to_owned(), None),
+                Err(failure) => (String::new(), Some(failure.message())),
+            };
+            let (policy, target) = (policy.id.as_str().to_owned(), planned.name.as_str().to_owned());
+            tried.push(TriedTarget { policy, target, seen, failure });
+        }
+    }
+    Ok(tried)
 }
 
 /// What was found at each target, and which could not be asked.

@@ -382,6 +382,22 @@ impl Catalog {
         })
     }
 
+    /// How many runs of each policy and job came to each end.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn count_runs(&self) -> Result<Vec<(String, Job, RunState, u64)>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "count runs",
+                "SELECT policy, job, state, COUNT(*) FROM runs WHERE ended_at IS NOT NULL
+                 GROUP BY policy, job, state ORDER BY policy, job, state",
+                args![],
+                |row| Ok((row.text(0)?, row.word(1)?, row.word(2)?, row.count(3)?)),
+            )
+        })
+    }
+
     /// The newest run of an occurrence, wherever it stands.
     ///
     /// # Errors

@@ -7,8 +7,9 @@ Example: lifeboat demo /srv/www
 Exit codes: 0 everything worked, whatever the 3-2-1 verdict; 1 failed; 2 usage; 13 damage found; 16 a drill did not pass; 130 cancelled.";
 pub(super) const CHECK: &str = "\
 Example: lifeboat --config /etc/lifeboat check
+         lifeboat check --online
 
-Exit codes: 0 good, warnings included; 2 problems; 130 cancelled.";
+Exit codes: 0 good, warnings included; 1 a target is not fit; 2 problems; 130 cancelled.";
 pub(super) const PLAN: &str = "\
 Example: lifeboat plan --days 7
 
@@ -98,6 +99,45 @@ pub(super) const NOTIFY_LIST: &str = "\
 Example: lifeboat notify list
 
 Exit codes: 0 done; 1 failed; 2 configuration; 130 cancelled.";
+pub(super) const INIT: &str = "\
+Example: lifeboat init
+         lifeboat init --name web --source /srv/web --disk /mnt/backup --away s3://acme/web --location berlin
+
+Exit codes: 0 written; 1 failed; 2 no answer, a bad name, or the policy is there; 130 cancelled.";
+pub(super) const POLICY_LIST: &str = "\
+Example: lifeboat policy list
+
+Exit codes: 0 done; 2 the configuration has problems; 130 cancelled.";
+pub(super) const POLICY_SHOW: &str = "\
+Example: lifeboat policy show web --effective
+
+Exit codes: 0 done; 2 the configuration has problems, or no such policy; 130 cancelled.";
+pub(super) const POLICY_SCHEMA: &str = "\
+Example: lifeboat policy schema --of site
+
+Exit codes: 0 done; 130 cancelled.";
+pub(super) const DOCTOR: &str = "\
+Example: lifeboat doctor
+         lifeboat doctor --offline
+
+Exit codes: 0 nothing is bad; 1 something is; 130 cancelled.";
+pub(super) const SUPPORT: &str = "\
+Example: lifeboat support-bundle --to support.txt
+
+Exit codes: 0 written; 1 it can't be written; 2 the file is there already; 130 cancelled.";
+pub(super) const METRICS: &str = "\
+Example: lifeboat metrics
+         lifeboat metrics --listen 127.0.0.1:9184
+
+Exit codes: 0 done; 1 the state can't be read, or the address not listened at; 2 configuration; 130 cancelled.";
+pub(super) const COMPLETIONS: &str = "\
+Example: lifeboat completions bash
+
+Exit codes: 0 done; 2 no such shell; 130 cancelled.";
+pub(super) const MAN: &str = "\
+Example: lifeboat man --to /usr/local/share/man/man1
+
+Exit codes: 0 written; 1 they can't be written; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 

@@ -103,7 +103,9 @@ fn run_guarded(arguments: Vec<OsString>, daemon: RunDaemon) -> u8 {
 
 fn dispatch(session: &Session, command: Command, daemon: RunDaemon) -> Result<u8, Failure> {
     match command {
-        Command::Check => commands::policy::check(session),
+        Command::Init(args) => commands::operate::init(session, &args),
+        Command::Policy(command) => commands::operate::policy(session, &command),
+        Command::Check(args) => commands::policy::check(session, &args),
         Command::Plan(args) => commands::policy::show_plan(session, &args),
         Command::Run(args) => commands::policy::run(session, &args),
         Command::Status(args) => commands::policy::status(session, &args),
@@ -126,6 +128,11 @@ fn dispatch(session: &Session, command: Command, daemon: RunDaemon) -> Result<u8
         Command::Hold(command) => commands::hold::run(session, &command),
         Command::Repair(args) => commands::repair::run_policy(session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(session, args.policy.as_deref()),
+        Command::Doctor(args) => commands::operate::doctor(session, &args),
+        Command::SupportBundle(args) => commands::operate::support(session, &args),
+        Command::Metrics(args) => commands::operate::numbers(session, &args),
+        Command::Completions(args) => Ok(commands::operate::completions(session, &args)),
+        Command::Man(args) => commands::operate::man(session, &args),
         Command::Explain(args) => commands::explain::run(session, &args),
         Command::Target(command) => commands::target::run(session, &command),
         Command::Key(command) => commands::key::run(session, &command),

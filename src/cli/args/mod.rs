@@ -4,6 +4,7 @@ mod forget;
 mod hold;
 mod incident;
 mod key;
+mod operate;
 mod limits;
 mod look;
 mod place;
@@ -17,6 +18,9 @@ mod top;
 pub use forget::RepoForgetArgs;
 pub use hold::{BecauseArgs, FreezeArgs, HoldCommand};
 pub use incident::{ByArgs, IncidentCommand, NotifyCommand, SeverityArg, StageArg};
+pub use operate::{
+    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SchemaArg, SupportArgs,
+};
 pub use key::{
     KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand, RoleArgs,
 };

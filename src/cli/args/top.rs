@@ -14,6 +14,9 @@ use super::policy::{
     PruneArgs, RepairArgs, ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand,
     VerifyArgs,
 };
+use super::operate::{
+    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SupportArgs,
+};
 use super::repo::RepoCommand;
 use super::scrub::ScrubArgs;
 use crate::cli::examples;
@@ -66,9 +69,15 @@ pub enum Command {
     /// The whole main job on a folder of yours: back up twice, verify, drill, judge 3-2-1, report
     #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
+    /// Write a first policy: five questions, or flags
+    #[command(after_help = examples::INIT)]
+    Init(InitArgs),
+    /// The policies: list them, show every value and its origin, the schema for editors
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Read the configuration and print every problem at once; changes nothing
     #[command(after_help = examples::CHECK)]
-    Check,
+    Check(CheckArgs),
     /// What will run next, and what would be removed; changes nothing
     #[command(after_help = examples::PLAN)]
     Plan(PlanArgs),
@@ -156,6 +165,21 @@ pub enum Command {
     /// Check the configuration and make the running daemon go by it
     #[command(after_help = examples::APPLY)]
     Apply,
+    /// When something is wrong: everything worth a look, in order, on one page
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorArgs),
+    /// One text file for whoever helps, without secrets and names
+    #[command(after_help = examples::SUPPORT)]
+    SupportBundle(SupportArgs),
+    /// The facts as Prometheus reads them
+    #[command(after_help = examples::METRICS)]
+    Metrics(MetricsArgs),
+    /// Completions for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Manual pages
+    #[command(after_help = examples::MAN)]
+    Man(ManArgs),
     /// What an error code means and what to do about it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),

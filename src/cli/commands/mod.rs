@@ -10,6 +10,8 @@ mod forget;
 pub(super) mod hold;
 pub(super) mod incident;
 pub(super) mod key;
+pub(super) mod operate;
+mod serve;
 mod kit;
 mod look;
 pub(super) mod ls;

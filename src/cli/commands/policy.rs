@@ -14,13 +14,14 @@ use crate::app::run::{Occasion, run_policy};
 use crate::app::site::{Site, configuration};
 use crate::app::sources::hook_problems;
 use crate::app::status::{PolicyStatus, age, statuses};
+use crate::app::targets::try_targets;
 use crate::app::verify::{rebuild_catalogue, verify_policy};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::base::lifeline;
 use crate::base::size::format_bytes;
 use crate::catalog::words::Cause;
-use crate::cli::args::{ExposureArgs, PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
+use crate::cli::args::{CheckArgs, ExposureArgs, PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
@@ -66,7 +67,7 @@ pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
 }
 
 /// `check`: every problem at once.
-pub(in crate::cli) fn check(session: &Session) -> Result<u8, Failure> {
+pub(in crate::cli) fn check(session: &Session, args: &CheckArgs) -> Result<u8, Failure> {
     let out = session.output;
     let (problems, policies, drills) = match configuration(&session.place) {
         Ok(found) => {
@@ -76,10 +77,24 @@ pub(in crate::cli) fn check(session: &Session) -> Result<u8, Failure> {
         Err(problems) => (problems.0, 0, 0),
     };
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let code = if errors > 0 { Class::Usage.exit_code() } else { 0 };
+    let tried = if args.online && errors == 0 { try_targets(&site(session)?)? } else { Vec::new() };
+    let unfit = tried.iter().filter(|one| !one.is_fit()).count();
+    let code = match (errors, unfit) {
+        (0, 0) => 0,
+        (0, _) => Class::Failed.exit_code(),
+        _ => Class::Usage.exit_code(),
+    };
     if out.is_json() {
-        out.json(&json!({ "version": JSON_VERSION, "exit": code, "problems": problems }));
+        let view = json!({ "version": JSON_VERSION, "exit": code, "problems": problems, "targets": tried });
+        out.json(&view);
         return Ok(code);
+    }
+    for one in &tried {
+        let (policy, target) = (escape(&one.policy), escape(&one.target));
+        match &one.failure {
+            None => out.line(&format!("{policy}/{target}: {}", escape(&one.seen))),
+            Some(failure) => out.line(&format!("{policy}/{target}: NOT FIT: {}", escape(failure))),
+        }
     }
     for problem in &problems {
         out.talk(&problem.to_string());

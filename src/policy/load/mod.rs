@@ -12,10 +12,12 @@ mod lint;
 mod people;
 mod policy;
 mod reader;
+mod schema;
 mod site;
 mod source;
 mod target;
 mod values;
 
+pub use schema::{File as SchemaFile, schema};
 pub use files::{Observed, find, load};
 pub use site::Machine;

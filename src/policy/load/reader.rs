@@ -78,8 +78,14 @@ impl<'a> Section<'a> {
         self.reader
     }
 
-    fn ask(&self, key: &'static str) -> Option<&'a Item> {
+    fn remember(&self, key: &'static str) {
         self.asked.borrow_mut().push(key);
+        #[cfg(test)]
+        asked::note(self.reader.file, format!("{}{key}", self.prefix));
+    }
+
+    fn ask(&self, key: &'static str) -> Option<&'a Item> {
+        self.remember(key);
         self.table?.get(key).filter(|item| !item.is_none())
     }
 
@@ -125,7 +131,7 @@ impl<'a> Section<'a> {
         if self.has(key) {
             return self.optional(key, parse);
         }
-        self.asked.borrow_mut().push(key);
+        self.remember(key);
         let value: Value = default.into();
         match parse(&value) {
             Ok(parsed) => {
@@ -149,7 +155,7 @@ impl<'a> Section<'a> {
         if !self.has(key) {
             let cause = format!("`{}{key}` is missing", self.prefix);
             let complaint = Complaint::new(Sort::Missing, cause, format!("add `{key} = {example}`"));
-            self.asked.borrow_mut().push(key);
+            self.remember(key);
             self.reader.complain(complaint, self.span.clone());
             return None;
         }
@@ -335,4 +341,26 @@ fn a_type(value: &Value) -> String {
     let name = value.type_name();
     let article = if name.starts_with(['a', 'i']) { "an" } else { "a" };
     format!("{article} {name}")
+}
+
+/// The keys that were asked for in this thread: for the test that holds the schema against them.
+#[cfg(test)]
+pub(super) mod asked {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static ASKED: RefCell<Option<Vec<(String, String)>>> = const { RefCell::new(None) };
+    }
+
+    pub(in crate::policy::load) fn start() {
+        ASKED.with_borrow_mut(|asked| *asked = Some(Vec::new()));
+    }
+
+    pub(super) fn note(file: &str, key: String) {
+        ASKED.with_borrow_mut(|asked| asked.iter_mut().for_each(|all| all.push((file.to_owned(), key.clone()))));
+    }
+
+    pub(in crate::policy::load) fn take() -> Vec<(String, String)> {
+        ASKED.with_borrow_mut(Option::take).unwrap_or_default()
+    }
 }
