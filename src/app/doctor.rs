@@ -100,7 +100,12 @@ pub fn examine(place: &Where, cx: &Context, offline: bool) -> Vec<Finding> {
         .into_iter()
         .map(|(about, look)| {
             look(&site, &catalogue, now).unwrap_or_else(|failure| {
-                Finding::new(about, Health::Bad, vec![failure.message()], "mend this first: the rest rests on it")
+                Finding::new(
+                    about,
+                    Health::Bad,
+                    vec![failure.message()],
+                    "mend this first: the rest rests on it",
+                )
             })
         })
         .collect();
@@ -156,7 +161,12 @@ fn incidents(_: &Site, catalogue: &Catalog, _: Timestamp) -> Result<Finding, Fai
 fn daemon(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, Failure> {
     let Some(pid) = site.state.daemon()? else {
         let seen = vec!["no daemon runs: nothing happens by schedule".to_owned()];
-        return Ok(Finding::new("daemon", Health::Bad, seen, "`systemctl status lifeboat`, or `lifeboat daemon`"));
+        return Ok(Finding::new(
+            "daemon",
+            Health::Bad,
+            seen,
+            "`systemctl status lifeboat`, or `lifeboat daemon`",
+        ));
     };
     let late: Vec<String> = catalogue
         .open_occurrences()?
@@ -170,7 +180,8 @@ fn daemon(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, F
     if late.is_empty() {
         return Ok(Finding::good("daemon", format!("process {pid} runs")));
     }
-    let next = "a job that lasts, a blackout or too low a `concurrency`: `lifeboat status`, docs/configuration.md";
+    let next =
+        "a job that lasts, a blackout or too low a `concurrency`: `lifeboat status`, docs/configuration.md";
     Ok(Finding::new("daemon", Health::Doubtful, late, next))
 }
 
@@ -178,7 +189,12 @@ fn changes(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, 
     let here = configuration_sha256(&site.configuration);
     if configuration_in_force(catalogue)?.is_some_and(|sha256| sha256 != here) {
         let seen = vec!["the files are not those that the daemon goes by".to_owned()];
-        return Ok(Finding::new("configuration", Health::Doubtful, seen, "`lifeboat plan`, then `lifeboat apply`"));
+        return Ok(Finding::new(
+            "configuration",
+            Health::Doubtful,
+            seen,
+            "`lifeboat plan`, then `lifeboat apply`",
+        ));
     }
     let mut seen = Vec::new();
     for policy in &site.configuration.policies {
@@ -232,7 +248,8 @@ fn targets(site: &Site) -> Vec<Finding> {
         for planned in &policy.targets {
             let about = format!("target {}/{}", policy.id, planned.name);
             let began = site.cx.clock.monotonic();
-            let asked = site.target(planned, Access::Read).and_then(|target| Ok(target.storage.head(&REPO_FMT)?));
+            let asked =
+                site.target(planned, Access::Read).and_then(|target| Ok(target.storage.head(&REPO_FMT)?));
             let took = site.cx.clock.monotonic().saturating_sub(began).as_millis();
             found.push(match asked {
                 Ok(Some(_)) => Finding::good(&about, format!("answers within {took} ms")),

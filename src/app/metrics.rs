@@ -1,7 +1,6 @@
 //! The facts as Prometheus reads them.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::site::Site;
 use super::status::{PolicyStatus, statuses_and_head};
@@ -18,8 +17,7 @@ struct Family<'a> {
 
 impl<'a> Family<'a> {
     fn new(out: &'a mut String, name: &'static str, kind: &str, help: &str) -> Self {
-        // Writing to a text can't fail.
-        drop(write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         Self { out, name }
     }
 
@@ -27,7 +25,7 @@ impl<'a> Family<'a> {
         let labels: Vec<String> =
             labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-        drop(writeln!(self.out, "{}{labels} {value}", self.name));
+        self.out.push_str(&format!("{}{labels} {value}\n", self.name));
     }
 }
 
@@ -55,7 +53,12 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
     let now = site.cx.clock.now();
     let mut out = String::new();
     of_policies(&mut out, &statuses, now);
-    let mut family = Family::new(&mut out, "lifeboat_last_drill_timestamp_seconds", "gauge", "When the newest drill of each verdict ended.");
+    let mut family = Family::new(
+        &mut out,
+        "lifeboat_last_drill_timestamp_seconds",
+        "gauge",
+        "When the newest drill of each verdict ended.",
+    );
     for policy in &site.configuration.policies {
         let mut newest: BTreeMap<(String, &str), Timestamp> = BTreeMap::new();
         for drill in catalogue.drills(policy.id.as_str(), 200)? {
@@ -64,7 +67,8 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
             }
         }
         for ((class, verdict), at) in newest {
-            let labels = [("policy", policy.id.as_str()), ("kind", "restore"), ("copy", &class), ("verdict", verdict)];
+            let labels =
+                [("policy", policy.id.as_str()), ("kind", "restore"), ("copy", &class), ("verdict", verdict)];
             family.put(&labels, seconds(at));
         }
     }
@@ -73,7 +77,8 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
         let (job, state) = (job.to_string(), state.as_str());
         family.put(&[("policy", &policy), ("kind", &job), ("result", state)], number(count));
     }
-    let mut family = Family::new(&mut out, "lifeboat_findings_open", "gauge", "Findings that no later drill has closed.");
+    let mut family =
+        Family::new(&mut out, "lifeboat_findings_open", "gauge", "Findings that no later drill has closed.");
     let findings = catalogue.open_findings(None)?;
     for severity in [Severity::Minor, Severity::Serious, Severity::Critical] {
         let count = findings.iter().filter(|one| one.severity == severity).count();
@@ -85,9 +90,19 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
         let count = incidents.iter().filter(|one| one.severity == severity).count();
         family.put(&[("severity", severity.as_str())], number(count as u64));
     }
-    Family::new(&mut out, "lifeboat_audit_head_seq", "gauge", "Number of the newest line of the evidence log.")
-        .put(&[], number(head));
-    let mut family = Family::new(&mut out, "lifeboat_heartbeat_timestamp_seconds", "gauge", "When a heartbeat was last tried.");
+    Family::new(
+        &mut out,
+        "lifeboat_audit_head_seq",
+        "gauge",
+        "Number of the newest line of the evidence log.",
+    )
+    .put(&[], number(head));
+    let mut family = Family::new(
+        &mut out,
+        "lifeboat_heartbeat_timestamp_seconds",
+        "gauge",
+        "When a heartbeat was last tried.",
+    );
     for one in &site.configuration.site.people.notifiers {
         if let (Way::Heartbeat { .. }, Some(at)) = (&one.way, catalogue.last_beat(&one.name)?) {
             family.put(&[("notifier", &one.name)], seconds(at));
@@ -101,7 +116,12 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
 }
 
 fn of_policies(out: &mut String, statuses: &[PolicyStatus], now: Timestamp) {
-    let mut family = Family::new(out, "lifeboat_rpo_exposure_seconds", "gauge", "Age of the newest usable snapshot; absent where there is none.");
+    let mut family = Family::new(
+        out,
+        "lifeboat_rpo_exposure_seconds",
+        "gauge",
+        "Age of the newest usable snapshot; absent where there is none.",
+    );
     for status in statuses {
         let scopes = [("any", status.exposure_seconds), ("offsite", status.offsite_exposure_seconds)];
         for (scope, exposure) in scopes {
@@ -114,7 +134,8 @@ fn of_policies(out: &mut String, statuses: &[PolicyStatus], now: Timestamp) {
     for status in statuses {
         family.put(&[("policy", &status.policy)], number(status.rpo_seconds));
     }
-    let mut family = Family::new(out, "lifeboat_rule_ok", "gauge", "Whether a part of what was promised holds now.");
+    let mut family =
+        Family::new(out, "lifeboat_rule_ok", "gauge", "Whether a part of what was promised holds now.");
     for status in statuses {
         for (part, ok) in &status.parts {
             family.put(&[("policy", &status.policy), ("part", part)], f64::from(u8::from(*ok)));
@@ -124,16 +145,27 @@ fn of_policies(out: &mut String, statuses: &[PolicyStatus], now: Timestamp) {
     for status in statuses {
         family.put(&[("policy", &status.policy), ("state", &status.state)], 1.0);
     }
-    let mut family = Family::new(out, "lifeboat_copy_level_age_seconds", "gauge", "How long ago the newest copy of a target reached its level.");
+    let mut family = Family::new(
+        out,
+        "lifeboat_copy_level_age_seconds",
+        "gauge",
+        "How long ago the newest copy of a target reached its level.",
+    );
     for status in statuses {
         for target in &status.targets {
             if let (Some(level), Some(at)) = (&target.level, target.level_at) {
-                let labels = [("policy", status.policy.as_str()), ("target", &target.target), ("level", level)];
+                let labels =
+                    [("policy", status.policy.as_str()), ("target", &target.target), ("level", level)];
                 family.put(&labels, number(now.since(at).as_secs()));
             }
         }
     }
-    let mut family = Family::new(out, "lifeboat_target_free_bytes", "gauge", "Free bytes of a folder when its last run ended.");
+    let mut family = Family::new(
+        out,
+        "lifeboat_target_free_bytes",
+        "gauge",
+        "Free bytes of a folder when its last run ended.",
+    );
     for status in statuses {
         for target in &status.targets {
             if let Some(free) = target.free_bytes {

@@ -1,7 +1,6 @@
 //! What others need to help: one text file, without secrets and, unless asked for, without the names of
 //! files, hosts and people.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,8 +22,27 @@ const EVENTS_MAX: u32 = 200;
 const LATELY: Duration = Duration::from_secs(14 * 86_400);
 /// Keys whose values say where and who, not how.
 const PRIVATE: [&str; 21] = [
-    "paths", "exclude", "include", "url", "endpoint", "location", "provider", "name", "phone", "mail", "contract",
-    "owner", "description", "site", "host", "from", "to", "people", "deputy", "exclude_if_present", "roles",
+    "paths",
+    "exclude",
+    "include",
+    "url",
+    "endpoint",
+    "location",
+    "provider",
+    "name",
+    "phone",
+    "mail",
+    "contract",
+    "owner",
+    "description",
+    "site",
+    "host",
+    "from",
+    "to",
+    "people",
+    "deputy",
+    "exclude_if_present",
+    "roles",
 ];
 
 /// Writes the bundle to a new file.
@@ -47,8 +65,7 @@ pub fn bundle(place: &Where, cx: &Context, to: &Path, with_names: bool) -> Resul
 fn text(place: &Where, cx: &Context, with_names: bool) -> String {
     let mut text = String::new();
     let mut section = |title: &str, body: &str| {
-        // Writing to a text can't fail.
-        drop(write!(text, "== {title}\n{}\n\n", body.trim_end()));
+        text.push_str(&format!("== {title}\n{}\n\n", body.trim_end()));
     };
     let system = rustix::system::uname();
     section(
@@ -166,7 +183,8 @@ mod tests {
             assert!(settings(&configuration, true).contains(word), "{word}");
         }
         assert!(shown.contains("rpo = \"2h\""), "{shown}");
-        let line = hidden("/srv/payroll/x cannot be read: (/home/li/y) at file:///mnt/secret-place", &configuration);
+        let line =
+            hidden("/srv/payroll/x cannot be read: (/home/li/y) at file:///mnt/secret-place", &configuration);
         assert_eq!(line, "(hidden)/x cannot be read: (hidden) at (hidden)");
     }
 }

@@ -122,9 +122,9 @@ pub fn try_targets(site: &Site) -> Result<Vec<TriedTarget>, Failure> {
     let mut tried = Vec::new();
     for policy in &site.configuration.policies {
         for planned in &policy.targets {
-            let probed = site.target(planned, Access::Create).and_then(|open| {
-                Ok(capabilities::probe(open.storage.as_ref(), site.cx.clock.as_ref())?)
-            });
+            let probed = site
+                .target(planned, Access::Create)
+                .and_then(|open| Ok(capabilities::probe(open.storage.as_ref(), site.cx.clock.as_ref())?));
             let (seen, failure) = match probed {
                 Ok(found) => {
                     let lock = match found.lock_holds {
@@ -136,7 +136,9 @@ pub fn try_targets(site: &Site) -> Result<Vec<TriedTarget>, Failure> {
                     let skew = found.clock_skew_seconds;
                     (format!("writes, reads, lists; {deletes}{lock}; clock {skew:+} s"), None)
                 }
-                Err(failure) if is_away(planned, &failure) => ("kept apart, and not here now".to_owned(), None),
+                Err(failure) if is_away(planned, &failure) => {
+                    ("kept apart, and not here now".to_owned(), None)
+                }
                 Err(failure) => (String::new(), Some(failure.message())),
             };
             let (policy, target) = (policy.id.as_str().to_owned(), planned.name.as_str().to_owned());

@@ -4,9 +4,9 @@ mod forget;
 mod hold;
 mod incident;
 mod key;
-mod operate;
 mod limits;
 mod look;
+mod operate;
 mod place;
 mod policy;
 mod prune;
@@ -18,9 +18,6 @@ mod top;
 pub use forget::RepoForgetArgs;
 pub use hold::{BecauseArgs, FreezeArgs, HoldCommand};
 pub use incident::{ByArgs, IncidentCommand, NotifyCommand, SeverityArg, StageArg};
-pub use operate::{
-    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SchemaArg, SupportArgs,
-};
 pub use key::{
     KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand, RoleArgs,
 };
@@ -28,6 +25,10 @@ pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,
     RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs,
+};
+pub use operate::{
+    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SchemaArg,
+    SupportArgs,
 };
 pub use place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args, SecretArgs};
 pub use policy::{

@@ -9,13 +9,13 @@ use super::incident::{IncidentCommand, NotifyCommand};
 use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
+use super::operate::{
+    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SupportArgs,
+};
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, ExposureArgs, PlanArgs, PolicyArg,
     PruneArgs, RepairArgs, ReportArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, TargetCommand,
     VerifyArgs,
-};
-use super::operate::{
-    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SupportArgs,
 };
 use super::repo::RepoCommand;
 use super::scrub::ScrubArgs;

@@ -33,22 +33,22 @@ pub(in crate::cli) fn init(session: &Session, args: &InitArgs) -> Result<u8, Fai
     let config = config.unwrap_or_else(|| PathBuf::from("."));
     let out = session.output;
     let asks = args.sources.is_empty() && std::io::stdin().is_terminal() && stderr_is_terminal();
-    let answers = if asks {
-        ask(out, args, &mut std::io::stdin().lock())
-    } else {
-        given(args)
-    };
+    let answers = if asks { ask(out, args, &mut std::io::stdin().lock()) } else { given(args) };
     let path = write(&config, &answers?)?;
     if out.is_json() {
         out.json(&json!({ "version": JSON_VERSION, "policy": path }));
         return Ok(0);
     }
     out.line(&format!("wrote {}", path.display()));
-    let place = if config == Path::new(".") { String::new() } else { format!("--config {} ", config.display()) };
+    let place =
+        if config == Path::new(".") { String::new() } else { format!("--config {} ", config.display()) };
     for (command, what) in [
         ("check".to_owned(), "what it lacks"),
         (format!("run {}", args.name), "the first backup; makes the site key"),
-        (format!("key kit {} --out recovery-kit", args.name), "one page for the safe: without it a lost machine loses all"),
+        (
+            format!("key kit {} --out recovery-kit", args.name),
+            "one page for the safe: without it a lost machine loses all",
+        ),
         ("daemon".to_owned(), "from then on by schedule"),
     ] {
         out.talk(&format!("next: lifeboat {place}{command:<36} {what}"));
@@ -107,7 +107,8 @@ fn ask(out: Output, args: &InitArgs, input: &mut dyn BufRead) -> Result<Answers,
         None
     } else {
         let endpoint = if url.starts_with("s3://") {
-            Some(question("        Its address, when it is not AWS: https://host", "")?).filter(|e| !e.is_empty())
+            Some(question("        Its address, when it is not AWS: https://host", "")?)
+                .filter(|e| !e.is_empty())
         } else {
             None
         };
@@ -175,7 +176,8 @@ pub(in crate::cli) fn policy(session: &Session, command: &PolicyCommand) -> Resu
     let configuration = configuration(&session.place)?;
     match command {
         PolicyCommand::Show { policy, effective } => {
-            let known = || configuration.policies.iter().map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ");
+            let known =
+                || configuration.policies.iter().map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ");
             let found = configuration.policy(policy).ok_or_else(|| AppError::Unknown {
                 what: "policy",
                 name: policy.clone(),
@@ -194,10 +196,16 @@ pub(in crate::cli) fn policy(session: &Session, command: &PolicyCommand) -> Resu
         }
         _ => {
             if out.is_json() {
-                let all: Vec<_> = configuration.policies.iter().map(|one| json!({
-                    "policy": one.id, "tier": one.tier, "owner": one.owner, "file": one.version,
-                    "rpo_seconds": one.objective.rpo.as_secs(), "targets": one.targets.len(),
-                })).collect();
+                let all: Vec<_> = configuration
+                    .policies
+                    .iter()
+                    .map(|one| {
+                        json!({
+                            "policy": one.id, "tier": one.tier, "owner": one.owner, "file": one.version,
+                            "rpo_seconds": one.objective.rpo.as_secs(), "targets": one.targets.len(),
+                        })
+                    })
+                    .collect();
                 out.json(&json!({ "version": JSON_VERSION, "policies": all }));
                 return Ok(0);
             }

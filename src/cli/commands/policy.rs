@@ -21,7 +21,9 @@ use crate::base::error::{Class, Failure};
 use crate::base::lifeline;
 use crate::base::size::format_bytes;
 use crate::catalog::words::Cause;
-use crate::cli::args::{CheckArgs, ExposureArgs, PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs};
+use crate::cli::args::{
+    CheckArgs, ExposureArgs, PlanArgs, RestoreArgs, RunArgs, SnapshotsArgs, StatusArgs, VerifyArgs,
+};
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;

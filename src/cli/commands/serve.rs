@@ -64,7 +64,9 @@ fn answer(stream: &TcpStream, text: Option<&str>) -> io::Result<()> {
         }
     }
     let (status, kind, body) = match (first.as_str(), text) {
-        (request, _) if !request.starts_with("GET /metrics ") => ("404 Not Found", "text/plain", "/metrics\n"),
+        (request, _) if !request.starts_with("GET /metrics ") => {
+            ("404 Not Found", "text/plain", "/metrics\n")
+        }
         (_, Some(text)) => ("200 OK", "text/plain; version=0.0.4; charset=utf-8", text),
         (_, None) => ("500 Internal Server Error", "text/plain", "the state cannot be read\n"),
     };

@@ -18,6 +18,6 @@ mod source;
 mod target;
 mod values;
 
-pub use schema::{File as SchemaFile, schema};
 pub use files::{Observed, find, load};
+pub use schema::{File as SchemaFile, schema};
 pub use site::Machine;

@@ -357,7 +357,9 @@ pub(super) mod asked {
     }
 
     pub(super) fn note(file: &str, key: String) {
-        ASKED.with_borrow_mut(|asked| asked.iter_mut().for_each(|all| all.push((file.to_owned(), key.clone()))));
+        ASKED.with_borrow_mut(|asked| {
+            asked.iter_mut().for_each(|all| all.push((file.to_owned(), key.clone())))
+        });
     }
 
     pub(in crate::policy::load) fn take() -> Vec<(String, String)> {

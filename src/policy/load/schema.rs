@@ -73,7 +73,15 @@ const SITE: &[(&str, Kind)] = &[
     (
         "notify.[].kind",
         Kind::Words(&[
-            "mail", "webhook", "slack", "dingtalk", "wecom", "feishu", "ntfy", "pagerduty", "heartbeat",
+            "mail",
+            "webhook",
+            "slack",
+            "dingtalk",
+            "wecom",
+            "feishu",
+            "ntfy",
+            "pagerduty",
+            "heartbeat",
         ]),
     ),
     ("notify.[].name", Kind::Text),
@@ -256,9 +264,10 @@ fn add(into: &mut Value, parts: &[&str], key: &str, kind: Kind) {
             into["properties"][last] = value;
         }
         [first, "*", rest @ ..] => {
-            let below = into["properties"]
-                .as_object_mut()
-                .map(|all| all.entry(*first).or_insert_with(|| json!({ "type": "object", "additionalProperties": table() })));
+            let below = into["properties"].as_object_mut().map(|all| {
+                all.entry(*first)
+                    .or_insert_with(|| json!({ "type": "object", "additionalProperties": table() }))
+            });
             below.into_iter().for_each(|below| add(&mut below["additionalProperties"], rest, key, kind));
         }
         [first, "[]", rest @ ..] => {
@@ -354,7 +363,9 @@ mod tests {
         for (file, key) in asked::take() {
             found.insert((file.split('/').next().unwrap_or_default().to_owned(), plain(&key)));
         }
-        for (file, name) in [(File::Site, "lifeboat.toml"), (File::Policy, "policies"), (File::Drill, "drills")] {
+        for (file, name) in
+            [(File::Site, "lifeboat.toml"), (File::Policy, "policies"), (File::Drill, "drills")]
+        {
             let known: BTreeSet<String> = file.keys().iter().map(|(key, _)| (*key).to_owned()).collect();
             let asked: BTreeSet<String> =
                 found.iter().filter(|(of, _)| of == name).map(|(_, key)| key.clone()).collect();
@@ -362,7 +373,8 @@ mod tests {
             let is_key = |key: &&String| !known.iter().any(|other| other.starts_with(&format!("{key}.")));
             let lacking: Vec<_> = asked.iter().filter(is_key).filter(|key| !known.contains(*key)).collect();
             assert!(lacking.is_empty(), "{name}: the schema lacks {lacking:?}");
-            let needless: Vec<_> = known.difference(&asked).filter(|key| !key.starts_with("source.paths")).collect();
+            let needless: Vec<_> =
+                known.difference(&asked).filter(|key| !key.starts_with("source.paths")).collect();
             assert!(needless.is_empty(), "{name}: nobody reads {needless:?}");
         }
     }
@@ -383,11 +395,13 @@ mod tests {
 
     #[test]
     fn most_keys_say_what_they_mean() {
-        for (key, least) in [("rpo", "lost"), ("source.exclude", "gitignore"), ("targets.*.url", "file:///")] {
+        for (key, least) in [("rpo", "lost"), ("source.exclude", "gitignore"), ("targets.*.url", "file:///")]
+        {
             let said = meaning(key).unwrap_or_default();
             assert!(said.contains(least), "{key}: {said}");
         }
-        let silent: Vec<_> = POLICY.iter().map(|(key, _)| *key).filter(|key| meaning(key).is_none()).collect();
+        let silent: Vec<_> =
+            POLICY.iter().map(|(key, _)| *key).filter(|key| meaning(key).is_none()).collect();
         assert!(silent.is_empty(), "{silent:?}");
     }
 }

@@ -156,9 +156,9 @@ impl Pass<'_> {
         let condemned = plans::condemned(&standing);
         let packs = Packs::list(cx, &mark.index, mark.rows.packs())?;
         let swept = plans::condemned(active.iter().copied());
-        let to_move = homeless(cx, &mark, &packs, &condemned, &swept)?;
+        let homeless = homeless(cx, &mark, &packs, &condemned, &swept)?;
         cx.reached(Step::HomesSeen)?;
-        self.sweep(&active, &mark, &packs, &swept, &to_move, &mut looked)?;
+        self.sweep(&active, &mark, &packs, &swept, &homeless, &mut looked)?;
         for plan in active {
             self.finish(plan)?;
         }
@@ -280,20 +280,20 @@ impl Pass<'_> {
         mark: &Mark,
         packs: &Packs,
         swept: &HashSet<ObjectHash>,
-        to_move: &RowSet,
+        homeless: &Homeless,
         looked: &mut Looked,
     ) -> Result<(), SweepError> {
-        let (mut dead, mut sources) = (Vec::new(), BTreeMap::new());
+        let (mut dead, mut last, mut sources) = (Vec::new(), Vec::new(), BTreeMap::new());
         for pack in swept.iter().filter_map(|hash| packs.named(hash)) {
             let mut rows = Vec::new();
             for number in packs.numbers_of(&pack.hash) {
-                let live: Vec<u32> = to_move.of_pack(&mark.rows, number).collect();
+                let live: Vec<u32> = homeless.to_move.of_pack(&mark.rows, number).collect();
                 if !live.is_empty() {
                     rows.push((number, live));
                 }
             }
             if rows.is_empty() {
-                dead.push(*pack);
+                if homeless.spare.contains(&pack.hash) { last.push(*pack) } else { dead.push(*pack) }
             } else {
                 // Neighbours in time stay neighbours.
                 sources.insert((pack.class, pack.modified, pack.hash), (*pack, rows));
@@ -301,13 +301,14 @@ impl Pass<'_> {
         }
         dead.sort_unstable_by_key(|pack| pack.hash);
         let moving = sources.values().map(|(pack, _): &(Stored, Vec<_>)| pack.bytes);
-        let bytes = dead.iter().map(|pack| pack.bytes).chain(moving).sum();
-        let items = u64::try_from(dead.len() + sources.len()).unwrap_or(u64::MAX);
+        let bytes = dead.iter().chain(&last).map(|pack| pack.bytes).chain(moving).sum();
+        let items = u64::try_from(dead.len() + last.len() + sources.len()).unwrap_or(u64::MAX);
         self.cx.progress.phase("prune", Some(items), Some(bytes));
         self.delete_packs(active, &dead, looked)?;
         self.cx.reached(Step::DeadDeleted)?;
         if !sources.is_empty() {
-            self.move_and_delete(active, mark, sources.into_values(), looked)?;
+            let sources = sources.into_values();
+            self.move_and_delete(active, mark, sources, last, &homeless.spare, looked)?;
         }
         self.cx.progress.phase_finished("prune");
         Ok(())
@@ -318,10 +319,13 @@ impl Pass<'_> {
         active: &[&Standing],
         mark: &Mark,
         sources: impl Iterator<Item = (Stored, Vec<(u32, Vec<u32>)>)>,
+        last: Vec<Stored>,
+        spare: &HashSet<ObjectHash>,
         looked: &mut Looked,
     ) -> Result<(), SweepError> {
         let mut mover = Mover::new(self.cx, &mark.index)?;
-        let outcome = self.move_all(active, &mut mover, sources, looked);
+        let mut waiting = Waiting { spare, packs: last };
+        let outcome = self.move_all(active, &mut mover, sources, &mut waiting, looked);
         let figures = mover.figures;
         self.report.packs_written += figures.packs;
         self.report.bytes_written += figures.bytes;
@@ -334,30 +338,40 @@ impl Pass<'_> {
         active: &[&Standing],
         mover: &mut Mover<'_>,
         sources: impl Iterator<Item = (Stored, Vec<(u32, Vec<u32>)>)>,
+        waiting: &mut Waiting<'_>,
         looked: &mut Looked,
     ) -> Result<(), SweepError> {
+        let mut are_all_moved = true;
         for (source, rows) in sources {
             let is_enough = |max: u64| mover.figures.blob_bytes >= max;
             if self.rules.max_move_bytes.is_some_and(is_enough) {
                 self.report.packs_left += 1;
+                are_all_moved = false;
                 continue;
             }
             self.cx.check()?;
             for (number, rows) in rows {
                 match mover.take(number, &source, &rows) {
                     Err(error @ SweepError::NoRoom { .. }) => {
-                        return self.make_room(active, mover, looked, error);
+                        return self.make_room(active, mover, waiting, looked, error);
                     }
                     taken => taken?,
                 }
             }
-            self.delete_packs(active, &mover.emptied(), looked)?;
+            self.delete_packs(active, &waiting.free(mover.emptied()), looked)?;
         }
         match mover.close_pack().and_then(|()| mover.list()) {
-            Err(error @ SweepError::NoRoom { .. }) => return self.make_room(active, mover, looked, error),
+            Err(error @ SweepError::NoRoom { .. }) => {
+                return self.make_room(active, mover, waiting, looked, error);
+            }
             closed => closed?,
         }
-        self.delete_packs(active, &mover.emptied(), looked)?;
+        self.delete_packs(active, &waiting.free(mover.emptied()), looked)?;
+        if are_all_moved {
+            self.delete_packs(active, &waiting.packs, looked)?;
+        } else {
+            self.report.packs_left += u64::try_from(waiting.packs.len()).unwrap_or(0);
+        }
         self.cx.reached(Step::SourcesDeleted)
     }
 
@@ -366,10 +380,11 @@ impl Pass<'_> {
         &mut self,
         active: &[&Standing],
         mover: &mut Mover<'_>,
+        waiting: &mut Waiting<'_>,
         looked: &mut Looked,
         full: SweepError,
     ) -> Result<(), SweepError> {
-        let emptied = mover.list().map(|()| mover.emptied()).unwrap_or_default();
+        let emptied = mover.list().map(|()| waiting.free(mover.emptied())).unwrap_or_default();
         if emptied.is_empty() {
             return Err(full);
         }
@@ -469,16 +484,40 @@ fn is_refusal(error: &StorageError) -> bool {
     matches!(error.class(), Class::Denied | Class::Refused)
 }
 
-/// The rows of the swept packs whose blobs are live and lie in no pack that stays: of several
-/// copies the one in the lowest-named pack.
+/// What is live in swept packs and lies in no pack that stays.
+struct Homeless {
+    /// The rows to be moved: of several copies the one in the lowest-named pack.
+    to_move: RowSet,
+    /// The packs with the other copies. They stay until everything is moved: another sweeper, who does
+    /// not know the plan that names such a pack, may be about to delete the lowest-named one because of
+    /// the copy here.
+    spare: HashSet<ObjectHash>,
+}
+
+/// Packs that have to stay until everything is moved.
+struct Waiting<'s> {
+    spare: &'s HashSet<ObjectHash>,
+    packs: Vec<Stored>,
+}
+
+impl Waiting<'_> {
+    /// Of packs that hold nothing any more that has to be moved, those that may go now.
+    fn free(&mut self, emptied: Vec<Stored>) -> Vec<Stored> {
+        let (spare, free) = emptied.into_iter().partition(|pack| self.spare.contains(&pack.hash));
+        self.packs.extend::<Vec<Stored>>(spare);
+        free
+    }
+}
+
+/// Finds what is homeless.
 fn homeless(
     cx: &Sweeping<'_>,
     mark: &Mark,
     packs: &Packs,
     condemned: &HashSet<ObjectHash>,
     swept: &HashSet<ObjectHash>,
-) -> Result<RowSet, SweepError> {
-    let mut to_move = RowSet::new(&mark.rows);
+) -> Result<Homeless, SweepError> {
+    let mut homeless = Homeless { to_move: RowSet::new(&mark.rows), spare: HashSet::new() };
     survey(cx, mark, packs, &mut |places| {
         let mut owners: Vec<Option<WriterId>> = places.iter().map(|at| packs.owner(at.pack)).collect();
         owners.sort_unstable();
@@ -489,8 +528,10 @@ fn homeless(
             let named = |at: &Location| packs.of_number(at.pack).map(|pack| (pack.hash, pack.class, *at));
             let has_home = of_owner().filter_map(named).any(|(hash, ..)| !condemned.contains(&hash));
             let lowest = of_owner().filter_map(named).filter(|(hash, ..)| swept.contains(hash)).min();
-            if !has_home && let Some((_, _, at)) = lowest {
-                to_move.insert(&mark.rows, at)?;
+            if !has_home && let Some((moved, _, at)) = lowest {
+                homeless.to_move.insert(&mark.rows, at)?;
+                let all = places.iter().filter_map(named).map(|(hash, ..)| hash);
+                homeless.spare.extend(all.filter(|hash| *hash != moved && swept.contains(hash)));
             }
             if owner.is_none() && (has_home || lowest.is_some()) {
                 break;
@@ -498,5 +539,5 @@ fn homeless(
         }
         Ok(())
     })?;
-    Ok(to_move)
+    Ok(homeless)
 }

@@ -99,6 +99,52 @@ fn interleaving_06_two_sweepers_in_every_order_where_a_blob_lies_twice() {
     });
 }
 
+/// The first sweeper knows the plan for the one copy alone and is about to delete it because of the
+/// other. The second knows both plans: it must keep the other copy until the blob is moved.
+#[test]
+fn interleaving_20_a_sweeper_that_knows_one_of_two_plans_and_one_that_knows_both() {
+    let scene = Scene::new();
+    let seed = two_copies(&scene);
+    seed.stage.keep(&seed.memory);
+    for order in [[0, 1], [1, 0]] {
+        at_each_step(|number| {
+            let case = scene.case();
+            let what = format!("{order:?}, the first goes on at step {number} of the second");
+            let names: Vec<_> = snapshots(&case.memory).0.into_iter().collect();
+            let newest = &names[names.len() - 2..];
+            let plan = |at: usize| {
+                case.stage.plan(&case.memory, case.stage.packs_of(&case.memory, &newest[at]), Vec::new());
+            };
+            plan(order[0]);
+            let delete = |call: &super::script::Call<'_>| {
+                call.op == Op::Delete && (call.name.starts_with("p/") || call.name.starts_with("m/"))
+            };
+            let other = case.clone();
+            let first = Frozen::start(&case.memory, 1, delete, move |storage| {
+                other.prune_at(storage, &greedy(), &crate::repository::sweep::NoSteps).map(drop)
+            });
+            assert!(first.stands(), "{what}: it deletes something");
+            plan(order[1]);
+            let first = std::sync::Mutex::new(Some(first));
+            let thaw = || {
+                if let Some(first) = first.lock().expect("nobody panics").take() {
+                    first.thaw().unwrap_or_else(|error| panic!("{what}: {error}"));
+                }
+            };
+            let deed = |_| {
+                thaw();
+                Ok(())
+            };
+            let steps = At::new(number, &deed);
+            case.prune_at(case.storage(), &greedy(), &steps)
+                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            thaw();
+            case.has(3, &what);
+            steps.reached()
+        });
+    }
+}
+
 #[test]
 fn interleaving_11_a_node_moved_by_another_sweeper_while_one_reads() {
     let scene = Scene::new();
