@@ -221,10 +221,6 @@ fn every_key_of_later_versions_is_refused_by_name() {
     for text in [
         "language = \"de\"",
         "[space]\nlogs_max = \"5GB\"",
-        "[response]",
-        "[contacts.\"li.na\"]",
-        "[vendors.x]",
-        "[[notify]]",
         "[evidence]\ncopies = []",
         "[evidence]\nkeep = \"7y\"",
         "[evidence]\ntimestamp_url = \"\"",

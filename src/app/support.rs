@@ -21,7 +21,8 @@ const EVENTS_MAX: u32 = 200;
 /// Runs of so much time.
 const LATELY: Duration = Duration::from_secs(14 * 86_400);
 /// Keys whose values say where and who, not how.
-const PRIVATE: [&str; 21] = [
+const PRIVATE: [&str; 22] = [
+    "source",
     "paths",
     "exclude",
     "include",

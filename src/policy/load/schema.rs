@@ -351,7 +351,12 @@ mod tests {
             .iter()
             .map(|kind| format!("[[check]]\nkind = \"{kind}\"\n"))
             .collect();
-        write("lifeboat.toml", &format!("[contacts.a]\n[vendors.b]\n[on_call]\n[response.minor]\n{notify}"));
+        write(
+            "lifeboat.toml",
+            &format!(
+                "key_command = [\"x\"]\n[contacts.a]\n[vendors.b]\n[on_call]\n[response.minor]\n{notify}"
+            ),
+        );
         write(
             "policies/p.toml",
             "[source]\nsnapshot = \"hook\"\n[targets.a]\nurl = \"s3://bucket\"\n[retention]\n[limits]\n",
