@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::SweepError;
 use super::packs::Stored;
+use super::plans::condemned_since;
 use super::steps::{Step, Sweeping};
 use crate::base::error::{Chain, Class, Classified};
 use crate::base::id::ObjectHash;
@@ -19,10 +20,11 @@ use crate::codec::sign::Signer;
 use crate::repository::access::Target;
 use crate::repository::commit::plans;
 use crate::repository::format::index_run::{IndexRun, RunEntry, RunPack};
-use crate::repository::format::names::{index_name, pack_name};
+use crate::repository::format::names::{PackClass, index_name, pack_name};
 use crate::repository::format::pack::{BlobOpener, PackBuilder, PackDirectory};
 use crate::repository::index::Index;
 use crate::repository::pack_pool::pack_bytes_of;
+use crate::repository::presence::missing;
 use crate::repository::reader::BlobReader;
 use crate::storage::contract::{Distance, ObjectName, Read, Span, StorageError};
 
@@ -36,6 +38,8 @@ const READS_MAX: usize = 3;
 /// Takes blobs out of packs and makes new packs of them.
 pub(super) struct Mover<'a> {
     cx: &'a Sweeping<'a>,
+    /// The plans that stood before any pack of this mover did.
+    plans: HashSet<ObjectName>,
     reader: BlobReader<'a>,
     /// Over the other targets, for what is damaged on this one.
     spare: Option<BlobReader<'a>>,
@@ -89,11 +93,15 @@ struct Twin<'a> {
 }
 
 impl<'a> Mover<'a> {
-    /// For blobs that this index places.
+    /// For blobs that this index places; `plans` are those that stand.
     ///
     /// # Errors
     /// `NotAdmin`; whatever the target says.
-    pub(super) fn new(cx: &'a Sweeping<'a>, index: &'a Index) -> Result<Self, SweepError> {
+    pub(super) fn new(
+        cx: &'a Sweeping<'a>,
+        index: &'a Index,
+        plans: HashSet<ObjectName>,
+    ) -> Result<Self, SweepError> {
         let signer = cx.repository.signer(cx.host).map_err(|_| SweepError::NotAdmin)?;
         // On a full disk a certificate that is there need not be written again.
         if cx.repository.writers(cx.target)?.public(&signer.id()).is_none() {
@@ -104,6 +112,7 @@ impl<'a> Mover<'a> {
         let spare = (!others.is_empty()).then(|| BlobReader::new(cx.repository, index, others, Read::Quick));
         Ok(Self {
             cx,
+            plans,
             reader,
             spare,
             signer,
@@ -299,10 +308,11 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    /// Makes the index run over the packs that are on the target, durably.
+    /// Makes the index run over the packs that are on the target, durably, and looks whether they are
+    /// still safe there.
     ///
     /// # Errors
-    /// Whatever the target says.
+    /// `Again` when they are not; whatever the target says.
     pub(super) fn list(&mut self) -> Result<(), SweepError> {
         if self.put == 0 {
             return Ok(());
@@ -327,10 +337,24 @@ impl<'a> Mover<'a> {
                 self.cx.progress.note(format!("{}: {error}", twin.target.name));
             }
         }
-        self.full.drain(..self.put);
+        let listed: Vec<_> =
+            self.full.drain(..self.put).map(|full| (full.pack.class, full.pack.hash)).collect();
         self.listed += self.put;
         self.put = 0;
-        self.cx.reached(Step::RunWritten)
+        self.cx.reached(Step::RunWritten)?;
+        self.look_at(&listed)
+    }
+
+    /// The look after the announcement, as a writer has it: before its run was there, nobody could know
+    /// what a pack of this mover is for, and a planner may have named it as one that no run lists. Whoever
+    /// plans from now on sees the run, and so does whoever sweeps by such a plan.
+    fn look_at(&self, packs: &[(PackClass, ObjectHash)]) -> Result<(), SweepError> {
+        let condemned = condemned_since(self.cx, &self.plans)?;
+        let is_home = |(_, hash): &(PackClass, ObjectHash)| !condemned.contains(hash);
+        if packs.iter().all(is_home) && missing(self.cx.target, packs)?.is_empty() {
+            return Ok(());
+        }
+        Err(SweepError::Again { place: self.cx.place() })
     }
 
     /// An index run over these packs, and its name.

@@ -52,6 +52,20 @@ pub(super) fn names(cx: &Sweeping<'_>) -> Result<HashSet<ObjectName>, SweepError
     Ok(list_all(cx.target.storage.as_ref(), "g/")?.into_iter().map(|stat| stat.name).collect())
 }
 
+/// The packs that plans name which were not there before.
+///
+/// # Errors
+/// As [`list`].
+pub(super) fn condemned_since(
+    cx: &Sweeping<'_>,
+    before: &HashSet<ObjectName>,
+) -> Result<HashSet<ObjectHash>, SweepError> {
+    let mut listed = list_all(cx.target.storage.as_ref(), "g/")?;
+    listed.retain(|stat| !before.contains(&stat.name));
+    let plans = plans_among(cx.repository, cx.target, listed)?;
+    Ok(plans.into_iter().flat_map(|(_, body)| body.packs().collect::<Vec<_>>()).collect())
+}
+
 /// All packs that these plans name.
 pub(super) fn condemned<'p>(plans: impl IntoIterator<Item = &'p Standing>) -> HashSet<ObjectHash> {
     plans.into_iter().flat_map(|plan| plan.body.packs()).collect()

@@ -101,11 +101,11 @@ pub fn sweep(
     let mut spoilt = 0;
     loop {
         cx.check()?;
-        let before = (report.packs_deleted, report.packs_written, spared.len());
+        let before = (report.packs_deleted, spared.len());
         let mut pass = Pass { cx, rules, now, report: &mut *report, spared: &mut spared };
         match pass.run(ready.take()) {
             Err(SweepError::Again { place }) => {
-                let has_moved_on = before != (report.packs_deleted, report.packs_written, spared.len());
+                let has_moved_on = before != (report.packs_deleted, spared.len());
                 spoilt = if has_moved_on { 0 } else { spoilt + 1 };
                 if spoilt > SPOILT_MAX {
                     return Err(SweepError::Unsettled { place });
@@ -158,7 +158,9 @@ impl Pass<'_> {
         let swept = plans::condemned(active.iter().copied());
         let homeless = homeless(cx, &mark, &packs, &condemned, &swept)?;
         cx.reached(Step::HomesSeen)?;
-        self.sweep(&active, &mark, &packs, &swept, &homeless, &mut looked)?;
+        let known = standing.iter().map(|plan| plan.name.clone()).collect();
+        let fate = Fate { swept: &swept, homeless: &homeless, plans: known };
+        self.sweep(&active, &mark, &packs, fate, &mut looked)?;
         for plan in active {
             self.finish(plan)?;
         }
@@ -279,10 +281,10 @@ impl Pass<'_> {
         active: &[&Standing],
         mark: &Mark,
         packs: &Packs,
-        swept: &HashSet<ObjectHash>,
-        homeless: &Homeless,
+        fate: Fate<'_>,
         looked: &mut Looked,
     ) -> Result<(), SweepError> {
+        let Fate { swept, homeless, plans } = fate;
         let (mut dead, mut last, mut sources) = (Vec::new(), Vec::new(), BTreeMap::new());
         for pack in swept.iter().filter_map(|hash| packs.named(hash)) {
             let mut rows = Vec::new();
@@ -307,30 +309,17 @@ impl Pass<'_> {
         self.delete_packs(active, &dead, looked)?;
         self.cx.reached(Step::DeadDeleted)?;
         if !sources.is_empty() {
-            let sources = sources.into_values();
-            self.move_and_delete(active, mark, sources, last, &homeless.spare, looked)?;
+            let mut mover = Mover::new(self.cx, &mark.index, plans)?;
+            let mut waiting = Waiting { spare: &homeless.spare, packs: last };
+            let outcome = self.move_all(active, &mut mover, sources.into_values(), &mut waiting, looked);
+            let figures = mover.figures;
+            self.report.packs_written += figures.packs;
+            self.report.bytes_written += figures.bytes;
+            self.report.blobs_moved += figures.blobs;
+            outcome?;
         }
         self.cx.progress.phase_finished("prune");
         Ok(())
-    }
-
-    fn move_and_delete(
-        &mut self,
-        active: &[&Standing],
-        mark: &Mark,
-        sources: impl Iterator<Item = (Stored, Vec<(u32, Vec<u32>)>)>,
-        last: Vec<Stored>,
-        spare: &HashSet<ObjectHash>,
-        looked: &mut Looked,
-    ) -> Result<(), SweepError> {
-        let mut mover = Mover::new(self.cx, &mark.index)?;
-        let mut waiting = Waiting { spare, packs: last };
-        let outcome = self.move_all(active, &mut mover, sources, &mut waiting, looked);
-        let figures = mover.figures;
-        self.report.packs_written += figures.packs;
-        self.report.bytes_written += figures.bytes;
-        self.report.blobs_moved += figures.blobs;
-        outcome
     }
 
     fn move_all(
@@ -384,7 +373,11 @@ impl Pass<'_> {
         looked: &mut Looked,
         full: SweepError,
     ) -> Result<(), SweepError> {
-        let emptied = mover.list().map(|()| waiting.free(mover.emptied())).unwrap_or_default();
+        let emptied = match mover.list() {
+            Ok(()) => waiting.free(mover.emptied()),
+            Err(again @ SweepError::Again { .. }) => return Err(again),
+            Err(_) => Vec::new(),
+        };
         if emptied.is_empty() {
             return Err(full);
         }
@@ -492,6 +485,16 @@ struct Homeless {
     /// not know the plan that names such a pack, may be about to delete the lowest-named one because of
     /// the copy here.
     spare: HashSet<ObjectHash>,
+}
+
+/// What becomes of the packs that ripe plans name.
+struct Fate<'s> {
+    /// Them.
+    swept: &'s HashSet<ObjectHash>,
+    /// What of them is to be moved.
+    homeless: &'s Homeless,
+    /// All plans that stood when that was found out.
+    plans: HashSet<ObjectName>,
 }
 
 /// Packs that have to stay until everything is moved.

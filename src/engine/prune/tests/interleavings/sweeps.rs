@@ -145,6 +145,32 @@ fn interleaving_20_a_sweeper_that_knows_one_of_two_plans_and_one_that_knows_both
     }
 }
 
+/// Between a moved pack and the run that lists it another prune takes the pack for one that nobody
+/// lists, and stops at each of its steps: the mover must not delete what it moved from.
+#[test]
+fn interleaving_21_a_pack_of_moved_blobs_is_condemned_before_its_run_is_there() {
+    let scene = Scene::new();
+    at_each_step(|number| {
+        let case = scene.case();
+        let what = format!("the other stops at step {number}");
+        case.stage.plan(&case.memory, packs(&case.memory), Vec::new());
+        let mover = case.clone();
+        let run = |call: &super::script::Call<'_>| call.op == Op::Put && call.name.starts_with("i/");
+        let first = Frozen::start(&case.memory, 1, run, move |storage| {
+            mover.prune_at(storage, &greedy(), &crate::repository::sweep::NoSteps).map(drop)
+        });
+        assert!(first.stands(), "{what}: it moves something");
+        let stop = |_| Err(crate::repository::error::RepositoryError::Cancelled);
+        let steps = At::new(number, &stop);
+        drop(case.prune_at(case.storage(), &greedy(), &steps));
+        first.thaw().unwrap_or_else(|error| panic!("{what}: {error}"));
+        case.has(1, &what);
+        case.settle(&what);
+        case.has(1, &what);
+        steps.reached()
+    });
+}
+
 #[test]
 fn interleaving_11_a_node_moved_by_another_sweeper_while_one_reads() {
     let scene = Scene::new();
