@@ -79,6 +79,7 @@ impl Site {
             life: Life::Once,
             reload: Box::new(|| unreachable!("nobody asks for it")),
             reload_asked: Arc::default(),
+            manager: lifeboat::base::service::Manager::default(),
             executable: executable.to_owned(),
         })
     }

@@ -106,7 +106,10 @@ fn the_documentation_names_every_key_with_its_default() {
     let mut defaults = 0;
     for setting in policy.settings.iter().chain(&drill.settings).filter(|s| s.origin == Origin::Default) {
         let key = setting.key.strip_prefix("targets.disk.").unwrap_or(&setting.key);
-        let row = page.lines().find(|line| line.contains(&format!("`{key}`")) && line.starts_with('|'));
+        let first =
+            |line: &str| line.strip_prefix("| ").and_then(|rest| Some(rest.split_once(" | ")?.0.to_owned()));
+        let row =
+            page.lines().find(|line| first(line).is_some_and(|cell| cell.contains(&format!("`{key}`"))));
         let row = row.unwrap_or_else(|| panic!("no row for {key}"));
         let stated = row.contains(&setting.value) || row.contains(setting.value.trim_matches('"'));
         let in_words = matches!(key, "description" | "schedule.timezone");

@@ -1,6 +1,7 @@
 //! What the scheduler is started with, and telling it to read its configuration again. The scheduler
 //! itself is a face of its own; whoever owns the process brings the two together.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::error::AppError;
 use super::promise::{configuration_in_force, configuration_sha256};
 use super::site::Site;
+use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
+use crate::base::service::Manager;
+use crate::base::size::format_duration;
 use crate::policy::model::Configuration;
 use crate::policy::problem::Problems;
 
@@ -37,10 +41,32 @@ pub struct DaemonStart {
     pub reload: Reload,
     /// Raised by SIGHUP: that is to be done.
     pub reload_asked: Arc<AtomicBool>,
+    /// Who looks after this service.
+    pub manager: Manager,
 }
 
 /// How the scheduler is run.
 pub type RunDaemon = fn(DaemonStart) -> Result<(), Failure>;
+
+/// The daemon says so often that it lives; three times as long without a word, and it hangs.
+const SILENT_MAX: Duration = Duration::from_secs(120);
+
+/// What is wrong with the daemon of a site; `None` when it lives and looks at the clock.
+///
+/// # Errors
+/// When the state folder cannot be read.
+pub fn daemon_trouble(site: &Site) -> Result<Option<String>, Failure> {
+    let Some(pid) = site.state.daemon()? else {
+        return Ok(Some("no daemon runs: nothing happens by schedule".to_owned()));
+    };
+    let Ok(about) = std::fs::metadata(site.state.ticked()) else {
+        return Ok(Some(format!("process {pid} has never looked at the clock")));
+    };
+    let ticked = Timestamp::from_unix_ms(about.mtime().saturating_mul(1000));
+    let silent = site.cx.clock.now().since(ticked);
+    Ok((silent > SILENT_MAX)
+        .then(|| format!("process {pid} has not looked at the clock for {}", format_duration(silent))))
+}
 
 /// What became of a configuration that was to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

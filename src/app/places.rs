@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::limits::Traffic;
 use crate::base::error::Failure;
+use crate::base::service::Manager;
 use crate::engine::context::Context;
 use crate::repository::access::Target;
 use crate::repository::error::RepositoryError;
@@ -61,6 +62,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// Whether the process has root's rights.
     pub is_root: bool,
+    /// Who looks after this service.
+    pub manager: Manager,
     /// Who is logged in, behind `sudo` if there is one.
     pub user: Option<String>,
 }

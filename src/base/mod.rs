@@ -20,4 +20,5 @@ pub mod metadata;
 pub mod priority;
 pub mod progress;
 pub mod secret;
+pub mod service;
 pub mod size;

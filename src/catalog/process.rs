@@ -34,8 +34,19 @@ impl Holder {
         if boot_id.is_empty() || self.boot_id.is_empty() {
             return true;
         }
-        self.boot_id == boot_id && started_ticks(self.pid) == Some(self.started_ticks)
+        self.boot_id == boot_id
+            && match started_ticks(self.pid) {
+                Some(ticks) => ticks == self.started_ticks,
+                // Of another user, where processes are hidden from each other: it counts as alive.
+                None => is_hidden(self.pid),
+            }
     }
+}
+
+/// Whether there is a process with this number that may not be looked at.
+fn is_hidden(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::PERM))
 }
 
 /// Field 22 of `/proc/PID/stat` (proc(5)); the name before it may hold anything, also brackets.

@@ -88,6 +88,11 @@ impl StateFolder {
         self.root.join("restoring")
     }
 
+    /// Touched whenever the daemon has looked at the clock.
+    pub fn ticked(&self) -> PathBuf {
+        self.root.join("ticked")
+    }
+
     /// Held by whoever looks at all promises.
     pub fn watching(&self) -> PathBuf {
         self.root.join("watching")

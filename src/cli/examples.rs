@@ -24,8 +24,9 @@ Exit codes: 0 every target has the snapshot; 1 failed; 2 configuration; 3 a targ
 pub(super) const STATUS: &str = "\
 Example: lifeboat status
          lifeboat status web --nagios
+         lifeboat status --check-daemon
 
-Exit codes: 0 the 3-2-1 rule and the RPO are met; 15 they are not; 2 configuration; with --nagios 0 to 3; 130 cancelled.";
+Exit codes: 0 the 3-2-1 rule and the RPO are met; 15 they are not; 2 configuration; with --nagios 0 to 3; with --check-daemon 0 or 1; 130 cancelled.";
 pub(super) const FREEZE: &str = "\
 Example: lifeboat freeze web --reason \"ransom note on srv-3, 14:10\"
 

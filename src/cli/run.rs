@@ -19,6 +19,7 @@ use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::base::core_dump;
 use crate::base::error::Failure;
+use crate::base::service::Manager;
 use crate::engine::context::Context;
 use crate::policy::model::Limits;
 
@@ -165,6 +166,7 @@ fn environment() -> Environment {
         config: path("LIFEBOAT_CONFIG"),
         home: path("HOME"),
         is_root: rustix::process::geteuid().is_root(),
+        manager: Manager { socket: std::env::var_os("NOTIFY_SOCKET") },
         user: ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| {
             let name = std::env::var(name).ok()?;
             (!name.is_empty()).then_some(name)

@@ -19,6 +19,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Chain;
 use crate::base::progress::Progress;
+use crate::base::service::{Manager, Sign};
 use crate::catalog::Catalog;
 use crate::catalog::state::StateFolder;
 use crate::evidence::EvidenceLog;
@@ -28,6 +29,8 @@ use crate::policy::model::Configuration;
 const TICK_MAX: Duration = Duration::from_secs(30);
 /// Between looks at children and at the wish to stop.
 const STEP: Duration = Duration::from_millis(500);
+/// So often the manager is told that it lives.
+const SIGN_EVERY: Duration = Duration::from_secs(10);
 /// A clock that goes back further than this is told.
 const STEP_BACK: Duration = Duration::from_secs(5 * 60);
 /// Children get this long to end in order when the daemon stops.
@@ -66,6 +69,8 @@ pub struct DaemonOptions {
     pub reload: Reload,
     /// Raised by SIGHUP: that is to be done.
     pub reload_asked: Arc<AtomicBool>,
+    /// Who looks after this service.
+    pub manager: Manager,
 }
 
 /// Lives until asked to stop.
@@ -118,6 +123,8 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         state: options.state,
         reload: options.reload,
         reload_asked: options.reload_asked,
+        manager: options.manager,
+        told_at: None,
         progress: options.progress,
         cancel: options.cancel,
         tick: options.tick.min(TICK_MAX),
@@ -142,6 +149,9 @@ struct Daemon {
     state: StateFolder,
     reload: Reload,
     reload_asked: Arc<AtomicBool>,
+    manager: Manager,
+    /// When the manager was last told that it lives.
+    told_at: Option<Duration>,
     progress: Arc<dyn Progress>,
     cancel: Cancel,
     tick: Duration,
@@ -152,6 +162,7 @@ struct Daemon {
 
 impl Daemon {
     fn live(mut self) -> Result<(), DaemonError> {
+        self.manager.tell(Sign::Ready);
         let mut last_look: Option<Timestamp> = None;
         let mut result = Ok(());
         while !self.cancel.is_cancelled() {
@@ -163,6 +174,7 @@ impl Daemon {
             // The wall clock: it goes on while the machine sleeps, and may be set back.
             let is_time = last_look.is_none_or(|last| now < last || now.since(last) >= self.tick);
             let turn = self.turn(is_time, last_look.is_none());
+            self.show_life(is_time);
             if is_time {
                 last_look = Some(now);
             }
@@ -186,7 +198,7 @@ impl Daemon {
         if has_ended {
             self.lookout.stir();
         }
-        if self.life == Life::UntilStopped {
+        if is_time && self.life == Life::UntilStopped {
             self.lookout.turn(self.runner.starter(), &self.records)?;
         }
         if !is_time && !has_ended && !has_changed {
@@ -237,6 +249,19 @@ impl Daemon {
         Ok(())
     }
 
+    /// For the manager, and for whoever asks whether the clock is looked at.
+    fn show_life(&mut self, is_time: bool) {
+        let now = self.records.clock.monotonic();
+        if self.told_at.is_none_or(|at| now.saturating_sub(at) >= SIGN_EVERY) {
+            self.told_at = Some(now);
+            self.manager.tell(Sign::Alive);
+        }
+        if is_time {
+            // On a full disk it may fail; then whoever asks is told that something is wrong, and rightly.
+            drop(std::fs::write(self.state.ticked(), b"."));
+        }
+    }
+
     fn tell(&mut self, turn: Result<(), DaemonError>, is_time: bool) {
         match turn {
             Ok(()) if is_time => self.trouble = None,
@@ -253,6 +278,7 @@ impl Daemon {
 
     /// No new children; those there are get their time to end in order.
     fn stop(mut self) -> Result<(), DaemonError> {
+        self.manager.tell(Sign::Stopping);
         let ended_early = self.runner.running();
         self.runner.terminate_all();
         self.lookout.terminate();

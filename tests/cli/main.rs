@@ -15,6 +15,7 @@ mod keys;
 mod kit;
 mod look;
 mod mount;
+mod operate;
 mod people;
 mod refusals;
 mod retention;

@@ -73,6 +73,9 @@ pub struct StatusArgs {
     /// One line and the exit codes of monitoring plug-ins (0 ok, 1 warning, 2 critical, 3 unknown)
     #[arg(long, conflicts_with = "json")]
     pub nagios: bool,
+    /// Only whether a daemon lives and looks at the clock: silence and 0, or a line and 1; for cron
+    #[arg(long, conflicts_with_all = ["json", "nagios", "policy"])]
+    pub check_daemon: bool,
 }
 
 /// `lifeboat exposure`.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::repo::{kind_of, name_history, print_backup, print_verify};
 use super::repo_restore::{print_restore, request};
+use crate::app::daemon::daemon_trouble;
 use crate::app::error::AppError;
 use crate::app::exposure::exposures;
 use crate::app::plan::plan;
@@ -147,6 +148,15 @@ pub(in crate::cli) fn run(session: &Session, args: &RunArgs) -> Result<u8, Failu
 /// `status`: every policy's state.
 pub(in crate::cli) fn status(session: &Session, args: &StatusArgs) -> Result<u8, Failure> {
     let site = site(session)?;
+    if args.check_daemon {
+        return Ok(match daemon_trouble(&site)? {
+            None => 0,
+            Some(trouble) => {
+                session.output.talk(&trouble);
+                Class::Failed.exit_code()
+            }
+        });
+    }
     let views = statuses(&site, args.policy.as_deref())?;
     let met = views.iter().all(PolicyStatus::is_met);
     let code = if met { 0 } else { Class::RuleNotMet.exit_code() };

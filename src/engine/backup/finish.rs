@@ -74,7 +74,9 @@ pub(super) fn commit_everywhere(
         let target = &ready.start.targets[number];
         let result = match lane.lag {
             Some(Lag::Failed(error)) => Err(error.into()),
-            Some(Lag::Slow) | None => commit_on(ready, target, cx),
+            Some(Lag::Slow) | None => {
+                commit_on(ready, target, cx).map_err(|error| swept(ready, target, error))
+            }
         };
         let stored_bytes = lane.stored_bytes;
         match result {
@@ -113,6 +115,18 @@ pub(super) fn commit_everywhere(
         new_objects: Vec::new(),
     });
     Ok(outcomes.into_iter().map(|(_, outcome)| outcome).chain(absent).collect())
+}
+
+/// What a prune removed is not lost: its plan says so, and the next pass relies on something else.
+fn swept(ready: &Ready<'_>, target: &Target, error: RepositoryError) -> RepositoryError {
+    let RepositoryError::Gone { place, what, packs } = error else { return error };
+    let plans = commit::plans(ready.repository, target).unwrap_or_default();
+    let is_named = |pack: &ObjectHash| plans.iter().any(|plan| plan.names_pack(pack));
+    if packs.iter().all(is_named) {
+        RepositoryError::Busy { place, what: format!("a prune removed what the backup relied on: {what}") }
+    } else {
+        RepositoryError::Gone { place, what, packs }
+    }
 }
 
 pub(super) fn commit_on(ready: &Ready<'_>, target: &Target, cx: &Context) -> Result<u64, RepositoryError> {

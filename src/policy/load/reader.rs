@@ -316,6 +316,10 @@ fn default_text(value: &Value) -> String {
         Value::String(text) => format!("\"{}\"", text.value().escape_debug()),
         Value::Boolean(switch) => switch.value().to_string(),
         Value::Integer(number) => number.value().to_string(),
+        Value::InlineTable(table) => {
+            let pairs = table.iter().map(|(key, value)| format!("{key} = {}", default_text(value)));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
         _ => "[]".to_owned(),
     }
 }
