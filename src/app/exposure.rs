@@ -90,7 +90,7 @@ fn of_policy(site: &Site, catalogue: &Catalog, policy: &Policy, period: Period) 
     let rpo = policy.objective.rpo;
     let name = &site.configuration.site.name;
     let has_offsite = policy.targets.iter().any(|target| target.class(name) == CopyClass::Offsite);
-    let curve = |points: &[Point]| curve(catalogue, id, rpo, attainment(points, rpo, period));
+    let curve = |points: &[Point]| curve(catalogue, id, rpo, points, attainment(points, rpo, period));
     Ok(Exposure {
         policy: id.to_owned(),
         rpo_seconds: rpo.as_secs(),
@@ -101,7 +101,13 @@ fn of_policy(site: &Site, catalogue: &Catalog, policy: &Policy, period: Period) 
     })
 }
 
-fn curve(catalogue: &Catalog, policy: &str, rpo: Duration, kept: Attainment) -> Result<Curve, Failure> {
+fn curve(
+    catalogue: &Catalog,
+    policy: &str,
+    rpo: Duration,
+    points: &[Point],
+    kept: Attainment,
+) -> Result<Curve, Failure> {
     let breaches = kept.breaches.len();
     let mut longest = kept.breaches;
     longest.sort_by_key(|breach| std::cmp::Reverse(breach.until.since(breach.from)));
@@ -116,7 +122,11 @@ fn curve(catalogue: &Catalog, policy: &str, rpo: Duration, kept: Attainment) -> 
         let of_policy = |one: &Occurrence| one.key.policy == policy && matches!(one.key.job, Job::Backup(_));
         let times: Vec<Occurrence> =
             catalogue.occurrences_in(period)?.into_iter().filter(of_policy).collect();
-        named.push(NamedBreach { from: breach.from, until: breach.until, cause: cause(&runs, &times) });
+        let mut why = cause(&runs, &times);
+        if points.iter().all(|point| point.usable_from > breach.from) {
+            why = format!("no usable snapshot was there yet; {why}");
+        }
+        named.push(NamedBreach { from: breach.from, until: breach.until, cause: why });
     }
     Ok(Curve { share: kept.share, worst_seconds: kept.worst.map(|worst| worst.as_secs()), breaches, named })
 }

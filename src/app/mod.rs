@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod explain;
 pub mod exposure;
 mod facts;
+pub mod fill;
 mod forget;
 pub mod holds;
 pub mod incidents;

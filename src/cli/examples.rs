@@ -139,6 +139,13 @@ pub(super) const MAN: &str = "\
 Example: lifeboat man --to /usr/local/share/man/man1
 
 Exit codes: 0 written; 1 they can't be written; 130 cancelled.";
+pub(super) const TARGET_FILL: &str = "\
+Example: lifeboat target fill web disk
+
+After a broken disk: mount the new one, write its URL into the policy, then fill it. Its copies count again when they
+were read back: `lifeboat verify web --target disk`.
+
+Exit codes: 0 every snapshot is there; 1 failed; 2 usage or configuration; 3 some could not be copied; 12 wrong key; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 

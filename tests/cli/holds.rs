@@ -142,3 +142,49 @@ fn a_running_daemon_takes_a_good_file_over_and_refuses_a_bad_one() {
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("told");
     eventually("a refusal", || !evidence(&bench, "config.refused").is_empty());
 }
+
+#[test]
+fn a_new_disk_in_an_old_ones_place_is_filled_from_the_best_copy_and_counts_when_it_was_read() {
+    let bench = site("");
+    (1..=3).for_each(|number| back_up(&bench, number));
+    moved(bench.path("two"), bench.path("broken"));
+    let file = bench.path("config/policies/web.toml");
+    let text = std::fs::read_to_string(&file).expect("read");
+    std::fs::write(&file, text.replace("/two\"", "/three\"")).expect("written");
+    let filled = ran(&bench, &["target", "fill", "web", "two", "--json"]).exits(0).json();
+    assert_eq!((&filled["from"], &filled["new"]), (&"one".into(), &true.into()), "{filled:#}");
+    assert_eq!(filled["filled"]["snapshots_copied"], 3);
+    assert_eq!(stored(&bench, "three"), 3);
+    let listed = ran(&bench, &["snapshots", "web"]).exits(0);
+    assert_eq!(listed.out.matches("two written").count(), 3, "not yet read back: {listed:?}");
+    ran(&bench, &["verify", "web", "--target", "two"]).exits(0);
+    let listed = ran(&bench, &["snapshots", "web"]).exits(0);
+    assert_eq!(listed.out.matches("two read-back").count(), 3, "{listed:?}");
+    let again = ran(&bench, &["target", "fill", "web", "two", "--json"]).exits(0).json();
+    assert_eq!((&again["new"], &again["filled"]["snapshots_present"]), (&false.into(), &3.into()));
+    let listed = ran(&bench, &["snapshots", "web"]).exits(0);
+    assert_eq!(listed.out.matches("two read-back").count(), 3, "what was read stays read: {listed:?}");
+    assert!(
+        ran(&bench, &["target", "fill", "web", "two", "--from", "two"])
+            .exits(1)
+            .err
+            .contains("no other target")
+    );
+    let out = bench.path("back");
+    ran(&bench, &["restore", "web", "--from", "two", "--to", out.to_str().expect("plain")]).exits(0);
+    assert_eq!(evidence(&bench, "target.filled").len(), 2);
+}
+
+#[test]
+fn the_exposure_of_the_past_is_told_with_its_causes_and_outlives_what_was_forgotten() {
+    let bench = site(RULES);
+    ran(&bench, &["exposure", "web"]).exits(0);
+    (1..=3).for_each(|number| back_up(&bench, number));
+    ran(&bench, &["prune", "web", "--accept-more-than-half"]).exits(0);
+    let told = ran(&bench, &["exposure", "web", "--json"]).exits(15).json();
+    let any = &told["exposures"][0]["any"];
+    assert_eq!(any["breaches"], 1, "before the first snapshot alone: {told:#}");
+    let cause = any["named"][0]["cause"].as_str().expect("text");
+    assert!(cause.contains("no usable snapshot was there yet"), "{cause}");
+    assert_eq!(told["exposures"][0]["offsite"], serde_json::Value::Null, "no target is elsewhere");
+}

@@ -259,6 +259,17 @@ pub enum TargetCommand {
     /// Make the Object Locks of everything that snapshots need last longer
     #[command(after_help = examples::TARGET_EXTEND_LOCKS)]
     ExtendLocks(TargetArgs),
+    /// Fill a target from the best other copy: a new medium in an old one's place, or one that lags
+    #[command(after_help = examples::TARGET_FILL)]
+    Fill {
+        /// The policy
+        policy: String,
+        /// The target to fill; its URL in the policy may have changed
+        target: String,
+        /// From this target (default: the one with the most copies that were read back)
+        #[arg(long, value_name = "TARGET")]
+        from: Option<String>,
+    },
 }
 
 /// Which targets.

@@ -5,8 +5,10 @@ use serde_json::json;
 use super::policy::{occasion, site};
 use super::repo::plumbing;
 use crate::app::error::AppError;
+use crate::app::fill::{Filled, fill};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
+use crate::base::size::format_bytes;
 use crate::cli::args::{ManyRepos, S3Args, TargetArgs, TargetCommand};
 use crate::cli::limits::limited;
 use crate::cli::output::{JSON_VERSION, escape};
@@ -32,7 +34,38 @@ pub(in crate::cli) fn run(session: &Session, command: &TargetCommand) -> Result<
             let outcomes = crate::app::targets::extend_locks(&site, policy, target.as_deref(), occasion)?;
             Ok(print_locks(session, &outcomes))
         }
+        TargetCommand::Fill { policy, target, from } => {
+            let site = limited(session, site(session)?, Some(policy))?;
+            let filled = fill(&site, site.policy(policy)?, target, from.as_deref())?;
+            Ok(print_filled(session, target, &filled))
+        }
     }
+}
+
+fn print_filled(session: &Session, target: &str, filled: &Filled) -> u8 {
+    let out = session.output;
+    let outcome = &filled.outcome;
+    let code = if outcome.failed.is_empty() { 0 } else { Class::Partial.exit_code() };
+    if out.is_json() {
+        out.json(&json!({
+            "version": JSON_VERSION, "exit": code, "target": target, "from": filled.from,
+            "new": filled.is_new, "filled": outcome,
+        }));
+        return code;
+    }
+    out.line(&format!(
+        "{}: {} snapshots copied from {}, {} were there, {}",
+        escape(target),
+        outcome.snapshots_copied,
+        escape(&filled.from),
+        outcome.snapshots_present,
+        format_bytes(outcome.bytes)
+    ));
+    for failed in &outcome.failed {
+        out.talk(&format!("failed: {}", escape(failed)));
+    }
+    out.talk("its copies count when they were read back: `lifeboat verify POLICY --target TARGET`");
+    code
 }
 
 /// `repo probe`.
