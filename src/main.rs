@@ -24,7 +24,7 @@ fn run_daemon(start: DaemonStart) -> Result<(), Failure> {
         executable: start.executable,
         reload: start.reload,
         reload_asked: start.reload_asked,
-        manager: start.manager,
+        overseer: start.overseer,
     })?;
     Ok(())
 }

@@ -79,7 +79,7 @@ impl Site {
             life: Life::Once,
             reload: Box::new(|| unreachable!("nobody asks for it")),
             reload_asked: Arc::default(),
-            manager: lifeboat::base::service::Manager::default(),
+            overseer: lifeboat::base::service::Overseer::default(),
             executable: executable.to_owned(),
         })
     }

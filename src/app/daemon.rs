@@ -14,7 +14,7 @@ use super::promise::{configuration_in_force, configuration_sha256};
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
-use crate::base::service::Manager;
+use crate::base::service::Overseer;
 use crate::base::size::format_duration;
 use crate::policy::model::Configuration;
 use crate::policy::problem::Problems;
@@ -42,7 +42,7 @@ pub struct DaemonStart {
     /// Raised by SIGHUP: that is to be done.
     pub reload_asked: Arc<AtomicBool>,
     /// Who looks after this service.
-    pub manager: Manager,
+    pub overseer: Overseer,
 }
 
 /// How the scheduler is run.

@@ -234,6 +234,10 @@ fn machine(site: &Site, _: &Catalog, _: Timestamp) -> Result<Finding, Failure> {
             }
         }
     }
+    if site.configuration.site.self_backup.is_none() {
+        seen.push("its own records are in no backup".to_owned());
+        next = Some("`self_backup = \"POLICY\"` in lifeboat.toml".to_owned());
+    }
     if !site.has_secret() {
         health = Health::Bad;
         seen.push("the site key is not here".to_owned());

@@ -1,5 +1,10 @@
 //! Holds: stopping all removal of a policy's snapshots, and letting it go on.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use super::error::AppError;
@@ -10,6 +15,7 @@ use crate::base::error::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::holds::{Hold, NewHold};
 use crate::catalog::words::{Cause, HoldKind};
+use crate::evidence::line::Line;
 use crate::policy::model::Policy;
 
 /// Holds shown at most.
@@ -94,6 +100,41 @@ pub(super) fn refuse_removal(catalogue: &Catalog, policy: &Policy) -> Result<(),
         }
         .into()),
     }
+}
+
+/// Fills the holds of a policy in again from the evidence log, after the catalogue was lost: a freeze must
+/// not end because a disk did.
+///
+/// # Errors
+/// When the log cannot be read, or the catalogue not be written.
+pub(super) fn from_evidence(site: &Site, catalogue: &Catalog, policy: &Policy) -> Result<(), Failure> {
+    let folder = site.state.evidence().join("log");
+    let unreadable = |source| AppError::Unreadable { what: "the evidence log", path: folder.clone(), source };
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut months: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map_err(unreadable)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "jsonl"))
+        .collect();
+    months.sort();
+    let mut known: BTreeMap<String, Hold> = BTreeMap::new();
+    for month in months {
+        for bytes in BufReader::new(File::open(&month).map_err(unreadable)?).split(b'\n') {
+            let Ok(line) = Line::decode(&bytes.map_err(unreadable)?) else { continue };
+            if !line.kind.starts_with("hold.") {
+                continue;
+            }
+            if let Ok(hold) = serde_json::from_value::<Hold>(line.data) {
+                known.insert(hold.id.clone(), hold);
+            }
+        }
+    }
+    for hold in known.values().filter(|hold| hold.policy == policy.id.as_str()) {
+        catalogue.import_hold(hold)?;
+    }
+    Ok(())
 }
 
 /// Places a hold, with a line in the evidence log.

@@ -20,6 +20,7 @@ pub mod kit;
 pub mod limits;
 pub mod look;
 pub mod metrics;
+pub mod own;
 pub mod places;
 pub mod plan;
 pub mod plumbing;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::limits::Traffic;
 use crate::base::error::Failure;
-use crate::base::service::Manager;
+use crate::base::service::Overseer;
 use crate::engine::context::Context;
 use crate::repository::access::Target;
 use crate::repository::error::RepositoryError;
@@ -63,7 +63,7 @@ pub struct Environment {
     /// Whether the process has root's rights.
     pub is_root: bool,
     /// Who looks after this service.
-    pub manager: Manager,
+    pub overseer: Overseer,
     /// Who is logged in, behind `sudo` if there is one.
     pub user: Option<String>,
 }

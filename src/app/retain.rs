@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::AppError;
 use super::holds::refuse_removal;
+use super::own::NAME;
 use super::plumbing::host_name;
 use super::run::{Occasion, begin, end_failed};
 use super::site::Site;
@@ -20,7 +21,7 @@ use crate::catalog::Catalog;
 use crate::catalog::copies::CopyKey;
 use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
 use crate::catalog::words::{Job, Level, RunState};
-use crate::engine::forget::{ForgetOutcome, ForgetRequest, Selection, forget};
+use crate::engine::forget::{ForgetOutcome, ForgetRequest, Planned, Selection, forget};
 use crate::engine::history::{self, Sight};
 use crate::engine::prune::{PruneOutcome, PruneRequest, prune};
 use crate::evidence::sha256;
@@ -140,13 +141,14 @@ fn carry_out(
         },
         &site.cx,
     )?;
+    let own = forget_own(site, policy, &repository, retention, request)?;
     for target in &forgotten.targets {
         for id in &target.gone {
             let id = id.to_hex();
             catalogue.remove_copy(CopyKey { snapshot: &id, target: &target.target })?;
         }
     }
-    let removed = forgotten.plan.iter().filter(|planned| !planned.keep).map(|planned| planned.id);
+    let removed = forgotten.plan.iter().chain(&own).filter(|planned| !planned.keep).map(|planned| planned.id);
     let asked = PruneRequest {
         dry_run: request.dry_run,
         without: removed.collect(),
@@ -172,6 +174,36 @@ fn carry_out(
         class = class.or(Some(Class::Refused));
     }
     Ok(PolicyRetain { forget: forgotten, prune: pruned, failed, unreached, class })
+}
+
+/// The records of this host that lie beside the policy's backups, by the same rules.
+fn forget_own(
+    site: &Site,
+    policy: &Policy,
+    repository: &Repository,
+    retention: &Retention,
+    request: RetainRequest,
+) -> Result<Vec<Planned>, Failure> {
+    if site.configuration.site.self_backup.as_deref() != Some(policy.id.as_str()) {
+        return Ok(Vec::new());
+    }
+    let forgotten = forget(
+        repository,
+        &ForgetRequest {
+            selection: Selection::Rules {
+                rules: retention.rules.clone(),
+                zone: policy.schedule.timezone,
+                host: None,
+                policy: Some(NAME.to_owned()),
+            },
+            read_back: HashSet::new(),
+            dry_run: request.dry_run,
+            accept_more_than_half: request.accept_more_than_half,
+            accept_clock: request.accept_clock,
+        },
+        &site.cx,
+    )?;
+    Ok(forgotten.plan)
 }
 
 /// The repository at every target that answers, and the others with their reasons.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::facts::{is_offsite, note_space};
+use super::own;
 use super::promise;
 use super::site::{Site, Unreached, anchor};
 use super::suspicion;
@@ -74,6 +75,7 @@ pub fn run_policy(
         Ok((done, anchors)) => {
             suspicion::look(site, &catalogue, policy, &run, &done.outcome)?;
             record_end(site, &catalogue, &log, policy, &done)?;
+            own::keep(site, &catalogue, &log, policy)?;
             site.sign_head(&log, &anchors)?;
             Ok(done)
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::error::AppError;
+use super::holds::from_evidence;
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
@@ -295,6 +296,7 @@ fn record_evidence(site: &Site, policy: &Policy, result: &PolicyVerify) -> Resul
 pub fn rebuild_catalogue(site: &Site, policy: &Policy) -> Result<(u64, u64), Failure> {
     let catalogue = site.catalogue()?;
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, site.cx.clock.now())?;
+    from_evidence(site, &catalogue, policy)?;
     let mut ids = BTreeSet::new();
     let (mut copies, mut answered, mut last) = (0, false, None);
     for planned in &policy.targets {

@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Where the manager listens.
 #[derive(Clone, Debug, Default)]
-pub struct Manager {
+pub struct Overseer {
     /// `$NOTIFY_SOCKET`: a path, or a name that begins with `@`.
     pub socket: Option<OsString>,
 }
@@ -24,7 +24,7 @@ pub enum Sign {
     Stopping,
 }
 
-impl Manager {
+impl Overseer {
     /// Tells it. That it doesn't listen is its own affair.
     pub fn tell(&self, sign: Sign) {
         let text = match sign {
@@ -62,12 +62,12 @@ mod tests {
             (UnixDatagram::bind(&path).expect("bound"), path.clone().into_os_string()),
             (UnixDatagram::bind_addr(&abstract_name).expect("bound"), format!("@{named}").into()),
         ] {
-            Manager { socket: Some(name) }.tell(Sign::Ready);
+            Overseer { socket: Some(name) }.tell(Sign::Ready);
             let mut bytes = [0; 32];
             let length = socket.recv(&mut bytes).expect("told");
             assert_eq!(&bytes[..length], b"READY=1");
         }
-        Manager { socket: Some("/nowhere/at/all".into()) }.tell(Sign::Alive);
-        Manager::default().tell(Sign::Stopping);
+        Overseer { socket: Some("/nowhere/at/all".into()) }.tell(Sign::Alive);
+        Overseer::default().tell(Sign::Stopping);
     }
 }

@@ -74,6 +74,32 @@ impl Catalog {
         self.hold(&id)
     }
 
+    /// Takes a hold over as it stands in the evidence log, unless it is known.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn import_hold(&self, hold: &Hold) -> Result<(), CatalogError> {
+        self.database.with(|session| {
+            session.execute(
+                "take a hold over",
+                "INSERT INTO holds (id, policy, kind, reason, placed_by, placed_at, released_by, released_at,
+                 released_because) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+                args![
+                    &hold.id,
+                    &hold.policy,
+                    &hold.kind,
+                    &hold.reason,
+                    &hold.placed_by,
+                    hold.placed_at,
+                    &hold.released_by,
+                    hold.released_at,
+                    &hold.released_because,
+                ],
+            )
+        })?;
+        Ok(())
+    }
+
     /// Releases a hold.
     ///
     /// # Errors

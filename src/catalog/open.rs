@@ -69,6 +69,23 @@ impl Catalog {
         &self.path
     }
 
+    /// Writes a copy that holds still, in the place of one that is there.
+    ///
+    /// # Errors
+    /// Of the database and of the file system.
+    pub fn copy_to(&self, path: &Path) -> Result<(), CatalogError> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(CatalogError::io("remove", path)(error));
+            }
+            _ => {}
+        }
+        let text = path.to_string_lossy().into_owned();
+        self.database
+            .with(|session| session.execute("copy the catalogue", "VACUUM INTO $1", args![&text]))?;
+        Ok(())
+    }
+
     /// What is known of a policy, or of another thing that is remembered by its hash.
     ///
     /// # Errors

@@ -88,6 +88,11 @@ impl StateFolder {
         self.root.join("restoring")
     }
 
+    /// A copy of the catalogue that holds still, for the backup of this host's records.
+    pub fn own(&self) -> PathBuf {
+        self.root.join("own")
+    }
+
     /// Touched whenever the daemon has looked at the clock.
     pub fn ticked(&self) -> PathBuf {
         self.root.join("ticked")

@@ -143,9 +143,14 @@ pub(super) const TARGET_FILL: &str = "\
 Example: lifeboat target fill web disk
 
 After a broken disk: mount the new one, write its URL into the policy, then fill it. Its copies count again when they
-were read back: `lifeboat verify web --target disk`.
+were read back: `verify web --target disk` does that.
 
 Exit codes: 0 every snapshot is there; 1 failed; 2 usage or configuration; 3 some could not be copied; 12 wrong key; 130 cancelled.";
+pub(super) const RECOVER: &str = "\
+Example: lifeboat recover --from s3://acme-backup/web --kit recovery-kit.txt --to /root/recovered
+
+Exit codes: 0 the host is there again; 1 no records there, or failed; 2 usage; 10 no repository; 12 the kit opens nothing there;
+13 damage found; 130 cancelled.";
 pub(super) const SNAPSHOTS: &str = "\
 Example: lifeboat snapshots web
 

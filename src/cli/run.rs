@@ -19,7 +19,7 @@ use crate::app::site::Where;
 use crate::base::cancel::Cancel;
 use crate::base::core_dump;
 use crate::base::error::Failure;
-use crate::base::service::Manager;
+use crate::base::service::Overseer;
 use crate::engine::context::Context;
 use crate::policy::model::Limits;
 
@@ -129,6 +129,7 @@ fn dispatch(session: &Session, command: Command, daemon: RunDaemon) -> Result<u8
         Command::Hold(command) => commands::hold::run(session, &command),
         Command::Repair(args) => commands::repair::run_policy(session, &args),
         Command::RebuildCatalogue(args) => commands::policy::rebuild(session, args.policy.as_deref()),
+        Command::Recover(args) => commands::operate::recover(session, &args),
         Command::Doctor(args) => commands::operate::doctor(session, &args),
         Command::SupportBundle(args) => commands::operate::support(session, &args),
         Command::Metrics(args) => commands::operate::numbers(session, &args),
@@ -166,7 +167,7 @@ fn environment() -> Environment {
         config: path("LIFEBOAT_CONFIG"),
         home: path("HOME"),
         is_root: rustix::process::geteuid().is_root(),
-        manager: Manager { socket: std::env::var_os("NOTIFY_SOCKET") },
+        overseer: Overseer { socket: std::env::var_os("NOTIFY_SOCKET") },
         user: ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| {
             let name = std::env::var(name).ok()?;
             (!name.is_empty()).then_some(name)

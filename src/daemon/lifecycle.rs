@@ -19,7 +19,7 @@ use crate::base::cancel::Cancel;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Chain;
 use crate::base::progress::Progress;
-use crate::base::service::{Manager, Sign};
+use crate::base::service::{Overseer, Sign};
 use crate::catalog::Catalog;
 use crate::catalog::state::StateFolder;
 use crate::evidence::EvidenceLog;
@@ -29,7 +29,7 @@ use crate::policy::model::Configuration;
 const TICK_MAX: Duration = Duration::from_secs(30);
 /// Between looks at children and at the wish to stop.
 const STEP: Duration = Duration::from_millis(500);
-/// So often the manager is told that it lives.
+/// So often the overseer is told that it lives.
 const SIGN_EVERY: Duration = Duration::from_secs(10);
 /// A clock that goes back further than this is told.
 const STEP_BACK: Duration = Duration::from_secs(5 * 60);
@@ -70,7 +70,7 @@ pub struct DaemonOptions {
     /// Raised by SIGHUP: that is to be done.
     pub reload_asked: Arc<AtomicBool>,
     /// Who looks after this service.
-    pub manager: Manager,
+    pub overseer: Overseer,
 }
 
 /// Lives until asked to stop.
@@ -123,7 +123,7 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         state: options.state,
         reload: options.reload,
         reload_asked: options.reload_asked,
-        manager: options.manager,
+        overseer: options.overseer,
         told_at: None,
         progress: options.progress,
         cancel: options.cancel,
@@ -149,8 +149,8 @@ struct Daemon {
     state: StateFolder,
     reload: Reload,
     reload_asked: Arc<AtomicBool>,
-    manager: Manager,
-    /// When the manager was last told that it lives.
+    overseer: Overseer,
+    /// When the overseer was last told that it lives.
     told_at: Option<Duration>,
     progress: Arc<dyn Progress>,
     cancel: Cancel,
@@ -162,7 +162,7 @@ struct Daemon {
 
 impl Daemon {
     fn live(mut self) -> Result<(), DaemonError> {
-        self.manager.tell(Sign::Ready);
+        self.overseer.tell(Sign::Ready);
         let mut last_look: Option<Timestamp> = None;
         let mut result = Ok(());
         while !self.cancel.is_cancelled() {
@@ -249,12 +249,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// For the manager, and for whoever asks whether the clock is looked at.
+    /// For the overseer, and for whoever asks whether the clock is looked at.
     fn show_life(&mut self, is_time: bool) {
         let now = self.records.clock.monotonic();
         if self.told_at.is_none_or(|at| now.saturating_sub(at) >= SIGN_EVERY) {
             self.told_at = Some(now);
-            self.manager.tell(Sign::Alive);
+            self.overseer.tell(Sign::Alive);
         }
         if is_time {
             // On a full disk it may fail; then whoever asks is told that something is wrong, and rightly.
@@ -278,7 +278,7 @@ impl Daemon {
 
     /// No new children; those there are get their time to end in order.
     fn stop(mut self) -> Result<(), DaemonError> {
-        self.manager.tell(Sign::Stopping);
+        self.overseer.tell(Sign::Stopping);
         let ended_early = self.runner.running();
         self.runner.terminate_all();
         self.lookout.terminate();

@@ -29,6 +29,12 @@ fn a_freeze_stops_removal_until_it_is_lifted_and_says_who_and_why() {
     back_up(&bench, 4);
     let status = ran(&bench, &["status", "--json"]).json();
     assert_eq!(status["policies"][0]["state"], "FROZEN", "{status:#}");
+    // A freeze doesn't end because the catalogue is lost.
+    for file in ["catalogue.db", "catalogue.db-wal", "catalogue.db-shm"] {
+        drop(std::fs::remove_file(bench.path("state").join(file)));
+    }
+    ran(&bench, &["rebuild-catalogue"]).exits(0);
+    assert!(ran(&bench, &["prune", "web"]).exits(14).err.contains("a ransom note"));
     ran(&bench, &["unfreeze", "--reason", "it was a joke"]).exits(0);
     assert!(ran(&bench, &["unfreeze", "--reason", "again"]).exits(1).err.contains("nothing is frozen"));
     ran(&bench, &["prune", "web", "--accept-more-than-half"]).exits(0);

@@ -282,3 +282,73 @@ fn a_daemon_tells_its_manager_that_it_is_ready_and_lives_and_cron_whether_it_doe
     let hangs = ran(&bench, &["status", "--check-daemon"]).exits(1);
     assert!(hangs.err.contains("has not looked at the clock"), "{hangs:?}");
 }
+
+#[test]
+fn a_lost_backup_host_is_made_again_from_one_target_and_the_kit() {
+    let bench = site("[retention]\nlast = 2\nmin_keep = 1\ngrace = \"0\"\n");
+    std::fs::write(bench.path("config/lifeboat.toml"), "site = \"hq\"\nself_backup = \"web\"\n")
+        .expect("written");
+    (1..=4).for_each(|number| back_up(&bench, number));
+    let kit = bench.path("kit");
+    ran(&bench, &["key", "kit", "web", "--out", kit.to_str().expect("plain")]).exits(0);
+    back_up(&bench, 5);
+    assert_eq!(crate::retention::evidence(&bench, "self.kept").len(), 5);
+    // Old records go by the policy's rules, and nobody takes that for a theft.
+    ran(&bench, &["prune", "web", "--accept-more-than-half"]).exits(0);
+    assert_eq!(crate::retention::stored(&bench, "one"), 4, "two of the source and two of the records");
+    let known = ran(&bench, &["snapshots", "web", "--json"]).exits(0).json();
+    back_up(&bench, 6);
+    // Everything of the host is gone but one target and the kit.
+    let two = bench.path("two");
+    for lost in ["state", "config", "one"] {
+        std::fs::remove_dir_all(bench.path(lost)).expect("lost");
+    }
+    let text = bench.path("kit.txt");
+    let to = bench.path("again");
+    let (kit, target, again) =
+        (text.to_str().expect("plain"), two.to_str().expect("plain"), to.to_str().expect("plain"));
+    bench.run(["recover", "--from", target, "--kit", kit, "--to", again]).exits(0);
+    assert!(
+        bench
+            .run(["recover", "--from", target, "--kit", kit, "--to", again])
+            .exits(2)
+            .err
+            .contains("not empty")
+    );
+    let (config, state) = (to.join("config"), to.join("state"));
+    let place = ["--config", config.to_str().expect("plain"), "--state-dir", state.to_str().expect("plain")];
+    let run = |arguments: &[&str]| bench.run(place.iter().copied().chain(arguments.iter().copied()));
+    assert_eq!(run(&["policy", "list"]).exits(0).out.lines().count(), 1);
+    // What was known then is known again, and the evidence goes on.
+    let listed = run(&["snapshots", "web", "--json"]).exits(0).json();
+    for snapshot in known["snapshots"].as_array().expect("a list") {
+        let id = &snapshot["snapshot"]["id"];
+        let found =
+            listed["snapshots"].as_array().expect("a list").iter().any(|one| one["snapshot"]["id"] == *id);
+        assert!(found, "{id} of {listed:#}");
+    }
+    run(&["evidence", "verify"]).exits(0);
+    let out = bench.path("back");
+    run(&["restore", "web", "--from", "two", "--to", out.to_str().expect("plain")]).exits(0);
+    assert_eq!(std::fs::read(out.join("file")).expect("restored"), vec![6; 100_000]);
+    std::fs::create_dir(bench.path("one")).expect("a new disk");
+    run(&["target", "fill", "web", "one"]).exits(0);
+    run(&["run", "web"]).exits(0);
+    run(&["verify", "web"]).exits(0);
+    // A target without records says so.
+    let other = site("");
+    back_up(&other, 1);
+    let kit = other.path("kit");
+    ran(&other, &["key", "kit", "web", "--out", kit.to_str().expect("plain")]).exits(0);
+    let (from, kit) = (other.path("one"), other.path("kit.txt"));
+    let none = other.run([
+        "recover",
+        "--from",
+        from.to_str().expect("plain"),
+        "--kit",
+        kit.to_str().expect("plain"),
+        "--to",
+        "new",
+    ]);
+    assert!(none.exits(1).err.contains("no records of a backup host"));
+}

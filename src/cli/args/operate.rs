@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::place::S3Args;
 use crate::cli::examples;
 use crate::policy::load::SchemaFile;
 
@@ -40,6 +41,23 @@ pub struct CheckArgs {
     /// Try the targets out, too, with objects of a probe that are removed again
     #[arg(long)]
     pub online: bool,
+}
+
+/// `lifeboat recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// One target of the policy that kept the host's records: /path or s3://bucket/prefix
+    #[arg(long, value_name = "URL")]
+    pub from: String,
+    /// The recovery kit's file, or `-` to type its words
+    #[arg(long, value_name = "FILE")]
+    pub kit: PathBuf,
+    /// A new folder, for `config` and `state`
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// How to reach S3
+    #[command(flatten)]
+    pub access: S3Args,
 }
 
 /// `lifeboat doctor`.

@@ -10,7 +10,8 @@ use super::key::PolicyKeyCommand;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::operate::{
-    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SupportArgs,
+    CheckArgs, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, RecoverArgs,
+    SupportArgs,
 };
 use super::policy::{
     DaemonArgs, DemoArgs, DrillCommand, EvidenceCommand, ExplainArgs, ExposureArgs, PlanArgs, PolicyArg,
@@ -153,6 +154,9 @@ pub enum Command {
     /// Targets: try out what they and their credentials can do, keep their locks from ending
     #[command(subcommand)]
     Target(TargetCommand),
+    /// Make a lost backup host again, from one target and the recovery kit
+    #[command(after_help = examples::RECOVER)]
+    Recover(RecoverArgs),
     /// Fill the catalogue again from the policies' targets after it was lost
     #[command(after_help = examples::REBUILD)]
     RebuildCatalogue(PolicyArg),

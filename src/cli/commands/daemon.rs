@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(session: &Session, args: &DaemonArgs, daemon: RunDaemo
         executable,
         reload: reload(session.place.clone()),
         reload_asked: reload_flag(),
-        manager: session.place.environment.manager.clone(),
+        overseer: session.place.environment.overseer.clone(),
     })?;
     Ok(0)
 }

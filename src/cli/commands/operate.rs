@@ -7,17 +7,19 @@ use clap::CommandFactory;
 use serde_json::json;
 
 use super::policy::site;
+use super::repo::plumbing;
 use crate::app::doctor::{Finding, Health, examine};
 use crate::app::error::AppError;
 use crate::app::init::{Answers, Away, write};
 use crate::app::metrics::metrics;
+use crate::app::own;
 use crate::app::site::configuration;
 use crate::app::support::bundle;
 use crate::base::durable;
 use crate::base::error::{Class, Failure};
 use crate::base::size::format_duration;
 use crate::cli::args::{
-    Cli, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, SupportArgs,
+    Cli, CompletionsArgs, DoctorArgs, InitArgs, ManArgs, MetricsArgs, PolicyCommand, RecoverArgs, SupportArgs,
 };
 use crate::cli::output::{JSON_VERSION, Output, escape, stderr_is_terminal};
 use crate::cli::run::Session;
@@ -123,6 +125,24 @@ fn ask(out: Output, args: &InitArgs, input: &mut dyn BufRead) -> Result<Answers,
         away,
         rpo,
     })
+}
+
+/// `recover`: a lost host is made again.
+pub(in crate::cli) fn recover(session: &Session, args: &RecoverArgs) -> Result<u8, Failure> {
+    let done = own::recover(&plumbing(session, &args.access), &args.from, &args.kit, &args.to)?;
+    let out = session.output;
+    let (config, state) = (done.config.display(), done.state.display());
+    if out.is_json() {
+        out.json(&json!({
+            "version": JSON_VERSION, "snapshot": done.snapshot, "config": done.config, "state": done.state,
+        }));
+        return Ok(0);
+    }
+    out.line(&format!("the records of {} are back: {config} and {state}", done.taken));
+    out.talk(&format!("next: lifeboat --config {config} --state-dir {state} check --online"));
+    out.talk("next: move both to their places; put the targets' credentials back, which no backup holds");
+    out.talk("next: lifeboat verify, then lifeboat status; the site key is new, other targets get its slot by `lifeboat repo sync`");
+    Ok(0)
 }
 
 /// `doctor`.

@@ -201,7 +201,7 @@ impl Stage {
             executable: "unused".into(),
             reload: self.reload(),
             reload_asked: Arc::clone(&self.clock.reload_asked),
-            manager: crate::base::service::Manager::default(),
+            overseer: crate::base::service::Overseer::default(),
         };
         let starter = PlayedStarter {
             play: Arc::clone(&self.play),

@@ -66,6 +66,7 @@ pub fn load(dir: &Path, machine: &Machine, observed: &Observed) -> Result<Config
     let drafts = &policies.drafts;
     drafts.iter().for_each(|draft| judged.extend(lint::policy(draft, &site, &drills, observed)));
     judged.extend(lint::clashes(drafts));
+    judged.extend(lint::self_backup(&site, &policies.ids, SITE_FILE));
     loader.problems.append(&mut judged);
     let mut problems = loader.problems;
     problems.sort_by(|a, b| {

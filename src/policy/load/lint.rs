@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::files::{Draft, Observed};
 use super::target::overlap;
+use super::values;
 use crate::base::size::format_duration;
-use crate::policy::model::{CopyClass, DrillPlan, Place, Policy, Site, Target};
+use crate::policy::model::{CopyClass, DrillPlan, Place, Policy, PolicyId, Site, Target};
 use crate::policy::problem::{Complaint, Problem, Severity, Sort};
 use crate::policy::schedule::{Schedule, longest_gap};
 
@@ -40,6 +41,12 @@ pub(super) fn clashes(drafts: &[Draft]) -> Vec<Problem> {
         problems.push(error(draft, complaint, (*span).clone()));
     }
     problems
+}
+
+/// The policy that keeps the records of this host.
+pub(super) fn self_backup(site: &Site, ids: &BTreeSet<PolicyId>, file: &str) -> Option<Problem> {
+    let named = site.self_backup.as_deref().filter(|name| ids.iter().all(|id| id.as_str() != *name))?;
+    Some(values::unknown_name("policy", named, ids.iter().map(PolicyId::as_str)).in_file(file))
 }
 
 /// All about one policy.

@@ -35,12 +35,14 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     let sign_key_file = evidence.optional("sign_key_file", values::path);
     evidence.finish(&EVIDENCE_LATER);
     let concurrency = root.or("concurrency", 2, concurrency);
+    let self_backup = root.optional("self_backup", values::word);
     let limits = limits::read(root.section("limits"));
     let zone = timezone.as_ref().map_or(machine.timezone, |found| found.value);
     let people = people::read(&root, zone);
     root.finish(&LATER);
     Some(Site {
         people: people?,
+        self_backup: self_backup.map(|found| found.value),
         version: None,
         concurrency: concurrency?.value,
         name: name?.value,
@@ -103,6 +105,7 @@ fn place(value: &Value) -> Parsed<String> {
 pub(super) fn of_machine(machine: &Machine) -> Site {
     Site {
         people: People::default(),
+        self_backup: None,
         version: None,
         concurrency: Concurrency::default(),
         name: machine.host.clone(),

@@ -187,6 +187,8 @@ pub struct Site {
     pub sign_key_file: Option<PathBuf>,
     /// How many jobs the daemon does at a time.
     pub concurrency: Concurrency,
+    /// The policy whose targets keep the records of this host, too.
+    pub self_backup: Option<String>,
     /// Who is told what, and how.
     pub people: People,
     /// What jobs may take of the machine, unless their policy says otherwise.
