@@ -24,7 +24,11 @@ pub struct Holder {
 impl Holder {
     /// The process that asks.
     pub fn this_process() -> Self {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process of this number.
+    pub(crate) fn of(pid: u32) -> Self {
         Self { boot_id: boot_id(), pid, started_ticks: started_ticks(pid).unwrap_or(0) }
     }
 

@@ -139,8 +139,8 @@ pub(super) const MAN: &str = "\
 Example: lifeboat man --to /usr/local/share/man/man1
 
 Exit codes: 0 written; 1 they can't be written; 130 cancelled.";
-pub(super) const TARGET_FILL: &str = "\
-Example: lifeboat target fill web disk
+pub(super) const TARGET_REPLACE: &str = "\
+Example: lifeboat target replace web disk
 
 After a broken disk: mount the new one, write its URL into the policy, then fill it. Its copies count again when they
 were read back: `verify web --target disk` does that.

@@ -59,6 +59,22 @@ pub(super) enum Ending {
     NotItsFault,
 }
 
+/// An occurrence whose process is gone, not settled yet.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) going: Going,
+    ending: Ending,
+    /// The evidence log has it. The catalogue comes second: what is cut off between the two is then told
+    /// once more instead of not at all.
+    is_proven: bool,
+}
+
+impl Left {
+    pub(super) fn new(going: Going, ending: Ending) -> Self {
+        Self { going, ending, is_proven: false }
+    }
+}
+
 /// When what did not succeed is done again.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Again {
@@ -174,12 +190,8 @@ impl Records {
     }
 
     /// Settles an occurrence whose process is gone.
-    pub(super) fn close(
-        &self,
-        key: &OccurrenceKey,
-        ending: Ending,
-        again: Again,
-    ) -> Result<Fate, DaemonError> {
+    pub(super) fn close(&self, left: &mut Left, again: Again) -> Result<Fate, DaemonError> {
+        let (key, ending) = (&left.going.key, left.ending);
         self.catalogue.mark_interrupted(self.clock.now())?;
         let runs = self.runs_of(key)?;
         let Some(run) = runs.last() else {
@@ -187,7 +199,7 @@ impl Records {
         };
         match (run.state, ending) {
             (RunState::Running, _) => Ok(Fate::Alive),
-            (RunState::Interrupted, _) => self.close_interrupted(key, &runs, again.rule),
+            (RunState::Interrupted, _) => self.close_interrupted(left, &runs, again.rule),
             (RunState::Waiting, _) => self.close_waiting(key, run, again),
             (RunState::Cancelled, Ending::NotItsFault) => {
                 self.settle(key, OccurrenceState::Due, "ended before it was done")?;
@@ -234,7 +246,8 @@ impl Records {
         Ok(Fate::Settled)
     }
 
-    fn close_interrupted(&self, key: &OccurrenceKey, runs: &[Run], rule: Retry) -> Result<Fate, DaemonError> {
+    fn close_interrupted(&self, left: &mut Left, runs: &[Run], rule: Retry) -> Result<Fate, DaemonError> {
+        let key = &left.going.key;
         let Some(run) = runs.last() else { return Ok(Fate::Settled) };
         // Over all its runs: the bound must hold also when an attempt was begun as a new run.
         let interrupted = runs.iter().filter(|run| run.state == RunState::Interrupted);
@@ -244,14 +257,17 @@ impl Records {
         } else {
             (OccurrenceState::Done, Fate::Settled)
         };
+        if !left.is_proven {
+            self.evidence.append(
+                "run.interrupted",
+                json!({
+                    "policy": run.policy, "run": run.id, "job": run.job, "scheduled_at": key.scheduled_at,
+                    "attempt": attempts, "again": fate == Fate::Again,
+                }),
+            )?;
+            left.is_proven = true;
+        }
         self.settle(key, state, &format!("attempt {attempts} was interrupted"))?;
-        self.evidence.append(
-            "run.interrupted",
-            json!({
-                "policy": run.policy, "run": run.id, "job": run.job, "scheduled_at": key.scheduled_at,
-                "attempt": attempts, "again": fate == Fate::Again,
-            }),
-        )?;
         Ok(fate)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::DaemonError;
 use super::lane::{Lane, Uses, urgency};
-use super::ledger::{Again, Ending, Fate, Going, Records, name};
+use super::ledger::{Again, Ending, Fate, Going, Left, Records, name};
 use super::starter::{Child, Starter};
 use crate::base::clock::Timestamp;
 use crate::catalog::occurrences::{Claim, OccurrenceKey};
@@ -57,7 +57,7 @@ pub(super) struct Runner {
     queue: Vec<Queued>,
     running: Vec<Running>,
     /// Their processes are gone, or were left by a daemon that is; not settled yet.
-    ended: Vec<(Going, Ending)>,
+    ended: Vec<Left>,
     /// A restore goes on: everything but overdue backups waits.
     is_restoring: bool,
 }
@@ -84,7 +84,7 @@ impl Runner {
         for open in records.catalogue.open_occurrences()? {
             let going = Going { key: open.key, since };
             match open.state {
-                OccurrenceState::Running => runner.ended.push((going, Ending::NotItsFault)),
+                OccurrenceState::Running => runner.ended.push(Left::new(going, Ending::NotItsFault)),
                 _ if runner.lane_of(&going.key).is_some() => {
                     runner.queue.push(Queued { going, ready_at: Duration::ZERO });
                 }
@@ -138,7 +138,7 @@ impl Runner {
 
     /// What is queued or going on, also where a person or a daemon before this one started it.
     pub(super) fn going(&self, records: &Records) -> Result<Vec<Going>, DaemonError> {
-        let ended = self.ended.iter().map(|(going, _)| going);
+        let ended = self.ended.iter().map(|left| &left.going);
         let queued = self.queue.iter().map(|queued| &queued.going);
         let ours = queued.chain(self.running.iter().map(|r| &r.going)).chain(ended);
         let mut going: Vec<Going> = ours.cloned().collect();
@@ -170,7 +170,7 @@ impl Runner {
         let mut at = 0;
         while let Some(Queued { going: next, ready_at }) = self.queue.get(at) {
             let ours = self.running.iter().map(|running| &running.going);
-            let left = self.ended.iter().map(|(going, _)| going);
+            let left = self.ended.iter().map(|left| &left.going);
             let mut others = ours.chain(left).chain(&elsewhere);
             if *ready_at > now
                 || (self.is_restoring && !is_overdue(&next.key, today))
@@ -251,7 +251,7 @@ impl Runner {
             // A process that can't be asked is asked again at the next turn.
             if let Ok(Some(exit)) = running.process.poll() {
                 let ending = if running.gives_way { Ending::NotItsFault } else { Ending::Own(exit) };
-                ended.push((running.going.clone(), ending));
+                ended.push(Left::new(running.going.clone(), ending));
                 return false;
             }
             match running.kill_at {
@@ -272,20 +272,20 @@ impl Runner {
     /// Settles what ended. What can't be settled now is tried again at the next call.
     pub(super) fn settle(&mut self, records: &Records) -> Result<(), DaemonError> {
         let mut at = 0;
-        while let Some((going, ending)) = self.ended.get(at) {
+        while let Some(Left { going, .. }) = self.ended.get(at) {
             let now = records.clock.now();
             let lane = self.lane_of(&going.key);
             let again =
                 lane.map(|lane| Again { rule: lane.retry, next: lane.next_like(&going.key.job, now) });
-            match records.close(&going.key, *ending, again.unwrap_or_default())? {
+            match records.close(&mut self.ended[at], again.unwrap_or_default())? {
                 Fate::Alive => at += 1,
                 Fate::Settled => drop(self.ended.remove(at)),
                 Fate::Again => {
-                    let (going, _) = self.ended.remove(at);
+                    let Left { going, .. } = self.ended.remove(at);
                     self.enqueue(going.key, records.clock.now());
                 }
                 Fate::AgainAt(time) => {
-                    let (going, _) = self.ended.remove(at);
+                    let Left { going, .. } = self.ended.remove(at);
                     let ready_at = records.clock.monotonic().saturating_add(time.since(now));
                     self.queue.push(Queued { going: Going { since: now, ..going }, ready_at });
                 }
@@ -318,7 +318,7 @@ impl Runner {
         let ended = &mut self.ended;
         self.running.retain_mut(|running| match running.process.poll() {
             Ok(Some(_)) => {
-                ended.push((running.going.clone(), Ending::NotItsFault));
+                ended.push(Left::new(running.going.clone(), Ending::NotItsFault));
                 false
             }
             _ => true,

@@ -24,6 +24,8 @@ pub(super) struct Watch {
     since: Timestamp,
     /// Since when its schedules are as they are.
     changed_at: Timestamp,
+    /// What the evidence log knows is not run, and the catalogue perhaps not yet.
+    proven: Vec<(usize, Timestamp, Outcome)>,
 }
 
 impl Watch {
@@ -38,7 +40,7 @@ impl Watch {
             let own = last.map_or(changed_at, |last| last.key.scheduled_at);
             since = Some(since.map_or(own, |since: Timestamp| since.min(own)));
         }
-        Ok(Self { since: since.unwrap_or(changed_at), changed_at, lane })
+        Ok(Self { since: since.unwrap_or(changed_at), changed_at, lane, proven: Vec::new() })
     }
 
     /// Whether anything passed since the last look. Reads nothing but the clock.
@@ -134,13 +136,21 @@ impl Watch {
         Ok(records.catalogue.record_occurrence(&occurrence)?.then_some(key))
     }
 
+    /// The evidence log comes first: what is cut off between the two is told once more instead of not at
+    /// all.
     fn record_not_run(
-        &self,
+        &mut self,
         records: &Records,
         decision: &Decision<usize>,
         now: Timestamp,
     ) -> Result<(), DaemonError> {
-        for (kind, occurrence, outcome) in &decision.not_run {
+        let not_run: Vec<_> =
+            decision.not_run.iter().map(|(kind, o, outcome)| (*kind, o.at, *outcome)).collect();
+        if self.proven != not_run {
+            self.prove_not_run(records, &not_run)?;
+            self.proven.clone_from(&not_run);
+        }
+        for (kind, at, outcome) in not_run {
             let (state, reason) = match outcome {
                 Outcome::Missed => (OccurrenceState::Missed, "nothing could run it at its time"),
                 Outcome::SkippedOverlap => (OccurrenceState::Skipped, "overlap: another run was going on"),
@@ -154,19 +164,23 @@ impl Watch {
                     (OccurrenceState::Missed, "its time passed before the schedule was as it is")
                 }
             };
-            let key = self.key(*kind, occurrence.at);
+            let key = self.key(kind, at);
             let reason = reason.to_owned();
             records.catalogue.record_occurrence(&Occurrence { key, state, reason, changed_at: now })?;
         }
-        self.prove_not_run(records, decision)
+        Ok(())
     }
 
     /// One line for each job and outcome, however long the machine was off.
-    fn prove_not_run(&self, records: &Records, decision: &Decision<usize>) -> Result<(), DaemonError> {
+    fn prove_not_run(
+        &self,
+        records: &Records,
+        not_run: &[(usize, Timestamp, Outcome)],
+    ) -> Result<(), DaemonError> {
         for (kind, (job, _)) in self.lane.jobs.iter().enumerate() {
             for outcome in Outcome::ALL {
-                let of_this = |(k, _, o): &&(usize, _, Outcome)| *k == kind && *o == outcome;
-                let mut times = decision.not_run.iter().filter(of_this).map(|(_, o, _)| o.at);
+                let mut times =
+                    not_run.iter().filter(|(k, _, o)| *k == kind && *o == outcome).map(|(_, at, _)| *at);
                 let Some(first) = times.next() else { continue };
                 let (count, last) = times.fold((1u64, first), |(count, _), at| (count + 1, at));
                 let data = json!({

@@ -157,7 +157,7 @@ fn a_new_disk_in_an_old_ones_place_is_filled_from_the_best_copy_and_counts_when_
     let file = bench.path("config/policies/web.toml");
     let text = std::fs::read_to_string(&file).expect("read");
     std::fs::write(&file, text.replace("/two\"", "/three\"")).expect("written");
-    let filled = ran(&bench, &["target", "fill", "web", "two", "--json"]).exits(0).json();
+    let filled = ran(&bench, &["target", "replace", "web", "two", "--json"]).exits(0).json();
     assert_eq!((&filled["from"], &filled["new"]), (&"one".into(), &true.into()), "{filled:#}");
     assert_eq!(filled["filled"]["snapshots_copied"], 3);
     assert_eq!(stored(&bench, "three"), 3);
@@ -166,12 +166,12 @@ fn a_new_disk_in_an_old_ones_place_is_filled_from_the_best_copy_and_counts_when_
     ran(&bench, &["verify", "web", "--target", "two"]).exits(0);
     let listed = ran(&bench, &["snapshots", "web"]).exits(0);
     assert_eq!(listed.out.matches("two read-back").count(), 3, "{listed:?}");
-    let again = ran(&bench, &["target", "fill", "web", "two", "--json"]).exits(0).json();
+    let again = ran(&bench, &["target", "replace", "web", "two", "--json"]).exits(0).json();
     assert_eq!((&again["new"], &again["filled"]["snapshots_present"]), (&false.into(), &3.into()));
     let listed = ran(&bench, &["snapshots", "web"]).exits(0);
     assert_eq!(listed.out.matches("two read-back").count(), 3, "what was read stays read: {listed:?}");
     assert!(
-        ran(&bench, &["target", "fill", "web", "two", "--from", "two"])
+        ran(&bench, &["target", "replace", "web", "two", "--from", "two"])
             .exits(1)
             .err
             .contains("no other target")

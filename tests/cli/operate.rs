@@ -332,7 +332,7 @@ fn a_lost_backup_host_is_made_again_from_one_target_and_the_kit() {
     run(&["restore", "web", "--from", "two", "--to", out.to_str().expect("plain")]).exits(0);
     assert_eq!(std::fs::read(out.join("file")).expect("restored"), vec![6; 100_000]);
     std::fs::create_dir(bench.path("one")).expect("a new disk");
-    run(&["target", "fill", "web", "one"]).exits(0);
+    run(&["target", "replace", "web", "one"]).exits(0);
     run(&["run", "web"]).exits(0);
     run(&["verify", "web"]).exits(0);
     // A target without records says so.

@@ -259,9 +259,9 @@ pub enum TargetCommand {
     /// Make the Object Locks of everything that snapshots need last longer
     #[command(after_help = examples::TARGET_EXTEND_LOCKS)]
     ExtendLocks(TargetArgs),
-    /// Fill a target from the best other copy: a new medium in an old one's place, or one that lags
-    #[command(after_help = examples::TARGET_FILL)]
-    Fill {
+    /// Fill a new medium in an old one's place, or a target that lags, from the best other copy
+    #[command(after_help = examples::TARGET_REPLACE)]
+    Replace {
         /// The policy
         policy: String,
         /// The target to fill; its URL in the policy may have changed

@@ -34,7 +34,7 @@ pub(in crate::cli) fn run(session: &Session, command: &TargetCommand) -> Result<
             let outcomes = crate::app::targets::extend_locks(&site, policy, target.as_deref(), occasion)?;
             Ok(print_locks(session, &outcomes))
         }
-        TargetCommand::Fill { policy, target, from } => {
+        TargetCommand::Replace { policy, target, from } => {
             let site = limited(session, site(session)?, Some(policy))?;
             let filled = fill(&site, site.policy(policy)?, target, from.as_deref())?;
             Ok(print_filled(session, target, &filled))

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,30 @@ pub(super) enum Event {
     Edit(&'static str, &'static str),
     /// A restore goes on for so long.
     Restore(Duration),
+    /// SIGKILL, once the daemon has asked for the time so often again.
+    Kill(u32),
+}
+
+/// What unwinds a daemon that was killed.
+struct Killed;
+
+/// A process that the played children pass for; they are dead as soon as it is.
+#[derive(Debug)]
+struct Host(std::process::Child);
+
+impl Host {
+    fn new() -> Self {
+        let mut command = std::process::Command::new("cat");
+        let command = command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        Self(command.spawn().expect("cat starts"))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// How a played process behaves.
@@ -93,6 +118,10 @@ pub(super) struct Play {
     pub(super) most_alive: usize,
     /// How often all promises were looked at.
     pub(super) looks: u32,
+    /// Whose number the processes have, when it is not ours.
+    host: Option<Host>,
+    /// Whether the machine goes with its daemon. Else its processes notice, and end in order.
+    is_power_lost: bool,
 }
 
 /// A look that is over at once.
@@ -140,6 +169,7 @@ impl Stage {
             state: state.clone(),
             reload_asked: Arc::default(),
             restore: Mutex::new(None),
+            kill: Mutex::new(None),
         });
         let manner = Manner { lasts: 5 * MINUTE, end: Finale::Success };
         let play = Play {
@@ -149,6 +179,8 @@ impl Stage {
             alive: Vec::new(),
             most_alive: 0,
             looks: 0,
+            host: None,
+            is_power_lost: false,
         };
         Self { dir, catalogue, clock, play: Arc::new(Mutex::new(play)) }
     }
@@ -185,6 +217,28 @@ impl Stage {
         events.sort_by_key(|(at, _)| *at);
         *lock(&self.clock.events) = events.into();
         self.start(Life::UntilStopped)
+    }
+
+    /// A daemon's life that ends in the middle of something, after so much time and so many more looks
+    /// at the clock. Its processes are lost with it, or end in order because it is gone.
+    pub(super) fn be_killed(&self, time: Duration, looks: u32, is_power_lost: bool) {
+        let mut play = self.play();
+        play.host = Some(Host::new());
+        play.is_power_lost = is_power_lost;
+        drop(play);
+        let events = [(time, Event::Kill(looks))];
+        let events = if time.is_zero() {
+            *lock(&self.clock.kill) = Some(looks);
+            &[]
+        } else {
+            &events[..]
+        };
+        let life = AssertUnwindSafe(|| self.live_with(events));
+        let end = catch_unwind(life).expect_err("killed");
+        if !end.is::<Killed>() {
+            resume_unwind(end);
+        }
+        self.play().host = None;
     }
 
     pub(super) fn start(&self, life: Life) -> Result<(), DaemonError> {
@@ -252,14 +306,30 @@ pub(super) struct EventClock {
     reload_asked: Arc<AtomicBool>,
     /// Until when, and what says so.
     restore: Mutex<Option<(Duration, Lock)>>,
+    /// After so many looks the daemon is no more.
+    kill: Mutex<Option<u32>>,
+}
+
+impl EventClock {
+    fn count(&self) {
+        let mut kill = lock(&self.kill);
+        if *kill == Some(0) {
+            *kill = None;
+            drop(kill);
+            resume_unwind(Box::new(Killed));
+        }
+        *kill = kill.map(|looks| looks - 1);
+    }
 }
 
 impl Clock for EventClock {
     fn now(&self) -> Timestamp {
+        self.count();
         self.clock.now()
     }
 
     fn monotonic(&self) -> Duration {
+        self.count();
         self.clock.monotonic()
     }
 
@@ -271,6 +341,7 @@ impl Clock for EventClock {
         let mut events = lock(&self.events);
         while events.front().is_some_and(|(at, _)| *at <= self.clock.monotonic()) {
             match events.pop_front() {
+                Some((_, Event::Kill(looks))) => *lock(&self.kill) = Some(looks),
                 Some((_, Event::Stop)) => lock(&self.cancel).cancel(),
                 Some((_, Event::StepTo(now))) => self.clock.step_to(now),
                 Some((_, Event::Edit(name, text))) => {
@@ -314,12 +385,15 @@ impl Starter for PlayedStarter {
         play.most_alive = play.most_alive.max(play.alive.len());
         let run = match manner.end {
             Finale::Mute(_) => None,
-            end => Some(begin(&self.catalogue, key, end, self.clock.now())),
+            end => {
+                let host = play.host.as_ref().map(|host| Holder::of(host.0.id()));
+                Some(begin(&self.catalogue, key, end, host, self.clock.clock.now()))
+            }
         };
         Ok(Box::new(PlayedChild {
             key: key.clone(),
             run,
-            ends_at: self.clock.monotonic() + manner.lasts,
+            ends_at: self.clock.clock.monotonic() + manner.lasts,
             end: manner.end,
             ended: None,
             play: Arc::clone(&self.play),
@@ -330,8 +404,14 @@ impl Starter for PlayedStarter {
 }
 
 /// What `lifeboat run --occurrence` does first.
-fn begin(catalogue: &Catalog, key: &OccurrenceKey, end: Finale, now: Timestamp) -> RunId {
-    let this = Holder::this_process();
+fn begin(
+    catalogue: &Catalog,
+    key: &OccurrenceKey,
+    end: Finale,
+    host: Option<Holder>,
+    now: Timestamp,
+) -> RunId {
+    let this = host.unwrap_or_else(Holder::this_process);
     // A process that will have died: nobody has this start time.
     let holder = match end {
         Finale::Crash | Finale::CrashAnew => Holder { started_ticks: this.started_ticks + 1, ..this },
@@ -374,7 +454,7 @@ impl PlayedChild {
         let failure = Failure { code: "E0301".to_owned(), message: "unreachable".to_owned() };
         let run = self.run.as_ref().filter(|_| self.ended.is_none());
         if let Some(id) = run.filter(|id| self.catalogue.run(id).expect("read").attempt < 3) {
-            self.catalogue.await_next_attempt(id, &failure, self.clock.now()).expect("it waits");
+            self.catalogue.await_next_attempt(id, &failure, self.clock.clock.now()).expect("it waits");
             return self.end(Exit::Code(1), None);
         }
         self.end(Exit::Code(1), Some(RunState::Failed));
@@ -389,7 +469,7 @@ impl PlayedChild {
         if let (Some(id), Some(state)) = (&self.run, state) {
             let end = RunEnd {
                 state,
-                at: self.clock.now(),
+                at: self.clock.clock.now(),
                 job_done: None,
                 snapshot: None,
                 stats: serde_json::json!({}),
@@ -403,7 +483,7 @@ impl PlayedChild {
 
 impl Child for PlayedChild {
     fn poll(&mut self) -> io::Result<Option<Exit>> {
-        if self.clock.monotonic() >= self.ends_at {
+        if self.clock.clock.monotonic() >= self.ends_at {
             match self.end {
                 Finale::Success => self.end(Exit::Code(0), Some(RunState::Succeeded)),
                 Finale::Crash | Finale::CrashAnew => self.end(Exit::Signal(11), None),
@@ -425,5 +505,16 @@ impl Child for PlayedChild {
     fn kill(&mut self) -> io::Result<()> {
         self.end(Exit::Signal(9), None);
         Ok(())
+    }
+}
+
+impl Drop for PlayedChild {
+    /// Its daemon is gone.
+    fn drop(&mut self) {
+        if lock(&self.play).is_power_lost {
+            self.end(Exit::Signal(9), None);
+        } else {
+            self.end(Exit::Code(130), Some(RunState::Cancelled));
+        }
     }
 }

@@ -121,3 +121,71 @@ fn a_schedule_that_is_new_owes_nothing_for_the_time_before_it() {
     stage.live(MINUTE);
     assert!(stage.occurrences().iter().all(|o| o.key.job != Job::Drill("late".to_owned())));
 }
+
+/// Of every occurrence that was not run, and of every run that was cut off, the evidence log knows.
+fn assert_each_end_is_proven(stage: &Stage) {
+    let evidence = stage.evidence();
+    let lines = |of: &str| {
+        let data: Vec<_> = evidence.iter().filter(|(kind, _)| kind == of).map(|(_, data)| data).collect();
+        data
+    };
+    let time = |value: &serde_json::Value| at(value.as_str().expect("a time"));
+    for record in stage.occurrences().iter().filter(|o| o.state != OccurrenceState::Done) {
+        let is_of = |data: &&&serde_json::Value| {
+            data["job"] == record.key.job.to_string()
+                && (time(&data["first"])..=time(&data["last"])).contains(&record.key.scheduled_at)
+        };
+        assert!(lines("occurrences.not_run").iter().any(|data| is_of(&data)), "{record:?}");
+    }
+    for run in stage.runs().iter().filter(|run| run.attempt > 1 || run.state == RunState::Interrupted) {
+        let is_of = |data: &&&serde_json::Value| data["run"] == run.id.as_str();
+        assert!(lines("run.interrupted").iter().any(|data| is_of(&data)), "{run:?}");
+    }
+}
+
+#[test]
+fn a_daemon_that_is_killed_a_hundred_times_in_a_week_doubles_nothing_and_loses_nothing() {
+    let start = "2026-06-01T00:10:00Z";
+    let stage = Stage::new(start, Tz::UTC, HOURLY);
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut below = |bound: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % bound
+    };
+    for kill in 0..100 {
+        // Half of them within the minutes in which something is going on.
+        let seconds = if kill % 2 == 0 { below(6000) } else { until_next_hour(&stage) + below(330) };
+        let looks = u32::try_from(below(60)).expect("few");
+        stage.be_killed(Duration::from_secs(seconds), looks, below(2) == 0);
+        stage.clock.clock.advance(Duration::from_secs(below(1800)));
+    }
+    stage.live(2 * HOUR);
+    assert_each_has_one_record(&stage, at(start), stage.clock.now());
+    assert_each_end_is_proven(&stage);
+    let count = |state| stage.occurrences().iter().filter(|o| o.state == state).count();
+    assert_eq!(count(OccurrenceState::Due) + count(OccurrenceState::Running), 0);
+    let cut_off =
+        stage.runs().iter().filter(|run| run.state == RunState::Cancelled || run.attempt > 1).count();
+    assert!(cut_off >= 20, "{cut_off}");
+}
+
+#[test]
+fn a_start_that_is_cut_off_at_any_moment_leaves_no_end_unproven() {
+    let start = "2026-06-01T00:10:00Z";
+    let stage = Stage::new(start, Tz::UTC, HOURLY);
+    stage.live(MINUTE);
+    for looks in 0..100 {
+        stage.clock.clock.advance(3 * HOUR);
+        stage.be_killed(Duration::ZERO, looks, true);
+        stage.live(20 * MINUTE);
+    }
+    assert_each_has_one_record(&stage, at(start), stage.clock.now());
+    assert_each_end_is_proven(&stage);
+}
+
+fn until_next_hour(stage: &Stage) -> u64 {
+    let since_hour = stage.clock.now().unix_ms().rem_euclid(3_600_000);
+    u64::try_from((3_600_000 - since_hour) / 1000).expect("positive")
+}
