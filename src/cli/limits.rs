@@ -39,7 +39,7 @@ pub(super) fn traffic(args: &LimitArgs, command: &Command) -> Result<Traffic, Fa
         | Command::Drill(_)
         | Command::Daemon(_)
         | Command::RebuildCatalogue(_) => Traffic::parse(&args.upload_limit, &args.download_limit),
-        Command::Repo(repo) if !matches!(repo, RepoCommand::Init { .. }) => {
+        Command::Repo(repo) if !matches!(**repo, RepoCommand::Init { .. }) => {
             Traffic::parse(&args.upload_limit, &args.download_limit)
         }
         _ if limits_traffic => Err(wrong(

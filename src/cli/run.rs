@@ -138,7 +138,7 @@ fn dispatch(session: &Session, command: Command, daemon: RunDaemon) -> Result<u8
         Command::Explain(args) => commands::explain::run(session, &args),
         Command::Target(command) => commands::target::run(session, &command),
         Command::Key(command) => commands::key::run(session, &command),
-        Command::Repo(command) => commands::repo::run(session, command),
+        Command::Repo(command) => commands::repo::run(session, command.into_inner()),
         Command::Demo(args) => commands::demo::run(session, &args),
         Command::Drill(command) => commands::proof::drill(session, &command),
         Command::Evidence(command) => commands::proof::evidence(session, &command),

@@ -4,6 +4,7 @@ mod forget;
 mod hold;
 mod incident;
 mod key;
+mod later;
 mod limits;
 mod look;
 mod operate;
@@ -21,6 +22,7 @@ pub use incident::{ByArgs, IncidentCommand, NotifyCommand, SeverityArg, StageArg
 pub use key::{
     KeyCommand, KitArgs, KitChoice, ManyReposKeyOptional, NewSecretArgs, PolicyKeyCommand, RoleArgs,
 };
+pub use later::Later;
 pub use limits::LimitArgs;
 pub use look::{
     CopyArgs, DiffArgs, DumpArgs, FindArgs, FindRuleArgs, ListArgs, LsArgs, MountArgs, MountPointArgs,

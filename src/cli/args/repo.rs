@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::forget::RepoForgetArgs;
 use super::key::{KeyCommand, KitChoice};
+use super::later::Later;
 use super::look::{RepoDiffArgs, RepoDumpArgs, RepoFindArgs, RepoLsArgs, RepoMountArgs};
 use super::place::{ManyRepos, OneRepo, OneRepoKeyOptional, OptionalSecretArgs, S3Args};
 use super::policy::{KindArgs, RestoreToArgs};
@@ -100,7 +101,7 @@ pub enum RepoCommand {
     },
     /// What opens the repository: list, add, replace, remove
     #[command(subcommand)]
-    Key(KeyCommand),
+    Key(Later<KeyCommand>),
     /// Free what no snapshot needs any more
     #[command(after_help = examples::REPO_PRUNE)]
     Prune(Box<RepoPruneArgs>),

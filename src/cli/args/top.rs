@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::hold::{FreezeArgs, HoldCommand};
 use super::incident::{IncidentCommand, NotifyCommand};
 use super::key::PolicyKeyCommand;
+use super::later::Later;
 use super::limits::LimitArgs;
 use super::look::{DiffArgs, DumpArgs, FindArgs, LsArgs, MountArgs};
 use super::operate::{
@@ -75,7 +76,7 @@ pub enum Command {
     Init(InitArgs),
     /// The policies: list them, show every value and its origin, the schema for editors
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(Later<PolicyCommand>),
     /// Read the configuration and print every problem at once; changes nothing
     #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
@@ -129,31 +130,31 @@ pub enum Command {
     Unfreeze(FreezeArgs),
     /// What keeps old snapshots from being removed, and letting it go
     #[command(subcommand)]
-    Hold(HoldCommand),
+    Hold(Later<HoldCommand>),
     /// Look at all promises once: open incidents, tell who has to know (the daemon does, every few minutes)
     #[command(after_help = examples::WATCH)]
     Watch,
     /// Incidents: what is wrong, whom to call, what was done
     #[command(subcommand)]
-    Incident(IncidentCommand),
+    Incident(Later<IncidentCommand>),
     /// The ways people are told: try them, see what was told
     #[command(subcommand)]
-    Notify(NotifyCommand),
+    Notify(Later<NotifyCommand>),
     /// Mend the targets of a policy, each with what the others have
     #[command(after_help = examples::REPAIR)]
     Repair(RepairArgs),
     /// Restore drills: run, list, show
     #[command(subcommand)]
-    Drill(DrillCommand),
+    Drill(Later<DrillCommand>),
     /// The evidence log: check it offline
     #[command(subcommand)]
-    Evidence(EvidenceCommand),
+    Evidence(Later<EvidenceCommand>),
     /// Print where a drill's signed report is, or its JSON
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
     /// Targets: try out what they and their credentials can do, keep their locks from ending
     #[command(subcommand)]
-    Target(TargetCommand),
+    Target(Later<TargetCommand>),
     /// Make a lost backup host again, from one target and the recovery kit
     #[command(after_help = examples::RECOVER)]
     Recover(RecoverArgs),
@@ -162,7 +163,7 @@ pub enum Command {
     RebuildCatalogue(PolicyArg),
     /// What opens a policy's repository: list, add, remove; and its recovery kit
     #[command(subcommand)]
-    Key(PolicyKeyCommand),
+    Key(Later<PolicyKeyCommand>),
     /// Run the schedule until told to stop
     #[command(after_help = examples::DAEMON)]
     Daemon(DaemonArgs),
@@ -189,5 +190,5 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Bare repositories, without configuration: for scripts, tests and emergencies
     #[command(subcommand)]
-    Repo(RepoCommand),
+    Repo(Later<RepoCommand>),
 }
