@@ -14,12 +14,14 @@ use lifeboat::base::id::{ObjectHash, RepoId, WriterId};
 use lifeboat::catalog::copies::{CopyKey, Snapshot};
 use lifeboat::catalog::drills::{DrillCheck, DrillEnd, NewDrill};
 use lifeboat::catalog::findings::NewFinding;
+use lifeboat::catalog::messages::NewMessage;
 use lifeboat::catalog::occurrences::{Claim, Occurrence, OccurrenceKey, Period};
 use lifeboat::catalog::process::Holder;
 use lifeboat::catalog::runs::{Failure, NewRun, RunEnd};
 use lifeboat::catalog::targets::{TargetRecord, Verification};
 use lifeboat::catalog::words::{
-    BackupKind, Cause, CheckResult, Job, Level, OccurrenceState, RunState, Severity, Verdict, VerifyScope,
+    BackupKind, Cause, CheckResult, Job, Level, MessageState, OccurrenceState, RunState, Severity, Verdict,
+    VerifyScope,
 };
 use lifeboat::catalog::{Catalog, CatalogError};
 use lifeboat::evidence::line::Line;
@@ -949,4 +951,45 @@ fn a_policys_hash_tells_when_it_changed() {
         let seen = catalog.record_policy("home", hash, at(now)).expect("recorded");
         assert_eq!((seen.first_seen_at, seen.changed_at), (at(0), at(changed)));
     }
+}
+
+fn message<'a>(subject_key: &'a str, severity: Severity) -> NewMessage<'a> {
+    NewMessage {
+        subject_key,
+        notifier: "mail",
+        incident: None,
+        severity,
+        topic: "opened",
+        body: "{}",
+        next_at: at(0),
+    }
+}
+
+#[test]
+fn what_was_told_is_not_queued_again() {
+    let records = Records::new();
+    let catalog = records.open();
+    assert!(catalog.queue_message(&message("a", Severity::Minor), at(0)).expect("queued"));
+    let id = catalog.due_messages(at(1), 10).expect("listed")[0].id.clone();
+    catalog.end_attempt(&id, MessageState::Sent, None, at(1), at(1)).expect("recorded");
+    assert!(!catalog.queue_message(&message("a", Severity::Minor), at(2)).expect("known"));
+    assert_eq!(catalog.due_messages(at(3), 10).expect("listed"), []);
+    assert_eq!(catalog.messages(10).expect("listed").len(), 1);
+}
+
+#[test]
+fn the_worst_news_goes_first_however_much_waits() {
+    let records = Records::new();
+    let catalog = records.open();
+    for (second, severity) in (0..).zip([Severity::Minor; 9].into_iter().chain([Severity::Critical])) {
+        let key = second.to_string();
+        let new = NewMessage { next_at: at(second), ..message(&key, severity) };
+        catalog.queue_message(&new, at(second)).expect("queued");
+    }
+    let first = catalog.due_messages(at(100), 3).expect("listed");
+    assert_eq!(
+        first.iter().map(|one| one.severity).collect::<Vec<_>>(),
+        [Severity::Critical, Severity::Minor, Severity::Minor]
+    );
+    assert_eq!(first[1].next_at, at(0));
 }

@@ -102,14 +102,15 @@ impl Catalog {
     /// Of the database.
     pub fn due_messages(&self, now: Timestamp, count: u32) -> Result<Vec<Message>, CatalogError> {
         self.database.with(|session| {
-            let mut found = session.rows(
+            session.rows(
                 "list due messages",
-                select!("WHERE state = 'queued' AND next_at <= $1 ORDER BY next_at, id LIMIT $2"),
+                select!(
+                    "WHERE state = 'queued' AND next_at <= $1 ORDER BY CASE severity WHEN 'critical' THEN 0
+                     WHEN 'serious' THEN 1 ELSE 2 END, next_at, id LIMIT $2"
+                ),
                 args![now, i64::from(count)],
                 read,
-            )?;
-            found.sort_by_key(|one| std::cmp::Reverse(one.severity));
-            Ok(found)
+            )
         })
     }
 
