@@ -22,6 +22,7 @@ use lifeboat::storage::place::{Access, Opening, Place, PlaceOptions};
 use lifeboat::storage::retry::RetryPolicy;
 use lifeboat::storage::s3::{Create, S3Options, S3Storage, Timeouts};
 use lifeboat::storage::throttle::{Rate, Throttle};
+use support::certificate::self_signed;
 use support::fault_proxy::{BREAKS, Break, FaultProxy};
 use support::relay::Relay;
 
@@ -71,25 +72,10 @@ fn s3_over_tls_keeps_the_contract() {
 #[test]
 fn s3_with_a_certificate_that_nobody_here_vouches_for_is_not_talked_to() {
     let other = tempfile::tempdir().expect("a temporary folder");
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=Another authority", "-addext", "basicConstraints=critical,CA:TRUE"])
-        .args(["-keyout", "key", "-out", "ca.pem"])
-        .current_dir(other.path())
-        .output();
-    assert!(made.is_ok_and(|output| output.status.success()), "this test needs openssl");
+    let (_, ca_file) =
+        self_signed(other.path(), "/CN=Another authority", &["basicConstraints=critical,CA:TRUE"]);
     let clock = SystemClock::new();
-    for ca_file in [None, Some(other.path().join("ca.pem"))] {
+    for ca_file in [None, Some(ca_file)] {
         let storage = layers().layer(Arc::new(open(S3Options { ca_file, ..support::s3::https_options() })));
         let started = clock.monotonic();
         let error = storage.put_new(&name("a"), Bytes::from_static(b"x")).expect_err("not trusted");

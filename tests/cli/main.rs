@@ -1,6 +1,8 @@
 //! The binary's promises, as a person or a script meets them: real processes, real files, a real
 //! S3 server.
 
+#[path = "../support/certificate.rs"]
+mod certificate;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/odd_tree.rs"]
 mod odd_tree;

@@ -17,6 +17,7 @@ use lifeboat::catalog::words::MessageState;
 use lifeboat::engine::context::Context;
 use serde_json::Value;
 
+use crate::certificate::self_signed;
 use crate::retention::{back_up, evidence, ran, site};
 use crate::run::{Bench, eventually, moved};
 
@@ -403,35 +404,8 @@ fn a_heart_beats_only_so_often_and_only_when_the_look_went_well() {
 #[test]
 fn a_letter_goes_over_tls_that_somebody_vouches_for_or_not_at_all() {
     let bench = site("");
-    let (key, certificate) = (bench.path("mail.key"), bench.path("mail.pem"));
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args([
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-addext",
-            "basicConstraints=CA:FALSE",
-        ])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .stderr(Stdio::null())
-        .status()
-        .expect("openssl");
-    assert!(made.success());
+    let extensions = ["subjectAltName=DNS:localhost", "basicConstraints=CA:FALSE"];
+    let (key, certificate) = self_signed(&bench.path(""), "/CN=localhost", &extensions);
     let (key, pem) =
         (key.to_str().expect("plain").to_owned(), certificate.to_str().expect("plain").to_owned());
     let mail = Mail::start_with(&bench.path("state-of-mail"), &["--tlscert", &pem, "--tlskey", &key]);
