@@ -14,7 +14,7 @@ use crate::engine::sync::{SyncOutcome, sync};
 use crate::policy::model::{Policy, Target as Planned};
 use crate::repository::access::{Repository, Target};
 use crate::repository::format::names::REPO_FMT;
-use crate::repository::snapshots;
+use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::contract::StorageError;
 use crate::storage::place::Access;
 
@@ -34,7 +34,7 @@ pub struct Filled {
 ///
 /// # Errors
 /// When there is no such target or no other one that answers; what either says.
-pub fn fill(site: &Site, policy: &Policy, target: &str, from: Option<&str>) -> Result<Filled, Failure> {
+pub fn replace(site: &Site, policy: &Policy, target: &str, from: Option<&str>) -> Result<Filled, Failure> {
     let planned = named(policy, Some(target))?[0];
     let catalogue = site.catalogue()?;
     let to = site.target(planned, Access::Create)?;
@@ -44,15 +44,14 @@ pub fn fill(site: &Site, policy: &Policy, target: &str, from: Option<&str>) -> R
         Err(error) => return Err(error.into()),
     };
     let (source, repository) = best(site, policy, planned, from, &catalogue)?;
+    if is_new {
+        // Before anything is there: cut off later, what was read of the old medium would pass for this one.
+        remove_copies(&catalogue, policy, target, &[])?;
+    }
     let began = site.cx.clock.now();
     let outcome = sync(&repository, &source, &to, &site.cx)?;
     let (found, _) = snapshots::load_all(&repository, &to)?;
-    for known in catalogue.snapshots(policy.id.as_str())? {
-        let is_there = found.iter().any(|one| one.id.to_hex() == known.id);
-        if is_new || !is_there {
-            catalogue.remove_copy(CopyKey { snapshot: &known.id, target })?;
-        }
-    }
+    remove_copies(&catalogue, policy, target, &found)?;
     import(&catalogue, policy, &repository, target, &found, began)?;
     let log = site.evidence()?;
     log.append(
@@ -65,6 +64,21 @@ pub fn fill(site: &Site, policy: &Policy, target: &str, from: Option<&str>) -> R
     )?;
     log.sign_head(&[])?;
     Ok(Filled { from: source.name.clone(), is_new, outcome })
+}
+
+/// Takes the copies at a target back, but for those of snapshots that are there.
+fn remove_copies(
+    catalogue: &Catalog,
+    policy: &Policy,
+    target: &str,
+    there: &[Snapshot],
+) -> Result<(), Failure> {
+    for known in catalogue.snapshots(policy.id.as_str())? {
+        if !there.iter().any(|one| one.id.to_hex() == known.id) {
+            catalogue.remove_copy(CopyKey { snapshot: &known.id, target })?;
+        }
+    }
+    Ok(())
 }
 
 /// The source: the best known first, until one answers.

@@ -158,7 +158,7 @@ impl Records {
         Ok(())
     }
 
-    /// Why an occurrence that is due is left out all the same; the evidence log says so, too.
+    /// Why an occurrence that is due is left out all the same.
     pub(super) fn refusal(&self, key: &OccurrenceKey) -> Result<Option<String>, DaemonError> {
         if key.job != Job::Prune {
             return Ok(None);
@@ -166,13 +166,17 @@ impl Records {
         let Some(hold) = self.catalogue.standing_holds(Some(&key.policy))?.into_iter().next() else {
             return Ok(None);
         };
-        let reason = format!("{}: hold {} stands", hold.kind, hold.id);
+        Ok(Some(format!("{}: hold {} stands", hold.kind, hold.id)))
+    }
+
+    /// Puts into the evidence log that it is.
+    pub(super) fn prove_refusal(&self, key: &OccurrenceKey, reason: &str) -> Result<(), DaemonError> {
         let data = json!({
             "policy": key.policy, "job": key.job, "outcome": reason, "count": 1,
             "first": key.scheduled_at, "last": key.scheduled_at,
         });
         self.evidence.append("occurrences.not_run", data)?;
-        Ok(Some(reason))
+        Ok(())
     }
 
     /// The runs that go on, whoever started them. Those of dead processes are marked first.

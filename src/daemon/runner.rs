@@ -47,6 +47,14 @@ struct Queued {
     going: Going,
     /// Its next attempt doesn't begin before.
     ready_at: Duration,
+    /// The evidence log has why it is left out; the catalogue not yet.
+    is_refused: bool,
+}
+
+impl Queued {
+    fn new(going: Going, ready_at: Duration) -> Self {
+        Self { going, ready_at, is_refused: false }
+    }
 }
 
 /// Everything that is queued or going on. Times without a date are monotonic.
@@ -86,7 +94,7 @@ impl Runner {
             match open.state {
                 OccurrenceState::Running => runner.ended.push(Left::new(going, Ending::NotItsFault)),
                 _ if runner.lane_of(&going.key).is_some() => {
-                    runner.queue.push(Queued { going, ready_at: Duration::ZERO });
+                    runner.queue.push(Queued::new(going, Duration::ZERO));
                 }
                 _ => {
                     let reason = "the configuration does not name it any more";
@@ -133,7 +141,7 @@ impl Runner {
 
     /// Adds an occurrence that was recorded as due.
     pub(super) fn enqueue(&mut self, key: OccurrenceKey, since: Timestamp) {
-        self.queue.push(Queued { going: Going { key, since }, ready_at: Duration::ZERO });
+        self.queue.push(Queued::new(Going { key, since }, Duration::ZERO));
     }
 
     /// What is queued or going on, also where a person or a daemon before this one started it.
@@ -168,7 +176,7 @@ impl Runner {
         });
         self.queue = queue;
         let mut at = 0;
-        while let Some(Queued { going: next, ready_at }) = self.queue.get(at) {
+        while let Some(Queued { going: next, ready_at, is_refused }) = self.queue.get(at) {
             let ours = self.running.iter().map(|running| &running.going);
             let left = self.ended.iter().map(|left| &left.going);
             let mut others = ours.chain(left).chain(&elsewhere);
@@ -183,8 +191,12 @@ impl Runner {
             }
             let key = next.key.clone();
             if let Some(reason) = records.refusal(&key)? {
-                self.queue.remove(at);
+                if !is_refused {
+                    records.prove_refusal(&key, &reason)?;
+                    self.queue[at].is_refused = true;
+                }
                 records.settle(&key, OccurrenceState::Skipped, &reason)?;
+                self.queue.remove(at);
                 continue;
             }
             let claim = records.catalogue.claim(&key, records.clock.now())?;
@@ -287,7 +299,7 @@ impl Runner {
                 Fate::AgainAt(time) => {
                     let Left { going, .. } = self.ended.remove(at);
                     let ready_at = records.clock.monotonic().saturating_add(time.since(now));
-                    self.queue.push(Queued { going: Going { since: now, ..going }, ready_at });
+                    self.queue.push(Queued::new(Going { since: now, ..going }, ready_at));
                 }
             }
         }

@@ -27,12 +27,12 @@ use crate::base::id::BlobId;
 use crate::codec::compress::{Compression, Compressor};
 use crate::codec::sign::Signer;
 
-/// Where a blob of this session is: in a pack that was there, or in one of our own.
+/// Where a blob that was asked for is: in a pack that was there, or in one of our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Home {
     /// A pack of the index, by its number there.
     Indexed(Location),
-    /// A pack of this session, by its number in the session.
+    /// A pack of our own, by its number here.
     Own(u32),
 }
 

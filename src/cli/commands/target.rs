@@ -5,7 +5,7 @@ use serde_json::json;
 use super::policy::{occasion, site};
 use super::repo::plumbing;
 use crate::app::error::AppError;
-use crate::app::fill::{Filled, fill};
+use crate::app::replace::{Filled, replace};
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::base::size::format_bytes;
@@ -36,7 +36,7 @@ pub(in crate::cli) fn run(session: &Session, command: &TargetCommand) -> Result<
         }
         TargetCommand::Replace { policy, target, from } => {
             let site = limited(session, site(session)?, Some(policy))?;
-            let filled = fill(&site, site.policy(policy)?, target, from.as_deref())?;
+            let filled = replace(&site, site.policy(policy)?, target, from.as_deref())?;
             Ok(print_filled(session, target, &filled))
         }
     }

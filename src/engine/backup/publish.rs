@@ -168,7 +168,7 @@ impl KnownRuns for Known<'_> {
     }
 
     fn run(&self, run: &ObjectHash) -> Result<Option<IndexRun>, RepositoryError> {
-        // Whoever copies a run of this session copies all of it: its packs are new.
+        // Whoever copies a run that this backup made copies all of it: its packs are new.
         self.index.run(run)
     }
 }
