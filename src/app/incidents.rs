@@ -27,6 +27,8 @@ const REOPEN_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 const CLOCK_FOR: Duration = Duration::from_secs(86_400);
 /// Events that are looked at.
 const EVENTS_MAX: u32 = 200;
+/// Begins the causes that people gave: no look at the facts finds them, or finds them gone.
+const PERSON: &str = "person.";
 /// What the report of an incident has to say before it is closed.
 const REPORT: [&str; 4] = ["cause", "process", "impact", "prevention"];
 
@@ -185,13 +187,18 @@ pub(super) fn follow(
         }
     }
     for incident in catalogue.open_incidents()? {
-        if !seen_now.contains(&incident.id) && catalogue.pass_incident(&incident.id, now)? {
+        let is_so = seen_now.contains(&incident.id) || is_of_a_person(&incident);
+        if !is_so && catalogue.pass_incident(&incident.id, now)? {
             passed(site, catalogue, &incident, now)?;
-        } else if seen_now.contains(&incident.id) && incident.acknowledged_at.is_none() {
+        } else if is_so && incident.acknowledged_at.is_none() {
             remind(site, catalogue, &incident, now)?;
         }
     }
     Ok(())
+}
+
+fn is_of_a_person(incident: &Incident) -> bool {
+    incident.cause.starts_with(PERSON)
 }
 
 fn told(topic: &str) -> String {
@@ -389,7 +396,7 @@ pub fn open(
     let now = site.cx.clock.now();
     let response = site.configuration.site.people.responses.of(severity);
     // A person's are never the same.
-    let cause = format!("person.{}", now.compact());
+    let cause = format!("{PERSON}{}", now.compact());
     let new = NewIncident {
         policy: policy.unwrap_or_default(),
         cause: &cause,
@@ -402,6 +409,7 @@ pub fn open(
     let step = Step { at: now, who: by.to_owned(), what: "opened it".to_owned() };
     catalogue.note_incident(&incident.id, &step)?;
     tell(site, &catalogue, &incident, "opened", &response.notify, now)?;
+    catalogue.tell_of_incident(&incident.id, 0, incident.respond_by, &told("opened"), now)?;
     prove(site, "incident.opened", &incident)?;
     Ok(catalogue.incident(&incident.id)?)
 }
@@ -453,7 +461,7 @@ pub fn advance(
 /// Refused while its cause is still seen; not found.
 pub fn resolve(site: &Site, id: &str, verification: &str, by: &str) -> Result<Incident, Failure> {
     let known = site.catalogue()?.incident(id)?;
-    if known.passed_at.is_none() && !known.cause.starts_with("person.") {
+    if known.passed_at.is_none() && !is_of_a_person(&known) {
         return Err(AppError::StillSo { id: id.to_owned(), title: known.title }.into());
     }
     advance(site, id, IncidentState::Resolved, &format!("verified: {verification}"), by, None)
