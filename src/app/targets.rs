@@ -177,7 +177,8 @@ fn as_run<T>(
         job,
         targets: found.len(),
         answered: !found.is_empty() || unreached.is_empty(),
-        is_clean: true,
+        // Where nothing was asked, nothing is known.
+        is_clean: !found.is_empty(),
         unreached: &unreached,
     };
     record_end(site, &catalogue, &run, &read)?;

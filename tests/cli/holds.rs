@@ -2,6 +2,9 @@
 
 use std::process::{Child, Stdio};
 
+use lifeboat::catalog::Catalog;
+use lifeboat::catalog::words::{Job, RunState};
+
 use crate::retention::{back_up, evidence, ran, site, stored};
 use crate::run::{Bench, eventually, moved};
 
@@ -99,6 +102,12 @@ fn a_medium_that_is_kept_apart_fails_nothing_when_it_is_away_and_is_filled_when_
     back_up(&bench, 2);
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["away"][0], "two");
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["state"], "succeeded");
+    // No failure, but no success either where nothing was asked.
+    ran(&bench, &["target", "probe", "web", "--target", "two"]).exits(0);
+    let catalogue = Catalog::open(&bench.path("state/catalogue.db")).expect("opened");
+    let probe = catalogue.last_run("web", &Job::Probe).expect("read").expect("one");
+    assert_eq!(probe.state, RunState::Partial);
+    drop(catalogue);
     // An empty folder where it is usually mounted is the same.
     std::fs::create_dir(bench.path("two")).expect("made");
     back_up(&bench, 3);
