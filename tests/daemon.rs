@@ -189,7 +189,7 @@ fn play_attempts(site: &Site, count: u64) {
                 catalogue.start_run(&new, now).unwrap()
             }
         };
-        catalogue.await_next_attempt(&id, &failure, now).unwrap();
+        catalogue.await_next_attempt(&id, &failure, &[], now).unwrap();
         run = Some(id);
     }
 }

@@ -16,6 +16,7 @@ use lifeboat::catalog::drills::{DrillCheck, DrillEnd, NewDrill};
 use lifeboat::catalog::findings::NewFinding;
 use lifeboat::catalog::messages::NewMessage;
 use lifeboat::catalog::occurrences::{Claim, Occurrence, OccurrenceKey, Period};
+use lifeboat::catalog::outbox::OutboxLine;
 use lifeboat::catalog::process::Holder;
 use lifeboat::catalog::runs::{Failure, NewRun, RunEnd};
 use lifeboat::catalog::targets::{TargetRecord, Verification};
@@ -570,6 +571,7 @@ fn ended(state: RunState) -> RunEnd {
         snapshot: Some("ab".repeat(32)),
         stats: json!({ "files": 3 }),
         failure: Some(Failure { code: "E0301".to_owned(), message: "a: b".to_owned() }),
+        lines: Vec::new(),
     }
 }
 
@@ -694,6 +696,40 @@ fn a_run_that_has_ended_never_changes() {
         assert!(catalog.next_attempt(&id, None, &Holder::this_process(), at(70)).is_err());
         assert_eq!(catalog.run(&id).expect("there"), before);
     }
+}
+
+#[test]
+fn what_a_run_came_to_waits_for_the_log_until_the_log_has_it() {
+    let records = Records::new();
+    let catalog = records.open();
+    let line = |kind: &str| OutboxLine::new(kind, json!({ "policy": "home" }));
+    let first = catalog.start_run(&a_run(full()), at(0)).expect("started");
+    let failure = Failure { code: "E0301".to_owned(), message: "unreachable".to_owned() };
+    catalog.await_next_attempt(&first, &failure, &[line("run.attempt_failed")], at(1)).expect("it waits");
+    let end = RunEnd { lines: vec![line("run.ended"), line("verify.ended")], ..ended(RunState::Failed) };
+    catalog.end_run(&first, &end).expect("ended");
+    // A second end is refused, and leaves no line.
+    assert!(catalog.end_run(&first, &end).is_err());
+    drop(catalog);
+
+    let catalog = records.open();
+    let mut seen = Vec::new();
+    let full_disk = catalog.hand_over(|line| {
+        seen.push(line.kind.clone());
+        if seen.len() < 2 { Ok(()) } else { Err("no space") }
+    });
+    assert_eq!(full_disk.expect("recorded"), Err("no space"));
+    assert_eq!(seen, ["run.attempt_failed", "run.ended"]);
+    assert!(catalog.has_lines().expect("read"));
+
+    seen.clear();
+    let done = catalog.hand_over(|line| {
+        seen.push(line.kind.clone());
+        Ok::<_, &str>(())
+    });
+    assert_eq!(done.expect("recorded"), Ok(()));
+    assert_eq!(seen, ["run.ended", "verify.ended"]);
+    assert!(!catalog.has_lines().expect("read"));
 }
 
 #[test]

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::explain;
 use super::promise::{configuration_in_force, configuration_sha256};
+use super::reading::is_away;
 use super::site::{Site, Where};
-use super::targets::is_away;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::{format_bytes, format_duration};

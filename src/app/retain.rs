@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::error::AppError;
 use super::holds::refuse_removal;
+use super::outbox::tell;
 use super::own::NAME;
 use super::plumbing::host_name;
 use super::run::{Occasion, begin, end_failed};
@@ -19,6 +20,7 @@ use crate::base::error::{Class, Failure};
 use crate::base::id::ObjectHash;
 use crate::catalog::Catalog;
 use crate::catalog::copies::CopyKey;
+use crate::catalog::outbox::OutboxLine;
 use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
 use crate::catalog::words::{Job, Level, RunState};
 use crate::engine::forget::{ForgetOutcome, ForgetRequest, Planned, Selection, forget};
@@ -94,6 +96,10 @@ pub fn retain_policy(
         }
         Err(failure) => {
             let state = if site.cx.cancel.is_cancelled() { RunState::Cancelled } else { RunState::Failed };
+            let line = OutboxLine::new(
+                "prune.failed",
+                json!({ "policy": policy.id.as_str(), "run": run.as_str(), "error_code": failure.code() }),
+            );
             let end = RunEnd {
                 state,
                 at: site.cx.clock.now(),
@@ -101,13 +107,10 @@ pub fn retain_policy(
                 snapshot: None,
                 stats: json!({}),
                 failure: Some(RunFailure { code: failure.code().to_owned(), message: failure.message() }),
+                lines: vec![line],
             };
             end_failed(site, &catalogue, &run, &failure, end)?;
-            let log = site.evidence()?;
-            log.append(
-                "prune.failed",
-                json!({ "policy": policy.id.as_str(), "run": run.as_str(), "error_code": failure.code() }),
-            )?;
+            tell(&catalogue, &site.evidence()?)??;
             Err(failure)
         }
     }
@@ -282,8 +285,7 @@ fn record_end(
     let removed: Vec<_> = done.forget.plan.iter().filter(|planned| !planned.keep).collect();
     let ids: Vec<u8> = removed.iter().flat_map(|planned| *planned.id.as_bytes()).collect();
     let targets = done.prune.iter().flat_map(|pruned| &pruned.targets);
-    let log = site.evidence()?;
-    log.append(
+    let line = OutboxLine::new(
         "prune.ended",
         json!({
             "policy": policy.id.as_str(),
@@ -305,8 +307,7 @@ fn record_end(
             })).collect::<Vec<_>>(),
             "unreached": done.unreached.iter().map(|(target, _)| target).collect::<Vec<_>>(),
         }),
-    )?;
-    site.sign_head(&log, &[])?;
+    );
     let end = RunEnd {
         state: if done.class.is_none() { RunState::Succeeded } else { RunState::Partial },
         at: site.cx.clock.now(),
@@ -314,6 +315,10 @@ fn record_end(
         snapshot: None,
         stats: json!({ "removed": removed.len(), "unreached": done.unreached.len() }),
         failure: None,
+        lines: vec![line],
     };
-    Ok(catalogue.end_run(run, &end)?)
+    catalogue.end_run(run, &end)?;
+    let log = site.evidence()?;
+    tell(catalogue, &log)??;
+    site.sign_head(&log, &[])
 }

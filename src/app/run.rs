@@ -3,17 +3,19 @@
 use serde_json::{Value, json};
 
 use super::facts::{is_offsite, note_space};
+use super::outbox::tell;
 use super::own;
 use super::promise;
+use super::reading::is_away;
 use super::site::{Site, Unreached, anchor};
 use super::suspicion;
-use super::targets::is_away;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
 use crate::base::id::ObjectHash;
 use crate::catalog::Catalog;
 use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
 use crate::catalog::occurrences::OccurrenceKey;
+use crate::catalog::outbox::OutboxLine;
 use crate::catalog::process::Holder;
 use crate::catalog::runs::{Failure as RunFailure, NewRun, Run, RunEnd, RunId};
 use crate::catalog::targets::Verification;
@@ -28,6 +30,9 @@ use crate::policy::model::{AfterRun, Place, Policy};
 use crate::repository::access::Repository;
 use crate::repository::format::snapshot::SnapshotKind;
 use crate::repository::snapshots;
+
+/// The line of a run that ended.
+const RUN_ENDED: &str = "run.ended";
 
 /// What a policy's run did.
 pub struct PolicyRun {
@@ -135,14 +140,18 @@ pub(super) fn end_failed(
     catalogue: &Catalog,
     run: &RunId,
     failure: &Failure,
-    end: RunEnd,
+    mut end: RunEnd,
 ) -> Result<RunState, Failure> {
     let known = catalogue.run(run)?;
     let rule = site.configuration.policy(&known.policy).map(|policy| policy.schedule.retry);
     let may_again = known.scheduled_at.is_some() && rule.unwrap_or_default().leaves(known.attempt);
     if may_again && failure.class().is_transient() && !site.cx.cancel.is_cancelled() {
         let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
-        catalogue.await_next_attempt(run, &reason, end.at)?;
+        for line in end.lines.iter_mut().filter(|line| line.kind == RUN_ENDED) {
+            *line = OutboxLine::new("run.attempt_failed", line.data.take());
+            line.data["state"] = json!(RunState::Waiting.as_str());
+        }
+        catalogue.await_next_attempt(run, &reason, &end.lines, end.at)?;
         return Ok(RunState::Waiting);
     }
     catalogue.end_run(run, &end)?;
@@ -329,20 +338,8 @@ fn record_end(
         "complete": outcome.complete(),
         "targets": outcome.targets.len(),
     });
-    catalogue.end_run(
-        &done.run,
-        &RunEnd {
-            state,
-            at: site.cx.clock.now(),
-            job_done: Some(Job::Backup(backup_kind(outcome.kind))),
-            snapshot: Some(outcome.snapshot.to_hex()),
-            stats: stats.clone(),
-            failure: None,
-        },
-    )?;
-    note_space(catalogue, policy, site.cx.clock.now())?;
-    log.append(
-        "run.ended",
+    let line = OutboxLine::new(
+        RUN_ENDED,
         json!({
             "policy": policy.id.as_str(),
             "policy_sha256": policy.version.sha256,
@@ -360,8 +357,21 @@ fn record_end(
             "bytes": outcome.stats.source_bytes,
             "unread": outcome.unread.count,
         }),
+    );
+    catalogue.end_run(
+        &done.run,
+        &RunEnd {
+            state,
+            at: site.cx.clock.now(),
+            job_done: Some(Job::Backup(backup_kind(outcome.kind))),
+            snapshot: Some(outcome.snapshot.to_hex()),
+            stats: stats.clone(),
+            failure: None,
+            lines: vec![line],
+        },
     )?;
-    Ok(())
+    tell(catalogue, log)??;
+    note_space(catalogue, policy, site.cx.clock.now())
 }
 
 fn targets_json(outcome: &BackupOutcome) -> Value {
@@ -381,6 +391,15 @@ fn record_failure(
         _ => RunState::Failed,
     };
     let reason = RunFailure { code: failure.code().to_owned(), message: failure.message() };
+    let line = OutboxLine::new(
+        RUN_ENDED,
+        json!({
+            "policy": policy.id.as_str(),
+            "run": run.as_str(),
+            "state": state.as_str(),
+            "error_code": failure.code(),
+        }),
+    );
     let end = RunEnd {
         state,
         at: site.cx.clock.now(),
@@ -388,18 +407,10 @@ fn record_failure(
         snapshot: None,
         stats: json!({}),
         failure: Some(reason),
+        lines: vec![line],
     };
-    let state = end_failed(site, catalogue, run, failure, end)?;
-    log.append(
-        if state == RunState::Waiting { "run.attempt_failed" } else { "run.ended" },
-        json!({
-            "policy": policy.id.as_str(),
-            "run": run.as_str(),
-            "state": state.as_str(),
-            "error_code": failure.code(),
-        }),
-    )?;
-    Ok(())
+    end_failed(site, catalogue, run, failure, end)?;
+    Ok(tell(catalogue, log)??)
 }
 
 /// Where the repository stands now, for the next signed head.

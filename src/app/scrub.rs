@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use super::plumbing::{Plumbing, repair_at};
+use super::reading::{Asked, Read, record_end};
 use super::repair::{PolicyRepair, repair_policy};
 use super::run::{Occasion, begin, record_point};
 use super::site::Site;
 use super::targets::named;
 use crate::base::error::Failure;
 use crate::catalog::copies::CopyKey;
+use crate::catalog::outbox::OutboxLine;
 use crate::catalog::words::{Job, Level};
 use crate::engine;
 use crate::engine::repair::RepairOutcome;
@@ -19,7 +21,7 @@ use crate::repository::format::slot::SlotSecret;
 use crate::repository::snapshots;
 use crate::storage::place::Access;
 
-use super::verify::{Read, import, record_end};
+use super::verify::import;
 
 impl Plumbing {
     /// Reads a share of a place.
@@ -54,7 +56,9 @@ impl Plumbing {
 pub struct PolicyScrub {
     /// Each target that answered.
     pub outcomes: Vec<ScrubOutcome>,
-    /// Each target that did not, and why.
+    /// Targets that are kept apart, and were not here: no failure, but nothing is known of them either.
+    pub away: Vec<String>,
+    /// Each target that did not answer and should have, and why.
     pub unreached: Vec<(String, Failure)>,
     /// What was mended, when that was asked for and something was damaged.
     pub repair: Option<PolicyRepair>,
@@ -80,9 +84,9 @@ pub fn scrub_policy(
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Scrub, occasion, now)?;
-    let mut result = PolicyScrub { outcomes: Vec::new(), unreached: Vec::new(), repair: None };
-    for planned in planned {
-        let one = site.target(planned, Access::Read).and_then(|target| {
+    let asked = Asked::each(site, planned, |planned| {
+        let target = site.target(planned, Access::Read)?;
+        {
             let repository = Repository::open(vec![target.clone()], &site.secret()?)?;
             let began = site.cx.clock.now();
             let outcome =
@@ -104,31 +108,26 @@ pub fn scrub_policy(
                 }
             }
             Ok(outcome)
-        });
-        match one {
-            Ok(outcome) => result.outcomes.push(outcome),
-            Err(failure) => result.unreached.push((planned.name.as_str().to_owned(), failure)),
         }
-    }
-    let read = Read {
-        job: Job::Scrub,
-        targets: result.outcomes.len(),
-        answered: !result.outcomes.is_empty(),
-        is_clean: result.outcomes.iter().all(ScrubOutcome::is_clean),
-        unreached: &result.unreached,
-    };
-    record_end(site, &catalogue, &run, &read)?;
-    record(site, policy, &result)?;
-    if mend && result.outcomes.iter().any(|outcome| !outcome.is_clean()) {
+    });
+    let mut read = Read::of(Job::Scrub, &asked, lines(policy, &asked));
+    let is_clean = asked.found.iter().all(|(_, outcome)| outcome.is_clean());
+    read.is_clean &= is_clean;
+    record_end(site, &catalogue, &run, read)?;
+    site.evidence()?.sign_head(&[])?;
+    let Asked { found, away, unreached } = asked;
+    let outcomes = found.into_iter().map(|(_, outcome)| outcome).collect();
+    let mut result = PolicyScrub { outcomes, away, unreached, repair: None };
+    if mend && !is_clean {
         result.repair = Some(repair_policy(site, policy, only, false)?);
     }
     Ok(result)
 }
 
-fn record(site: &Site, policy: &Policy, result: &PolicyScrub) -> Result<(), Failure> {
-    let log = site.evidence()?;
-    for outcome in &result.outcomes {
-        log.append(
+/// What the evidence log is to have of it.
+fn lines(policy: &Policy, asked: &Asked<ScrubOutcome>) -> Vec<OutboxLine> {
+    let ended = asked.found.iter().map(|(_, outcome)| {
+        OutboxLine::new(
             "scrub.ended",
             json!({
                 "policy": policy.id.as_str(),
@@ -142,14 +141,7 @@ fn record(site: &Site, policy: &Policy, result: &PolicyScrub) -> Result<(), Fail
                 "snapshots_proven": outcome.proven.len(),
                 "snapshots_hurt": outcome.hurt.len(),
             }),
-        )?;
-    }
-    for (target, failure) in &result.unreached {
-        log.append(
-            "scrub.failed",
-            json!({ "policy": policy.id.as_str(), "target": target, "error_code": failure.code() }),
-        )?;
-    }
-    log.sign_head(&[])?;
-    Ok(())
+        )
+    });
+    ended.chain(asked.unreached_lines("scrub.failed", policy.id.as_str())).collect()
 }

@@ -5,13 +5,15 @@ use serde_json::json;
 
 use super::error::AppError;
 use super::facts::note;
+use super::reading::{Asked, Read, is_away, record_end};
 use super::run::{Occasion, begin};
 use super::site::Site;
-use super::verify::{Read, record_end};
-use crate::base::error::{Class, Failure};
+use crate::base::error::Failure;
+use crate::catalog::Catalog;
+use crate::catalog::outbox::OutboxLine;
+use crate::catalog::runs::RunId;
 use crate::catalog::words::Job;
 use crate::engine::locks::{LockOutcome, extend_locks as extend};
-use crate::evidence::EvidenceLog;
 use crate::policy::model::{Policy, Target as Planned};
 use crate::repository::access::Repository;
 use crate::storage::capabilities::{self, Capabilities};
@@ -30,20 +32,22 @@ pub fn probe(
     occasion: Occasion,
 ) -> Result<Vec<(String, Capabilities)>, Failure> {
     let planned = named(policy, target)?;
-    let (found, unreached) = as_run(site, policy, Job::Probe, occasion, &planned, |planned| {
+    let begun = begin_asking(site, policy, Job::Probe, occasion)?;
+    let asked = Asked::each(site, planned, |planned| {
         let open = site.target(planned, Access::Write)?;
         Ok(capabilities::probe(open.storage.as_ref(), site.cx.clock.as_ref())?)
-    })?;
-    site.record_targets(policy, &found)?;
-    let log = site.evidence()?;
-    for (name, found) in &found {
-        log.append(
+    });
+    site.record_targets(policy, &asked.found)?;
+    let id = policy.id.as_str();
+    let lines = asked.found.iter().map(|(name, found)| {
+        OutboxLine::new(
             "probe.ended",
-            json!({ "policy": policy.id.as_str(), "target": name, "found": found, "danger": found.danger() }),
-        )?;
-    }
-    prove_unreached(&log, "probe.failed", policy, &unreached)?;
-    first_failure(unreached).map_or(Ok(found), Err)
+            json!({ "policy": id, "target": name, "found": found, "danger": found.danger() }),
+        )
+    });
+    let lines = lines.chain(asked.unreached_lines("probe.failed", id)).collect();
+    begun.end(site, Read::of(Job::Probe, &asked, lines))?;
+    first_failure(asked.unreached).map_or(Ok(asked.found), Err)
 }
 
 /// Extends the locks of the targets that have a lock rule.
@@ -66,31 +70,31 @@ pub fn extend_locks(
         }
         .into());
     }
-    let (outcomes, unreached) = as_run(site, policy, Job::Locks, occasion, &locked, |planned| {
+    let begun = begin_asking(site, policy, Job::Locks, occasion)?;
+    let asked = Asked::each(site, locked, |planned| {
         let open = site.target(planned, Access::Write)?;
         let repository = Repository::open(vec![open.clone()], &site.secret()?)?
             .with_cache(Some(site.state.cache()))
             .with_memory(Some(site.state.seen()));
-        Ok(extend(&repository, &open, &site.cx)?)
-    })?;
-    let catalogue = site.catalogue()?;
-    let log = site.evidence()?;
-    for (name, outcome) in &outcomes {
+        let outcome = extend(&repository, &open, &site.cx)?;
         let until = outcome.locked_until.filter(|_| outcome.failed == 0);
-        if let Some(planned) = locked.iter().find(|one| one.name.as_str() == name) {
-            note(&catalogue, policy, planned, "locked_until", json!(until))?;
-        }
-        log.append(
+        note(&begun.catalogue, policy, planned, "locked_until", json!(until))?;
+        Ok((outcome, until))
+    });
+    let id = policy.id.as_str();
+    let lines = asked.found.iter().map(|(name, (outcome, until))| {
+        OutboxLine::new(
             "locks.extended",
             json!({
-                "policy": policy.id.as_str(), "target": name, "objects": outcome.objects,
+                "policy": id, "target": name, "objects": outcome.objects,
                 "extended": outcome.extended, "failed": outcome.failed, "locked_until": until,
             }),
-        )?;
-    }
-    prove_unreached(&log, "locks.failed", policy, &unreached)?;
-    let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    first_failure(unreached).map_or(Ok(outcomes), Err)
+        )
+    });
+    let lines = lines.chain(asked.unreached_lines("locks.failed", id)).collect();
+    begun.end(site, Read::of(Job::Locks, &asked, lines))?;
+    let outcomes = asked.found.into_iter().map(|(_, (outcome, _))| outcome).collect();
+    first_failure(asked.unreached).map_or(Ok(outcomes), Err)
 }
 
 /// How a target fared that was tried out.
@@ -148,60 +152,24 @@ pub fn try_targets(site: &Site) -> Result<Vec<TriedTarget>, Failure> {
     Ok(tried)
 }
 
-/// What was found at each target, and which could not be asked.
-type Asked<T> = (Vec<(String, T)>, Vec<(String, Failure)>);
+/// A run that asks the targets of a policy, going on.
+struct Asking {
+    catalogue: Catalog,
+    run: RunId,
+}
 
-/// Asks each target, as a run of the policy that the catalogue knows.
-fn as_run<T>(
-    site: &Site,
-    policy: &Policy,
-    job: Job,
-    occasion: Occasion,
-    planned: &[&Planned],
-    ask: impl Fn(&Planned) -> Result<T, Failure>,
-) -> Result<Asked<T>, Failure> {
+fn begin_asking(site: &Site, policy: &Policy, job: Job, occasion: Occasion) -> Result<Asking, Failure> {
     let catalogue = site.catalogue()?;
     let now = site.cx.clock.now();
     catalogue.mark_interrupted(now)?;
-    let run = begin(&catalogue, policy, job.clone(), occasion, now)?;
-    let (mut found, mut unreached) = (Vec::new(), Vec::new());
-    for planned in planned {
-        let name = planned.name.as_str().to_owned();
-        match ask(planned) {
-            Ok(answer) => found.push((name, answer)),
-            Err(failure) if is_away(planned, &failure) => {}
-            Err(failure) => unreached.push((name, failure)),
-        }
-    }
-    let read = Read {
-        job,
-        targets: found.len(),
-        answered: !found.is_empty() || unreached.is_empty(),
-        // Where nothing was asked, nothing is known.
-        is_clean: !found.is_empty(),
-        unreached: &unreached,
-    };
-    record_end(site, &catalogue, &run, &read)?;
-    Ok((found, unreached))
+    let run = begin(&catalogue, policy, job, occasion, now)?;
+    Ok(Asking { catalogue, run })
 }
 
-/// Whether a target that is kept apart is simply not here.
-pub(super) fn is_away(planned: &Planned, failure: &Failure) -> bool {
-    let gone = [Class::NotFound, Class::NoRepository];
-    planned.offline && (gone.contains(&failure.class()) || failure.class().is_transient())
-}
-
-fn prove_unreached(
-    log: &EvidenceLog,
-    kind: &str,
-    policy: &Policy,
-    unreached: &[(String, Failure)],
-) -> Result<(), Failure> {
-    for (target, failure) in unreached {
-        let policy = policy.id.as_str();
-        log.append(kind, json!({ "policy": policy, "target": target, "error_code": failure.code() }))?;
+impl Asking {
+    fn end(&self, site: &Site, read: Read<'_>) -> Result<(), Failure> {
+        record_end(site, &self.catalogue, &self.run, read)
     }
-    Ok(())
 }
 
 fn first_failure(unreached: Vec<(String, Failure)>) -> Option<Failure> {

@@ -6,14 +6,16 @@ use serde_json::json;
 
 use super::error::AppError;
 use super::holds::from_evidence;
+use super::reading::{Asked, Read, record_end};
 use super::site::Site;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::catalog::Catalog;
 use crate::catalog::copies::{CopyKey, Snapshot as Recorded};
-use crate::catalog::runs::{Failure as RunFailure, RunEnd, RunId};
+use crate::catalog::outbox::OutboxLine;
+use crate::catalog::runs::RunId;
 use crate::catalog::targets::Verification;
-use crate::catalog::words::{Job, Level, RunState, VerifyScope};
+use crate::catalog::words::{Job, Level, VerifyScope};
 use crate::engine::history::{self, Finding, Sight};
 use crate::engine::verify::{Depth, VerifyOutcome, verify};
 use crate::policy::model::Policy;
@@ -21,26 +23,32 @@ use crate::repository::access::Repository;
 use crate::repository::snapshots::{self, Snapshot};
 use crate::storage::place::Access;
 
-use super::run::{Occasion, backup_kind, begin, end_failed, record_point};
+use super::run::{Occasion, backup_kind, begin, record_point};
 
 /// What verifying a policy found, target by target.
 pub struct PolicyVerify {
     /// Each target that answered.
     pub outcomes: Vec<VerifyOutcome>,
-    /// Each target that did not, and why.
+    /// Targets that are kept apart, and were not here: no failure, but nothing is known of them either.
+    pub away: Vec<String>,
+    /// Each target that did not answer and should have, and why.
     pub unreached: Vec<(String, Failure)>,
     /// What of the past does not add up, over all targets that answered.
     pub history: Vec<Finding>,
 }
 
 impl PolicyVerify {
-    /// Whether every target answered and nothing was wrong.
+    /// Whether a target answered, all that should have did, and nothing was wrong.
     pub fn is_clean(&self) -> bool {
         self.unreached.is_empty()
+            && !self.outcomes.is_empty()
             && self.outcomes.iter().all(VerifyOutcome::is_clean)
             && !self.history.iter().any(Finding::is_rollback)
     }
 }
+
+/// Of what the history shows, so much is named in the evidence log.
+const NAMED_MAX: usize = 100;
 
 /// Reads every object of a policy's targets, or of one of them.
 ///
@@ -63,31 +71,24 @@ pub fn verify_policy(
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Verify, occasion, now)?;
-    let mut result = PolicyVerify { outcomes: Vec::new(), unreached: Vec::new(), history: Vec::new() };
     let before = read_before(&catalogue, policy, &run)?;
     let wanted = |name: &str| only.is_none_or(|only| name == only) && !before.contains(name);
-    for planned in policy.targets.iter().filter(|t| wanted(t.name.as_str())) {
-        let one = site.repository_at(planned).and_then(|repository| {
-            let outcome = verify_target(site, policy, &repository, depth, &catalogue)?;
-            Ok(outcome)
-        });
-        match one {
-            Ok(outcome) => result.outcomes.push(outcome),
-            Err(failure) => result.unreached.push((planned.name.as_str().to_owned(), failure)),
-        }
-    }
-    let answered = !result.outcomes.is_empty() || !before.is_empty();
-    result.history = history_of(site, policy, &catalogue, &result)?;
-    let read = Read {
-        job: Job::Verify,
-        targets: result.outcomes.len(),
-        answered,
-        is_clean: result.is_clean(),
-        unreached: &result.unreached,
-    };
-    record_end(site, &catalogue, &run, &read)?;
-    record_evidence(site, policy, &result)?;
-    Ok(result)
+    let planned = policy.targets.iter().filter(|t| wanted(t.name.as_str()));
+    let asked = Asked::each(site, planned, |planned| {
+        verify_target(site, policy, &site.repository_at(planned)?, depth, &catalogue)
+    });
+    let answered: Vec<&str> = asked.found.iter().map(|(name, _)| name.as_str()).collect();
+    let history = history_of(site, policy, &catalogue, &answered)?;
+    let told = lines(policy, &asked, &history);
+    let mut read = Read::of(Job::Verify, &asked, told);
+    read.answered |= !before.is_empty();
+    let is_clean = asked.found.iter().all(|(_, outcome)| outcome.is_clean());
+    read.is_clean =
+        (read.is_clean || !before.is_empty()) && is_clean && !history.iter().any(Finding::is_rollback);
+    record_end(site, &catalogue, &run, read)?;
+    site.evidence()?.sign_head(&[])?;
+    let outcomes = asked.found.into_iter().map(|(_, outcome)| outcome).collect();
+    Ok(PolicyVerify { outcomes, away: asked.away, unreached: asked.unreached, history })
 }
 
 /// Compares what the targets that answered hold with one another and with what was seen there
@@ -96,10 +97,9 @@ fn history_of(
     site: &Site,
     policy: &Policy,
     catalogue: &Catalog,
-    result: &PolicyVerify,
+    answered: &[&str],
 ) -> Result<Vec<Finding>, Failure> {
-    let answered = |name: &str| result.outcomes.iter().any(|outcome| outcome.target == name);
-    let planned = policy.targets.iter().filter(|planned| answered(planned.name.as_str()));
+    let planned = policy.targets.iter().filter(|planned| answered.contains(&planned.name.as_str()));
     let targets = planned.map(|planned| site.target(planned, Access::Read)).collect::<Result<Vec<_>, _>>()?;
     if targets.is_empty() {
         return Ok(Vec::new());
@@ -130,55 +130,6 @@ fn read_before(catalogue: &Catalog, policy: &Policy, run: &RunId) -> Result<BTre
     let known = catalogue.last_verifications(policy.id.as_str())?;
     let read = known.into_iter().filter(|v| v.started_at >= run.started_at && v.damaged == 0);
     Ok(read.map(|v| v.target).collect())
-}
-
-/// How a reading of a policy's targets ended.
-pub(super) struct Read<'a> {
-    /// What it was.
-    pub(super) job: Job,
-    /// Targets that were read.
-    pub(super) targets: usize,
-    /// Whether any target was read, now or by an earlier attempt.
-    pub(super) answered: bool,
-    /// Whether nothing was wrong.
-    pub(super) is_clean: bool,
-    /// Targets that did not answer, and why.
-    pub(super) unreached: &'a [(String, Failure)],
-}
-
-/// Records it. One that lacks a target whose reason passes is tried again when the schedule asked: until
-/// the next one, a month later, that copy would expire.
-///
-/// # Errors
-/// When the catalogue cannot be written.
-pub(super) fn record_end(
-    site: &Site,
-    catalogue: &Catalog,
-    run: &RunId,
-    read: &Read<'_>,
-) -> Result<(), Failure> {
-    let unreached = read.unreached.iter().map(|(_, failure)| failure);
-    let worst = unreached.clone().find(|failure| failure.class().is_transient());
-    let failure = worst.or_else(|| unreached.clone().next());
-    let state = match failure {
-        _ if site.cx.cancel.is_cancelled() => RunState::Cancelled,
-        Some(_) if !read.answered => RunState::Failed,
-        None if read.is_clean => RunState::Succeeded,
-        _ => RunState::Partial,
-    };
-    let end = RunEnd {
-        state,
-        at: site.cx.clock.now(),
-        job_done: Some(read.job.clone()),
-        snapshot: None,
-        stats: json!({ "targets": read.targets, "unreached": read.unreached.len() }),
-        failure: failure.map(|f| RunFailure { code: f.code().to_owned(), message: f.message() }),
-    };
-    match failure {
-        Some(failure) => drop(end_failed(site, catalogue, run, failure, end)?),
-        None => catalogue.end_run(run, &end)?,
-    }
-    Ok(())
 }
 
 fn verify_target(
@@ -251,10 +202,10 @@ pub(super) fn import(
     Ok(())
 }
 
-fn record_evidence(site: &Site, policy: &Policy, result: &PolicyVerify) -> Result<(), Failure> {
-    let log = site.evidence()?;
-    for outcome in &result.outcomes {
-        log.append(
+/// What the evidence log is to have of it.
+fn lines(policy: &Policy, asked: &Asked<VerifyOutcome>, history: &[Finding]) -> Vec<OutboxLine> {
+    let ended = asked.found.iter().map(|(_, outcome)| {
+        OutboxLine::new(
             "verify.ended",
             json!({
                 "policy": policy.id.as_str(),
@@ -266,26 +217,21 @@ fn record_evidence(site: &Site, policy: &Policy, result: &PolicyVerify) -> Resul
                 "snapshots_whole": outcome.whole.len(),
                 "snapshots_hurt": outcome.hurt.len(),
             }),
-        )?;
-    }
-    if !result.history.is_empty() {
-        log.append(
+        )
+    });
+    let differs = (!history.is_empty()).then(|| {
+        let gone = history.iter().filter_map(Finding::gone);
+        OutboxLine::new(
             "history.differs",
             json!({
                 "policy": policy.id.as_str(),
-                "gone": result.history.iter().filter_map(Finding::gone).collect::<Vec<_>>(),
-                "findings": result.history.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "count": history.len(),
+                "gone": gone.take(NAMED_MAX).collect::<Vec<_>>(),
+                "findings": history.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>(),
             }),
-        )?;
-    }
-    for (target, failure) in &result.unreached {
-        log.append(
-            "verify.failed",
-            json!({ "policy": policy.id.as_str(), "target": target, "error_code": failure.code() }),
-        )?;
-    }
-    log.sign_head(&[])?;
-    Ok(())
+        )
+    });
+    ended.chain(differs).chain(asked.unreached_lines("verify.failed", policy.id.as_str())).collect()
 }
 
 /// Fills the catalogue from what the targets of a policy hold: snapshots and copies, at the level

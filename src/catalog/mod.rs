@@ -10,6 +10,7 @@ pub mod holds;
 pub mod incidents;
 pub mod messages;
 pub mod occurrences;
+pub mod outbox;
 pub mod process;
 pub mod runs;
 pub mod state;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error::CatalogError;
 use super::occurrences::{OccurrenceKey, Period};
 use super::open::{Catalog, new_id};
+use super::outbox::{self, OutboxLine};
 use super::process::Holder;
 use super::sql::{Row, Session, args};
 use super::words::{Cause, Job, RunState};
@@ -85,6 +86,8 @@ pub struct RunEnd {
     pub stats: Value,
     /// Why it did not succeed.
     pub failure: Option<Failure>,
+    /// What the evidence log is to have of it.
+    pub lines: Vec<OutboxLine>,
 }
 
 /// A run.
@@ -229,8 +232,8 @@ impl Catalog {
         })
     }
 
-    /// Ends the attempt of a running run, which waits for its next one from here on. Answers how
-    /// many attempts there were.
+    /// Ends the attempt of a running run, which waits for its next one from here on; `lines` are what the
+    /// evidence log is to have of it. Answers how many attempts there were.
     ///
     /// # Errors
     /// Refused, when it is not running; not found.
@@ -238,6 +241,7 @@ impl Catalog {
         &self,
         id: &RunId,
         failure: &Failure,
+        lines: &[OutboxLine],
         now: Timestamp,
     ) -> Result<u64, CatalogError> {
         self.database.transaction(|session| {
@@ -252,6 +256,7 @@ impl Catalog {
                  WHERE id = $1",
                 args![&id.0, now, &Some(failure.code.clone()), &Some(failure.message.clone())],
             )?;
+            outbox::put(session, lines)?;
             Ok(run.attempt)
         })
     }
@@ -283,7 +288,7 @@ impl Catalog {
                     &message
                 ],
             )?;
-            Ok(())
+            outbox::put(session, &end.lines)
         })
     }
 

@@ -154,7 +154,7 @@ impl Row<'_> {
         text.parse().map_err(|_| self.unreadable(column, &text))
     }
 
-    fn unreadable(&self, column: usize, found: &str) -> CatalogError {
+    pub(super) fn unreadable(&self, column: usize, found: &str) -> CatalogError {
         let found = found.chars().take(80).collect();
         CatalogError::Value { doing: self.doing, column, found }
     }

@@ -211,7 +211,8 @@ pub(super) const VERIFY: &str = "\
 Example: lifeboat verify web
          lifeboat verify web --target cloud --deep
 
-Exit codes: 0 nothing wrong; 1 a target was not reached; 12 wrong key; 13 damage found; 130 cancelled.";
+Exit codes: 0 nothing wrong; 1 a target was not reached; 3 every target asked is `offline` and not here; 12 wrong key; 13 damage found;
+130 cancelled.";
 pub(super) const REPAIR: &str = "\
 Example: lifeboat repair web --dry-run
          lifeboat repair web --target nas
@@ -444,8 +445,8 @@ Example: lifeboat scrub
 Call it as often as you like: a call reads the share that the time since the last one is of the period, what nobody read and what was
 read longest ago first. A copy whose every object was read and right counts as read back since the oldest of these reads.
 
-Exit codes: 0 what was read is right; 1 a target did not answer; 2 configuration; 10 no repository; 12 wrong key; 13 damage found, also
-when --repair mended it; 130 cancelled, what was read is remembered.";
+Exit codes: 0 what was read is right; 1 a target did not answer; 2 configuration; 3 every target asked is `offline` and not here;
+10 no repository; 12 wrong key; 13 damage found, also when --repair mended it; 130 cancelled, what was read is remembered.";
 pub(super) const PRUNE: &str = "\
 Example: lifeboat prune web --dry-run
          lifeboat prune
@@ -516,14 +517,14 @@ Example: lifeboat target probe web --target offsite
 
 What it finds is recorded in the catalogue.
 Exit codes: 0 nobody with these credentials can destroy what is stored; 1 a target can't be reached or lacks something;
-2 usage or configuration; 14 they can, or the lock does not hold.";
+2 usage or configuration; 3 every target asked is `offline` and not here; 14 they can, or the lock does not hold.";
 
 /// After `target extend-locks --help`.
 pub(super) const TARGET_EXTEND_LOCKS: &str = "\
 Example: lifeboat target extend-locks web
 
-Exit codes: 0 all is locked; 1 failed; 2 usage or configuration; 3 some objects could not be locked; 10 no repository at the
-target; 12 wrong key; 130 cancelled.";
+Exit codes: 0 all is locked; 1 failed; 2 usage or configuration; 3 some objects could not be locked, or the target is `offline` and
+not here; 10 no repository at the target; 12 wrong key; 130 cancelled.";
 
 #[cfg(test)]
 mod tests {

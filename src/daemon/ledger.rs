@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::error::DaemonError;
 use super::starter::Exit;
+use crate::app::outbox::tell;
 use crate::app::promise;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::error::Class;
@@ -17,6 +18,7 @@ use crate::catalog::Catalog;
 use crate::catalog::CatalogError;
 use crate::catalog::findings::Event;
 use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
+use crate::catalog::outbox::OutboxLine;
 use crate::catalog::process::Holder;
 use crate::catalog::runs::{Failure, NewRun, Run, RunEnd};
 use crate::catalog::words::{Cause, Job, OccurrenceState, RunState};
@@ -197,6 +199,7 @@ impl Records {
     pub(super) fn close(&self, left: &mut Left, again: Again) -> Result<Fate, DaemonError> {
         let (key, ending) = (&left.going.key, left.ending);
         self.catalogue.mark_interrupted(self.clock.now())?;
+        self.tell()?;
         let runs = self.runs_of(key)?;
         let Some(run) = runs.last() else {
             return self.close_without_run(key, ending);
@@ -312,8 +315,21 @@ impl Records {
 
     fn end(&self, run: &Run, state: RunState, failure: Option<Failure>) -> Result<(), DaemonError> {
         let code = failure.as_ref().map(|failure| failure.code.clone());
-        let end =
-            RunEnd { state, at: self.clock.now(), job_done: None, snapshot: None, stats: json!({}), failure };
+        let line = OutboxLine::new(
+            "run.ended",
+            json!({
+                "policy": run.policy, "run": run.id, "job": run.job, "state": state, "error_code": code,
+            }),
+        );
+        let end = RunEnd {
+            state,
+            at: self.clock.now(),
+            job_done: None,
+            snapshot: None,
+            stats: json!({}),
+            failure,
+            lines: vec![line],
+        };
         match self.catalogue.end_run(&run.id, &end) {
             Ok(()) => {}
             // The child was quicker: its own word stands.
@@ -326,11 +342,12 @@ impl Records {
             }
             Err(error) => return Err(error.into()),
         }
-        let data = json!({
-            "policy": run.policy, "run": run.id, "job": run.job, "state": state, "error_code": code,
-        });
-        self.evidence.append("run.ended", data)?;
-        Ok(())
+        self.tell()
+    }
+
+    /// Writes into the evidence log what a process, this one or another, could not any more.
+    pub(super) fn tell(&self) -> Result<(), DaemonError> {
+        Ok(tell(&self.catalogue, &self.evidence)??)
     }
 
     /// The runs of an occurrence, oldest first.

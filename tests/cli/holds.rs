@@ -2,8 +2,13 @@
 
 use std::process::{Child, Stdio};
 
+use lifeboat::base::clock::Timestamp;
 use lifeboat::catalog::Catalog;
-use lifeboat::catalog::words::{Job, RunState};
+use lifeboat::catalog::outbox::OutboxLine;
+use lifeboat::catalog::process::Holder;
+use lifeboat::catalog::runs::{NewRun, RunEnd};
+use lifeboat::catalog::words::{Cause, Job, RunState};
+use serde_json::json;
 
 use crate::retention::{back_up, evidence, ran, site, stored};
 use crate::run::{Bench, eventually, moved};
@@ -103,10 +108,20 @@ fn a_medium_that_is_kept_apart_fails_nothing_when_it_is_away_and_is_filled_when_
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["away"][0], "two");
     assert_eq!(evidence(&bench, "run.ended")[1]["data"]["state"], "succeeded");
     // No failure, but no success either where nothing was asked.
-    ran(&bench, &["target", "probe", "web", "--target", "two"]).exits(0);
+    ran(&bench, &["target", "probe", "web", "--target", "two"]).exits(3);
     let catalogue = Catalog::open(&bench.path("state/catalogue.db")).expect("opened");
     let probe = catalogue.last_run("web", &Job::Probe).expect("read").expect("one");
     assert_eq!(probe.state, RunState::Partial);
+    // What is here is verified and scrubbed as ever.
+    ran(&bench, &["verify", "web"]).exits(0);
+    ran(&bench, &["scrub", "web"]).exits(0);
+    for job in [Job::Verify, Job::Scrub] {
+        let run = catalogue.last_run("web", &job).expect("read").expect("one");
+        assert_eq!(run.state, RunState::Succeeded, "{job}");
+    }
+    ran(&bench, &["verify", "web", "--target", "two"]).exits(3);
+    let verify = catalogue.last_run("web", &Job::Verify).expect("read").expect("one");
+    assert_eq!(verify.state, RunState::Partial);
     drop(catalogue);
     // An empty folder where it is usually mounted is the same.
     std::fs::create_dir(bench.path("two")).expect("made");
@@ -202,4 +217,41 @@ fn the_exposure_of_the_past_is_told_with_its_causes_and_outlives_what_was_forgot
     let cause = any["named"][0]["cause"].as_str().expect("text");
     assert!(cause.contains("no usable snapshot was there yet"), "{cause}");
     assert_eq!(told["exposures"][0]["offsite"], serde_json::Value::Null, "no target is elsewhere");
+}
+
+#[test]
+fn what_a_killed_process_could_not_put_into_the_log_the_next_one_does() {
+    let bench = site("");
+    back_up(&bench, 1);
+    let catalogue = Catalog::open(&bench.path("state/catalogue.db")).expect("opened");
+    let new = NewRun {
+        policy: "web".to_owned(),
+        job: Job::Verify,
+        scheduled_at: None,
+        cause: Cause::Person,
+        holder: Holder::this_process(),
+    };
+    let now = Timestamp::from_unix_ms(1_793_487_600_000);
+    let run = catalogue.start_run(&new, now).expect("started");
+    let huge = "x".repeat(2 << 20);
+    let line = |kind: &str, policy: &str| OutboxLine::new(kind, json!({ "policy": policy }));
+    let end = RunEnd {
+        state: RunState::Failed,
+        at: now,
+        job_done: None,
+        snapshot: None,
+        stats: json!({}),
+        failure: None,
+        // The log takes no line of that length, and must not stand still over it.
+        lines: vec![line("history.differs", &huge), line("verify.failed", "web")],
+    };
+    catalogue.end_run(&run, &end).expect("ended");
+    drop(catalogue);
+    assert_eq!(evidence(&bench, "verify.failed").len(), 0);
+
+    back_up(&bench, 2);
+    assert_eq!(evidence(&bench, "verify.failed").len(), 1);
+    assert_eq!(evidence(&bench, "line.refused")[0]["data"]["kind"], "history.differs");
+    assert_eq!(evidence(&bench, "run.ended").len(), 2);
+    ran(&bench, &["evidence", "verify", bench.path("state/evidence").to_str().expect("plain")]).exits(0);
 }

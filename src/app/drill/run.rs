@@ -84,6 +84,7 @@ fn run_end(site: &Site, done: &Result<Vec<DrillDone>, Failure>) -> RunEnd {
         snapshot: None,
         stats: json!({ "drills": ids }),
         failure,
+        lines: Vec::new(),
     }
 }
 

@@ -347,6 +347,9 @@ pub(in crate::cli) fn verify(session: &Session, args: &VerifyArgs) -> Result<u8,
         if done.history.iter().any(Finding::is_rollback) {
             code = code.max(Class::Damage.exit_code());
         }
+        if done.outcomes.is_empty() && !done.away.is_empty() {
+            code = code.max(Class::Partial.exit_code());
+        }
         for (target, failure) in &done.unreached {
             session.output.talk(&format!("{}: ", escape(target)));
             code = code.max(session.output.failure(failure));

@@ -33,6 +33,9 @@ pub(in crate::cli) fn run_policy(session: &Session, args: &ScrubArgs) -> Result<
         for outcome in done.repair.iter().flat_map(|repair| &repair.outcomes) {
             print_repair(session.output, outcome);
         }
+        if done.outcomes.is_empty() && !done.away.is_empty() {
+            code = code.max(Class::Partial.exit_code());
+        }
         for (target, failure) in &done.unreached {
             session.output.talk(&format!("{}: ", escape(target)));
             code = code.max(session.output.failure(failure));

@@ -132,7 +132,12 @@ fn print_probes(session: &Session, found: &[(String, Capabilities)]) -> u8 {
             out.talk(&format!("warning: {place}: {danger} (docs/s3.md)"));
         }
     }
-    if dangers == 0 { 0 } else { Class::Refused.exit_code() }
+    match dangers {
+        // Every one of them is kept apart, and not here.
+        0 if found.is_empty() => Class::Partial.exit_code(),
+        0 => 0,
+        _ => Class::Refused.exit_code(),
+    }
 }
 
 fn print_locks(session: &Session, outcomes: &[LockOutcome]) -> u8 {
@@ -154,7 +159,8 @@ fn print_locks(session: &Session, outcomes: &[LockOutcome]) -> u8 {
             out.talk(&format!("warning: {}", escape(failed)));
         }
     }
-    if outcomes.iter().all(|outcome| outcome.failed == 0) { 0 } else { Class::Partial.exit_code() }
+    let is_done = !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.failed == 0);
+    if is_done { 0 } else { Class::Partial.exit_code() }
 }
 
 fn until(at: Timestamp) -> String {

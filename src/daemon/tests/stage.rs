@@ -454,7 +454,7 @@ impl PlayedChild {
         let failure = Failure { code: "E0301".to_owned(), message: "unreachable".to_owned() };
         let run = self.run.as_ref().filter(|_| self.ended.is_none());
         if let Some(id) = run.filter(|id| self.catalogue.run(id).expect("read").attempt < 3) {
-            self.catalogue.await_next_attempt(id, &failure, self.clock.clock.now()).expect("it waits");
+            self.catalogue.await_next_attempt(id, &failure, &[], self.clock.clock.now()).expect("it waits");
             return self.end(Exit::Code(1), None);
         }
         self.end(Exit::Code(1), Some(RunState::Failed));
@@ -474,6 +474,7 @@ impl PlayedChild {
                 snapshot: None,
                 stats: serde_json::json!({}),
                 failure: None,
+                lines: Vec::new(),
             };
             // Refused when the daemon had the first word.
             self.catalogue.end_run(id, &end).ok();
