@@ -17,6 +17,7 @@ use lifeboat::policy::model::{
     SnapshotOfSource, Tier,
 };
 use lifeboat::policy::problem::{Problems, Severity};
+use lifeboat::policy::weaker::Promise;
 
 const MINIMAL: &str = "source = [\"/srv/web\"]\n[targets.disk]\nurl = \"file:///mnt/b\"\n";
 
@@ -617,4 +618,117 @@ fn holds_residency_blackouts_and_retries_are_taken_and_their_mistakes_told() {
     );
     wrong(&format!("{MINIMAL}[schedule]\npriority = 101\n"), "out of range");
     wrong(&MINIMAL.replace("[\"/srv/web\"]", "{ paths = [\"/a\"], max_shrink = \"0%\" }"), "is no share");
+}
+
+/// What of the second file is weaker than the first.
+fn weaker(before: &str, after: &str) -> Vec<String> {
+    let promise = |text: &str| {
+        let configuration = read(&[("policies/web.toml", text)]).unwrap();
+        // As the catalogue keeps it.
+        let kept = serde_json::to_string(&Promise::of(configuration.policy("web").unwrap())).unwrap();
+        serde_json::from_str::<Promise>(&kept).unwrap()
+    };
+    promise(after).weaker_than(&promise(before))
+}
+
+const KEPT: &str = "[retention]\ndaily = 14\nweekly = 8\nmin_keep = 5\nwithin = \"30d\"";
+
+/// Looks that the second of each pair is weaker than the first, in these words, and not the other way.
+fn weaker_one_way(cases: &[(String, String, &str)]) {
+    for (strong, weak, named) in cases {
+        let found = weaker(strong, weak);
+        assert!(found.iter().any(|one| one == named), "{named}: {found:?}");
+        let back = weaker(weak, strong);
+        let is_other = |one: &String| one.starts_with("targets disk at") || one.starts_with("rpo");
+        assert!(back.iter().all(is_other), "{named} the other way: {back:?}");
+    }
+}
+
+#[test]
+fn a_change_that_backs_less_up_or_to_fewer_places_is_named() {
+    let top = |line: &str| format!("{line}\n{MINIMAL}");
+    let end = |line: &str| format!("{MINIMAL}{line}\n");
+    let source = |line: &str| {
+        format!("[source]\npaths = [\"/srv/web\"]\n{line}\n[targets.disk]\nurl = \"file:///mnt/b\"\n")
+    };
+    let bucket = |line: &str| {
+        end(&format!("[targets.cloud]\nurl = \"s3://acme/p\"\nendpoint = \"https://s3.example.com\"\n{line}"))
+    };
+    weaker_one_way(&[
+        (top("rpo = \"2h\""), top("rpo = \"4h\""), "rpo: 2h, now 4h"),
+        (top("rto = \"4h\""), top(""), "rto is gone"),
+        (top("tier = \"important\""), top("tier = \"standard\""), "tier: important, now standard"),
+        (
+            top("legal_hold = [\"2026-01-01..2026-03-31\"]"),
+            top(""),
+            "legal_hold 2026-01-01..2026-03-31 is gone",
+        ),
+        (source(""), source("exclude = [\"*.tmp\"]"), "source.exclude *.tmp is new"),
+        (source(""), source("include = [\"etc\"]"), "source.include is new"),
+        (source("include = [\"etc\", \"srv\"]"), source("include = [\"etc\"]"), "source.include srv is gone"),
+        (source(""), source("exclude_larger_than = \"2 GiB\""), "source.exclude_larger_than is new"),
+        (
+            source("exclude_larger_than = \"2 GiB\""),
+            source("exclude_larger_than = \"1 GiB\""),
+            "source.exclude_larger_than: 2147483648 bytes, now 1073741824 bytes",
+        ),
+        (source(""), source("must_exist = false"), "source.must_exist: yes, now no"),
+        (source("min_files = 10"), source(""), "source.min_files: 10, now 1"),
+        (source(""), source("max_shrink = \"80%\""), "source.max_shrink: 50 %, now 80 %"),
+        (source(""), source("one_file_system = true"), "source.one_file_system: false, now true"),
+        (
+            MINIMAL.replace("/srv/web", "/srv\", \"/etc"),
+            MINIMAL.replace("/srv/web", "/srv"),
+            "source.paths /etc is gone",
+        ),
+        (MINIMAL.to_owned(), MINIMAL.replace("/mnt/b", "/mnt/c"), "targets disk at file:///mnt/b is gone"),
+        (bucket(""), MINIMAL.to_owned(), "targets cloud at s3://acme/p is gone"),
+        (
+            bucket("immutable = { mode = \"compliance\", days = 35 }"),
+            bucket("immutable = { mode = \"governance\", days = 35 }"),
+            "targets.cloud.immutable.mode: compliance, now governance",
+        ),
+        (
+            bucket("immutable = { mode = \"governance\", days = 35 }"),
+            bucket("immutable = { mode = \"governance\", days = 30 }"),
+            "targets.cloud.immutable.days: 35, now 30",
+        ),
+        (
+            bucket("immutable = { mode = \"governance\", days = 35 }"),
+            bucket(""),
+            "targets.cloud.immutable.days is gone",
+        ),
+    ]);
+}
+
+#[test]
+fn a_change_that_checks_or_keeps_less_is_named_and_what_adds_is_free() {
+    let end = |line: &str| format!("{MINIMAL}{line}\n");
+    weaker_one_way(&[
+        (end(""), end("[rule]\ncopies = 2"), "rule.copies: 3, now 2"),
+        (end(""), end("[rule]\nzero_errors = false"), "rule.zero_errors: yes, now no"),
+        (end("[rule]\ncount_source = false"), end(""), "rule.count_source: false, now true"),
+        (end(""), end("[rule]\nmax_verify_age = \"70d\""), "rule.max_verify_age: 35d, now 70d"),
+        (end(""), end("[verify]\nafter_run = \"ack\""), "verify.after_run: new, now ack"),
+        (end(""), end("[verify]\nprobe = \"off\""), "verify.probe is gone"),
+        (end(""), end(KEPT), "retention.daily: everything, now 14"),
+        (end(KEPT), end(&KEPT.replace("14", "7")), "retention.daily: 14, now 7"),
+        (end(KEPT), end(&KEPT.replace("30d", "10d")), "retention.within: 30d, now 10d"),
+        (end(KEPT), end(&KEPT.replace("min_keep = 5", "")), "retention.min_keep: 5, now 3"),
+        (
+            end("[schedule]\nfull = \"daily 01:00\"\nincremental = \"hourly\""),
+            format!("rpo = \"2d\"\n{}", end("[schedule]\nfull = \"daily 01:00\"\nincremental = \"off\"")),
+            "schedule: a backup at least each: 1h, now 1d 1h",
+        ),
+    ]);
+    // What makes nothing weaker is free.
+    for (before, after) in [
+        (end(""), end("[schedule]\njitter = \"5m\"\npriority = 80")),
+        (end(""), format!("description = \"the shop\"\n{MINIMAL}")),
+        (end(""), end("[targets.cloud]\nurl = \"s3://acme/p\"\nendpoint = \"https://s3.example.com\"")),
+        (end(KEPT), end(&format!("{KEPT}\nyearly = 7"))),
+        (end(KEPT), end("")),
+    ] {
+        assert_eq!(weaker(&before, &after), Vec::<String>::new());
+    }
 }

@@ -229,6 +229,9 @@ impl Classified for AppError {
             Self::Held { kind: HoldKind::Freeze, policy, .. } => {
                 format!("`lifeboat unfreeze {policy} --reason ...` when it is over")
             }
+            Self::Held { kind: HoldKind::Weakened, id, .. } => {
+                format!("if that is meant, `lifeboat hold release {id} --reason ...`; else write what was there before")
+            }
             Self::Held { id, .. } => {
                 format!("look at the source and at what changed; if it is well, `lifeboat hold release {id} --reason ...`")
             }

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 
-use serde_json::json;
-
+use super::change;
 use super::error::AppError;
+use super::outbox::tell;
 use super::run::Occasion;
 use super::site::Site;
 use super::targets::extend_locks;
@@ -140,18 +140,19 @@ pub(super) fn from_evidence(site: &Site, catalogue: &Catalog, policy: &Policy) -
 /// Places a hold, with a line in the evidence log.
 pub(super) fn place(site: &Site, catalogue: &Catalog, new: &NewHold<'_>) -> Result<Hold, Failure> {
     let hold = catalogue.place_hold(new, site.cx.clock.now())?;
-    prove(site, "hold.placed", &hold)?;
+    prove(site, catalogue)?;
     Ok(hold)
 }
 
 fn release(site: &Site, catalogue: &Catalog, id: &str, reason: &str, by: &str) -> Result<Hold, Failure> {
     let hold = catalogue.release_hold(id, by, reason, site.cx.clock.now())?;
-    prove(site, "hold.released", &hold)?;
+    change::released(site, catalogue, &hold)?;
+    prove(site, catalogue)?;
     Ok(hold)
 }
 
-fn prove(site: &Site, kind: &str, hold: &Hold) -> Result<(), Failure> {
+fn prove(site: &Site, catalogue: &Catalog) -> Result<(), Failure> {
     let log = site.evidence()?;
-    log.append(kind, json!(hold))?;
+    tell(catalogue, &log)??;
     site.sign_head(&log, &[])
 }

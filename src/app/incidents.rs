@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::change;
 use super::error::AppError;
 use super::site::Site;
 use super::status::PolicyStatus;
@@ -66,12 +67,16 @@ pub(super) fn conditions(
         let Some(policy) = site.configuration.policy(&status.policy) else { continue };
         of_policy(catalogue, policy, status, now, &mut found)?;
     }
-    let mut of_site = |cause: Cause, title: String| {
+    let mut add = |policy: &str, cause: Cause, title: String| {
         let severity = cause.severity(Tier::Standard);
-        let new =
-            |severity| Condition { policy: String::new(), cause: cause.word().to_owned(), severity, title };
-        found.extend(severity.map(new));
+        let (policy, cause) = (policy.to_owned(), cause.word().to_owned());
+        found.extend(severity.map(|severity| Condition { policy, cause, severity, title }));
     };
+    for gone in change::gone(catalogue, &site.configuration)? {
+        let title = format!("{gone} is no longer configured: nothing of it is backed up, checked or removed");
+        add(&gone, Cause::Gone, title);
+    }
+    let mut of_site = |cause: Cause, title: String| add("", cause, title);
     if statuses.iter().any(|status| status.reasons.iter().any(|reason| reason.code == "evidence-broken")) {
         of_site(Cause::Evidence, "the evidence log does not verify".to_owned());
     }
@@ -138,6 +143,9 @@ fn of_policy(
             add(Cause::Lock, &record.name, title);
         }
     }
+    if let Some(hold) = status.holds.iter().find(|hold| hold.ends_with("(weakened)")) {
+        add(Cause::Weakened, "", format!("a change made the promise weaker: {hold}"));
+    }
     if let Some(hold) = status.holds.iter().find(|hold| hold.ends_with("(suspicious)")) {
         add(Cause::Odd, "", format!("a run looked like an accident or an attack: {hold}"));
     }
@@ -186,8 +194,11 @@ pub(super) fn follow(
             prove(site, &format!("incident.{topic}"), &incident)?;
         }
     }
+    // Nobody looks at what is no longer configured: that proves nothing about it.
+    let gone = change::gone(catalogue, &site.configuration)?;
     for incident in catalogue.open_incidents()? {
-        let is_so = seen_now.contains(&incident.id) || is_of_a_person(&incident);
+        let is_so =
+            seen_now.contains(&incident.id) || is_of_a_person(&incident) || gone.contains(&incident.policy);
         if !is_so && catalogue.pass_incident(&incident.id, now)? {
             passed(site, catalogue, &incident, now)?;
         } else if is_so && incident.acknowledged_at.is_none() {

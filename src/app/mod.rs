@@ -1,6 +1,7 @@
 //! Use cases: one function for each thing a person or the daemon asks for, and the views that all
 //! faces share.
 
+pub mod change;
 pub mod daemon;
 pub mod demo;
 pub mod doctor;

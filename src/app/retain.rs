@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 use serde_json::json;
 
+use super::change;
 use super::error::AppError;
 use super::holds::refuse_removal;
 use super::outbox::tell;
@@ -87,6 +88,8 @@ pub fn retain_policy(
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     catalogue.mark_interrupted(now)?;
+    change::follow_policy(&catalogue, policy, now)?;
+    tell(&catalogue, &site.evidence()?)??;
     refuse_removal(&catalogue, policy)?;
     let run = begin(&catalogue, policy, Job::Prune, occasion, now)?;
     match carry_out(site, policy, retention, request, &catalogue) {

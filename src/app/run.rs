@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::change;
 use super::facts::{is_offsite, note_space};
 use super::outbox::tell;
 use super::own;
@@ -73,6 +74,7 @@ pub fn run_policy(
     let now = site.cx.clock.now();
     catalogue.record_policy(policy.id.as_str(), &policy.version.sha256, now)?;
     promise::record(&catalogue, policy, now)?;
+    change::follow_policy(&catalogue, policy, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Backup(backup_kind(kind)), occasion, now)?;
     let result = carry_out(site, policy, kind, occasion, &catalogue, &run);

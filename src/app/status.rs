@@ -196,6 +196,7 @@ impl Look<'_> {
             recovery_kit: Answer::Unknown,
             frozen: holds.iter().any(|hold| hold.kind == HoldKind::Freeze),
             suspicious: holds.iter().any(|hold| hold.kind == HoldKind::Suspicious),
+            weakened: holds.iter().any(|hold| hold.kind == HoldKind::Weakened),
             changed_since_drill: changed
                 .is_some_and(|at| !gathered.drills.iter().any(|drill| drill.passed && drill.at > at)),
             next_check: policy.verify.deep.next(now).map(|next| next.at),

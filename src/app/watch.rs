@@ -6,8 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 
+use super::change;
 use super::error::AppError;
 use super::incidents::{conditions, follow, notice};
+use super::outbox::tell;
 use super::site::Site;
 use super::status::statuses;
 use crate::alert::{self, AlertError, Notice};
@@ -54,6 +56,8 @@ pub fn watch(site: &Site) -> Result<Watched, Failure> {
     let Some(_one_at_a_time) = locked else { return Ok(Watched { is_taken: true, ..Watched::default() }) };
     let catalogue = site.catalogue()?;
     let now = site.cx.clock.now();
+    change::follow(&catalogue, &site.configuration, now)?;
+    tell(&catalogue, &site.evidence()?)??;
     let found = conditions(site, &catalogue, &statuses(site, None)?, now)?;
     follow(site, &catalogue, &found, now)?;
     let mut watched = Watched { incidents: catalogue.open_incidents()?.len(), ..Watched::default() };

@@ -2,10 +2,12 @@
 //! that looks like an accident or an attack places its own. Only a person releases one, with a reason.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::error::CatalogError;
 use super::open::{Catalog, new_id};
-use super::sql::{Row, args};
+use super::outbox::{self, OutboxLine};
+use super::sql::{Row, Session, args};
 use super::words::HoldKind;
 use crate::base::clock::Timestamp;
 
@@ -57,21 +59,21 @@ pub struct NewHold<'a> {
 }
 
 impl Catalog {
-    /// Places a hold.
+    /// Places a hold, with its line for the evidence log.
     ///
     /// # Errors
     /// Of the database.
     pub fn place_hold(&self, new: &NewHold<'_>, now: Timestamp) -> Result<Hold, CatalogError> {
         let id = new_id(now);
-        self.database.with(|session| {
+        self.database.transaction(|session| {
             session.execute(
                 "place a hold",
                 "INSERT INTO holds (id, policy, kind, reason, placed_by, placed_at)
                  VALUES ($1, $2, $3, $4, $5, $6)",
                 args![&id, new.policy, &new.kind, new.reason, new.by, now],
-            )
-        })?;
-        self.hold(&id)
+            )?;
+            told(session, &id, "hold.placed")
+        })
     }
 
     /// Takes a hold over as it stands in the evidence log, unless it is known.
@@ -100,7 +102,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Releases a hold.
+    /// Releases a hold, with its line for the evidence log.
     ///
     /// # Errors
     /// Not found; refused, when it was released before.
@@ -111,22 +113,42 @@ impl Catalog {
         because: &str,
         now: Timestamp,
     ) -> Result<Hold, CatalogError> {
-        let released = self.database.with(|session| {
-            session.execute(
+        self.database.transaction(|session| {
+            let released = session.execute(
                 "release a hold",
                 "UPDATE holds SET released_by = $2, released_at = $3, released_because = $4
                  WHERE id = $1 AND released_at IS NULL",
                 args![id, by, now, because],
+            )?;
+            if released == 1 {
+                return told(session, id, "hold.released");
+            }
+            get(session, id)?;
+            Err(CatalogError::State {
+                what: format!("hold {id}"),
+                state: "released".to_owned(),
+                wanted: "released",
+            })
+        })
+    }
+
+    /// The holds of one kind that were placed since then, oldest first.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn holds_since(
+        &self,
+        policy: &str,
+        kind: HoldKind,
+        since: Timestamp,
+    ) -> Result<Vec<Hold>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list holds of a kind",
+                select!("WHERE policy = $1 AND kind = $2 AND placed_at >= $3 ORDER BY placed_at, id"),
+                args![policy, &kind, since],
+                read,
             )
-        })?;
-        let hold = self.hold(id)?;
-        if released == 1 {
-            return Ok(hold);
-        }
-        Err(CatalogError::State {
-            what: format!("hold {id}"),
-            state: "released".to_owned(),
-            wanted: "released",
         })
     }
 
@@ -159,12 +181,18 @@ impl Catalog {
             )
         })
     }
+}
 
-    fn hold(&self, id: &str) -> Result<Hold, CatalogError> {
-        self.database
-            .with(|session| session.row("read a hold", select!("WHERE id = $1"), args![id], read))?
-            .ok_or_else(|| CatalogError::NotFound { what: format!("hold {id}") })
-    }
+/// A hold as it stands now; the evidence log is to have it.
+fn told(session: &mut Session<'_>, id: &str, kind: &str) -> Result<Hold, CatalogError> {
+    let hold = get(session, id)?;
+    outbox::put(session, &[OutboxLine::new(kind, json!(hold))])?;
+    Ok(hold)
+}
+
+fn get(session: &mut Session<'_>, id: &str) -> Result<Hold, CatalogError> {
+    let hold = session.row("read a hold", select!("WHERE id = $1"), args![id], read)?;
+    hold.ok_or_else(|| CatalogError::NotFound { what: format!("hold {id}") })
 }
 
 fn read(row: &Row<'_>) -> Result<Hold, CatalogError> {

@@ -12,6 +12,7 @@ pub mod messages;
 pub mod occurrences;
 pub mod outbox;
 pub mod process;
+pub mod promises;
 pub mod runs;
 pub mod state;
 pub mod targets;

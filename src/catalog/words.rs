@@ -289,6 +289,8 @@ words! {
         Freeze = "freeze",
         /// A run found its source changed as an accident or an attack would.
         Suspicious = "suspicious",
+        /// A change of the configuration made a promise weaker.
+        Weakened = "weakened",
     }
 }
 

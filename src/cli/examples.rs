@@ -49,7 +49,8 @@ pub(super) const APPLY: &str = "\
 Example: lifeboat apply
 
 A file with a problem changes nothing: the daemon keeps what it has. Nothing runs because of a change. `kill -HUP` does the
-same without the check.
+same without the check. What the files promise less of than before is named; until somebody agrees by
+releasing the hold that is placed, nothing of that policy is removed.
 
 Exit codes: 0 the daemon goes by the files, or none runs; 1 it did not take them over; 2 problems; 130 cancelled.";
 pub(super) const EXPOSURE: &str = "\

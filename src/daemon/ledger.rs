@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::error::DaemonError;
 use super::starter::Exit;
+use crate::app::change;
 use crate::app::outbox::tell;
 use crate::app::promise;
 use crate::base::clock::{Clock, Timestamp};
@@ -137,7 +138,10 @@ impl Records {
 
     /// Remembers the configuration that is in force; a new one gets a line with all its files.
     pub(super) fn configured(&self, configuration: &Configuration, by: &str) -> Result<(), DaemonError> {
-        let is_new = promise::record_configuration(&self.catalogue, configuration, self.clock.now())?;
+        let now = self.clock.now();
+        let is_new = promise::record_configuration(&self.catalogue, configuration, now)?;
+        change::follow(&self.catalogue, configuration, now)?;
+        self.tell()?;
         if is_new {
             let files: Vec<_> = configuration.files();
             let sha256 = promise::configuration_sha256(configuration);

@@ -102,7 +102,6 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         clock: Arc::clone(&options.clock),
     };
     let lanes = Lane::all(&options.configuration);
-    records.tell()?;
     records.configured(&options.configuration, "start")?;
     records.evidence.append(
         "daemon.started",

@@ -35,6 +35,10 @@ pub enum Cause {
     Absent,
     /// A run found its source changed as an accident or an attack would.
     Odd,
+    /// A change made what was promised weaker, and nobody has agreed.
+    Weakened,
+    /// A policy is gone from the configuration, and nobody has agreed.
+    Gone,
     /// The evidence log does not verify.
     Evidence,
     /// The clock was set back.
@@ -55,6 +59,8 @@ impl Cause {
             Self::Space => "target.space",
             Self::Absent => "target.absent",
             Self::Odd => "source.odd",
+            Self::Weakened => "promise.weakened",
+            Self::Gone => "promise.gone",
             Self::Evidence => "evidence.broken",
             Self::Clock => "clock.stepped",
         }
@@ -71,8 +77,8 @@ impl Cause {
             Self::Rpo(2 | 3) => (Some(Serious), Some(Minor), None),
             Self::Rpo(_) => (Some(Critical), Some(Serious), Some(Minor)),
             Self::Run | Self::Probe | Self::Space | Self::Absent => (Some(Minor), Some(Minor), Some(Minor)),
-            Self::Odd => (Some(Serious), Some(Serious), Some(Minor)),
-            Self::Evidence | Self::Clock => (Some(Serious), Some(Serious), Some(Serious)),
+            Self::Odd | Self::Weakened => (Some(Serious), Some(Serious), Some(Minor)),
+            Self::Gone | Self::Evidence | Self::Clock => (Some(Serious), Some(Serious), Some(Serious)),
         };
         match tier {
             Tier::Critical => critical,

@@ -18,4 +18,5 @@ pub mod rota;
 pub mod schedule;
 pub mod state;
 pub mod suspicion;
+pub mod weaker;
 pub mod window;

@@ -64,6 +64,8 @@ pub struct Facts<'a> {
     pub frozen: bool,
     /// Whether a run found its source changed as an accident or an attack would, and nobody has looked.
     pub suspicious: bool,
+    /// Whether a change made the promise weaker, and nobody has agreed.
+    pub weakened: bool,
     /// Whether what is promised changed after the newest drill that passed.
     pub changed_since_drill: bool,
     /// When a planned run, verification or drill renews facts next.
@@ -100,6 +102,10 @@ pub fn state(facts: &Facts<'_>) -> State {
             Word::AtRisk,
             "a run looked like an accident or an attack, and nobody has looked",
         );
+    }
+    if facts.weakened {
+        let text = "a change made the promise weaker, and nobody has agreed (`lifeboat hold list`)";
+        say("promise-weakened", Word::AtRisk, text);
     }
     match facts.rpo_met {
         Answer::Yes => {}
@@ -161,6 +167,7 @@ mod tests {
     fn good(verdict: &Verdict) -> Facts<'_> {
         Facts {
             suspicious: false,
+            weakened: false,
             changed_since_drill: false,
             verdict,
             rpo_met: Answer::Yes,

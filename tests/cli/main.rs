@@ -10,6 +10,7 @@ mod odd_tree;
 #[path = "../support/s3.rs"]
 mod s3;
 
+mod changes;
 mod demo;
 mod holds;
 mod hostile;

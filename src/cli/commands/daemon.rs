@@ -8,12 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::policy::site;
+use crate::app::change::unagreed;
 use crate::app::daemon::{Applied, DaemonStart, Reload, RunDaemon};
 use crate::app::error::AppError;
 use crate::app::site::{Where, configuration};
 use crate::base::error::Failure;
 use crate::cli::args::DaemonArgs;
-use crate::cli::output::JSON_VERSION;
+use crate::cli::output::{JSON_VERSION, escape};
 use crate::cli::run::Session;
 
 /// Reads the configuration, shows all its problems, and runs the schedule.
@@ -50,13 +51,15 @@ pub(in crate::cli) fn apply(session: &Session) -> Result<u8, Failure> {
         return Err(problems.into());
     }
     let out = session.output;
-    let applied = crate::app::daemon::apply(&site(session)?)?;
+    let site = site(session)?;
+    let applied = crate::app::daemon::apply(&site)?;
+    let unagreed = unagreed(&site)?;
     let pid = match applied {
         Applied::By(pid) => Some(pid),
         Applied::AtNextStart => None,
     };
     if out.is_json() {
-        out.json(&json!({ "version": JSON_VERSION, "exit": 0, "daemon": pid }));
+        out.json(&json!({ "version": JSON_VERSION, "exit": 0, "daemon": pid, "weaker": unagreed }));
     } else {
         out.line(&match pid {
             Some(pid) => format!("the daemon (process {pid}) goes by it now; nothing runs because of it"),
@@ -64,6 +67,12 @@ pub(in crate::cli) fn apply(session: &Session) -> Result<u8, Failure> {
                 "the configuration is good; no daemon runs, the next one reads it at its start".to_owned()
             }
         });
+    }
+    if !unagreed.is_empty() {
+        out.talk("weaker than what was promised; until somebody agrees with `lifeboat hold release`, nothing is removed:");
+        for hold in &unagreed {
+            out.talk(&format!("  {}: {} (hold {})", escape(&hold.policy), escape(&hold.reason), hold.id));
+        }
     }
     Ok(0)
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::repo::{kind_of, name_history, print_backup, print_verify};
 use super::repo_restore::{print_restore, request};
+use crate::app::change::gone_policies;
 use crate::app::daemon::daemon_trouble;
 use crate::app::error::AppError;
 use crate::app::exposure::exposures;
@@ -158,18 +159,23 @@ pub(in crate::cli) fn status(session: &Session, args: &StatusArgs) -> Result<u8,
         });
     }
     let views = statuses(&site, args.policy.as_deref())?;
-    let met = views.iter().all(PolicyStatus::is_met);
+    let gone = if args.policy.is_none() { gone_policies(&site)? } else { Vec::new() };
+    let met = gone.is_empty() && views.iter().all(PolicyStatus::is_met);
     let code = if met { 0 } else { Class::RuleNotMet.exit_code() };
     let out = session.output;
     if args.nagios {
-        return Ok(nagios(session, &views));
+        return Ok(nagios(session, &views, &gone));
     }
     if out.is_json() {
-        out.json(&json!({ "version": JSON_VERSION, "exit": code, "policies": views }));
+        out.json(&json!({ "version": JSON_VERSION, "exit": code, "policies": views, "gone": gone }));
         return Ok(code);
     }
     for view in &views {
         print_status(session, view);
+    }
+    for policy in &gone {
+        out.line(&format!("{}: no longer configured, and nobody has agreed", escape(policy)));
+        out.line("  nothing of it is backed up, checked or removed (`lifeboat hold list`)");
     }
     Ok(code)
 }
@@ -256,7 +262,7 @@ pub(in crate::cli) fn exposure(session: &Session, args: &ExposureArgs) -> Result
     Ok(code)
 }
 
-fn nagios(session: &Session, views: &[PolicyStatus]) -> u8 {
+fn nagios(session: &Session, views: &[PolicyStatus], gone: &[String]) -> u8 {
     let worst = views.iter().map(|view| match view.state.as_str() {
         "PROVEN" => 0,
         "BROKEN" => 2,
@@ -264,9 +270,10 @@ fn nagios(session: &Session, views: &[PolicyStatus]) -> u8 {
         _ if view.is_met() => 1,
         _ => 2,
     });
-    let code = worst.max().unwrap_or(3);
+    let code = worst.chain(gone.iter().map(|_| 2)).max().unwrap_or(3);
     let word = ["OK", "WARNING", "CRITICAL", "UNKNOWN"][usize::from(code)];
-    let text: Vec<String> = views.iter().map(|view| format!("{} {}", view.policy, view.state)).collect();
+    let states = views.iter().map(|view| format!("{} {}", view.policy, view.state));
+    let text: Vec<String> = states.chain(gone.iter().map(|policy| format!("{policy} GONE"))).collect();
     session.output.line(&format!("LIFEBOAT {word}: {}", text.join(", ")));
     code
 }
