@@ -104,6 +104,10 @@ pub(super) fn record_end(
     run: &RunId,
     read: Read<'_>,
 ) -> Result<(), Failure> {
+    let mut lines = read.lines;
+    for line in &mut lines {
+        line.data["run"] = json!(run.as_str());
+    }
     let unreached = read.unreached.iter().map(|(_, failure)| failure);
     let worst = unreached.clone().find(|failure| failure.class().is_transient());
     let failure = worst.or_else(|| unreached.clone().next());
@@ -120,7 +124,7 @@ pub(super) fn record_end(
         snapshot: None,
         stats: json!({ "targets": read.targets, "unreached": read.unreached.len() }),
         failure: failure.map(|f| RunFailure { code: f.code().to_owned(), message: f.message() }),
-        lines: read.lines,
+        lines,
     };
     match failure {
         Some(failure) => drop(end_failed(site, catalogue, run, failure, end)?),

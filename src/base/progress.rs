@@ -55,6 +55,13 @@ pub enum Event {
         /// One sentence.
         message: String,
     },
+    /// What a service did, for its log.
+    Logged {
+        /// One sentence.
+        message: String,
+        /// The same for machines: names and values.
+        about: Vec<(&'static str, serde_json::Value)>,
+    },
 }
 
 /// Listens to events. Called from many threads; must not block for long.
@@ -105,6 +112,11 @@ pub trait Progress: Send + Sync {
     /// Something a person may want to know.
     fn note(&self, message: String) {
         self.event(Event::Note { message });
+    }
+
+    /// What a service did.
+    fn log(&self, message: String, about: Vec<(&'static str, serde_json::Value)>) {
+        self.event(Event::Logged { message, about });
     }
 }
 

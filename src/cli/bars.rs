@@ -193,7 +193,7 @@ impl Progress for Bar {
                 }
             }
             Event::Warning { message } => self.say(&format!("warning: {}", escape(&message))),
-            Event::Note { message } => self.say(&escape(&message)),
+            Event::Note { message } | Event::Logged { message, .. } => self.say(&escape(&message)),
         }
     }
 }
@@ -366,13 +366,23 @@ impl Progress for Lines {
             Event::Advanced { items, bytes } => self.advanced(items, bytes),
             Event::PhaseFinished { .. } => self.finished(),
             Event::Warning { message } if self.output.is_json() => {
-                self.output.json(&serde_json::json!({ "event": "warning", "message": message }));
+                let at = self.clock.now();
+                self.output.json(&serde_json::json!({ "event": "warning", "at": at, "message": message }));
             }
+            Event::Logged { message, about } if self.output.is_json() => {
+                let mut line = serde_json::Map::new();
+                line.insert("event".to_owned(), "log".into());
+                line.insert("at".to_owned(), self.clock.now().rfc3339().into());
+                line.insert("message".to_owned(), message.into());
+                line.extend(about.into_iter().map(|(name, value)| (name.to_owned(), value)));
+                self.output.json(&line);
+            }
+            Event::Logged { message, .. } if !self.output.quiet => self.output.talk(&escape(&message)),
             Event::Warning { message } => self.output.talk(&format!("warning: {}", escape(&message))),
             Event::Note { message } if !self.output.is_json() && !self.output.quiet => {
                 self.output.talk(&escape(&message));
             }
-            Event::Note { .. } => {}
+            Event::Note { .. } | Event::Logged { .. } => {}
         }
     }
 }

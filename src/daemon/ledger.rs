@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::error::DaemonError;
+use super::journal::Journal;
 use super::starter::Exit;
 use crate::app::change;
 use crate::app::outbox::tell;
@@ -37,6 +38,7 @@ pub(super) struct Records {
     pub(super) catalogue: Catalog,
     pub(super) evidence: EvidenceLog,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) journal: Journal,
 }
 
 /// An occurrence that is queued or going on, or a run that a person started.
@@ -143,6 +145,11 @@ impl Records {
         change::follow(&self.catalogue, configuration, now)?;
         self.tell()?;
         if is_new {
+            self.journal.tell(format!(
+                "{} policies and {} drills are in force (by {by})",
+                configuration.policies.len(),
+                configuration.drills.len()
+            ));
             let files: Vec<_> = configuration.files();
             let sha256 = promise::configuration_sha256(configuration);
             self.evidence.append("config.loaded", json!({ "sha256": sha256, "by": by, "files": files }))?;
@@ -182,6 +189,7 @@ impl Records {
             "first": key.scheduled_at, "last": key.scheduled_at,
         });
         self.evidence.append("occurrences.not_run", data)?;
+        self.journal.left_out(key, reason);
         Ok(())
     }
 
@@ -208,6 +216,9 @@ impl Records {
         let Some(run) = runs.last() else {
             return self.close_without_run(key, ending);
         };
+        if run.state != RunState::Running {
+            self.journal.ended(key, run);
+        }
         match (run.state, ending) {
             (RunState::Running, _) => Ok(Fate::Alive),
             (RunState::Interrupted, _) => self.close_interrupted(left, &runs, again.rule),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::error::DaemonError;
+use super::journal::Journal;
 use super::lane::Lane;
 use super::ledger::Records;
 use super::lookout::Lookout;
@@ -100,6 +101,7 @@ pub(super) fn run_with(options: DaemonOptions, starter: Box<dyn Starter>) -> Res
         catalogue: Catalog::open(&options.state.catalogue())?,
         evidence: EvidenceLog::open(&options.state.evidence(), sign_key, Arc::clone(&options.clock))?,
         clock: Arc::clone(&options.clock),
+        journal: Journal::new(Arc::clone(&options.progress)),
     };
     let lanes = Lane::all(&options.configuration);
     records.configured(&options.configuration, "start")?;
@@ -163,6 +165,7 @@ struct Daemon {
 impl Daemon {
     fn live(mut self) -> Result<(), DaemonError> {
         self.overseer.tell(Sign::Ready);
+        self.records.journal.tell(format!("version {} looks at the clock", env!("CARGO_PKG_VERSION")));
         let mut last_look: Option<Timestamp> = None;
         let mut result = Ok(());
         while !self.cancel.is_cancelled() {
@@ -279,6 +282,7 @@ impl Daemon {
     /// No new children; those there are get their time to end in order.
     fn stop(mut self) -> Result<(), DaemonError> {
         self.overseer.tell(Sign::Stopping);
+        self.records.journal.tell("stopping".to_owned());
         let ended_early = self.runner.running();
         self.runner.terminate_all();
         self.lookout.terminate();

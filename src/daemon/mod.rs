@@ -3,6 +3,7 @@
 //! `docs/daemon.md`.
 
 mod error;
+mod journal;
 mod lane;
 mod ledger;
 mod lifecycle;

@@ -232,6 +232,7 @@ impl Runner {
                 let timeout = self.lane_of(&key).map(|lane| lane.timeout).unwrap_or_default();
                 let going = Going { key, since: records.clock.now() };
                 let started = records.clock.monotonic();
+                records.journal.started(&going.key);
                 self.running.push(Running {
                     going,
                     process,

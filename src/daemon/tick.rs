@@ -187,7 +187,14 @@ impl Watch {
                     "policy": self.lane.policy, "job": job, "outcome": outcome,
                     "count": count, "first": first, "last": last,
                 });
+                let why = data["outcome"].as_str().unwrap_or_default().replace(['-', '_'], " ");
                 records.evidence.append("occurrences.not_run", data)?;
+                let key =
+                    OccurrenceKey { policy: self.lane.policy.clone(), job: job.clone(), scheduled_at: last };
+                records.journal.left_out(
+                    &key,
+                    &if count == 1 { why } else { format!("{why} ({count} times, this the last)") },
+                );
             }
         }
         Ok(())

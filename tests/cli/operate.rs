@@ -352,3 +352,16 @@ fn a_lost_backup_host_is_made_again_from_one_target_and_the_kit() {
     ]);
     assert!(none.exits(1).err.contains("no records of a backup host"));
 }
+
+#[test]
+fn a_daemon_asked_for_json_tells_one_object_a_line() {
+    let bench = site("");
+    let told = ran(&bench, &["--json", "daemon", "--once"]).exits(0);
+    let lines: Vec<serde_json::Value> =
+        told.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.len() >= 3, "{told:?}");
+    assert!(lines.iter().all(|line| line["event"] == "log" && line["at"].is_string()), "{told:?}");
+    assert!(told.out.contains("1 policies and 1 drills are in force"), "{told:?}");
+    let plain = ran(&bench, &["daemon", "--once"]).exits(0);
+    assert!(plain.out.is_empty() && plain.err.contains("looks at the clock"), "{plain:?}");
+}
