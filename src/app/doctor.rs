@@ -8,9 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::explain;
+use super::forecasts;
 use super::promise::{configuration_in_force, configuration_sha256};
 use super::reading::is_away;
 use super::site::{Site, Where};
+use super::space::StateRoom;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::{format_bytes, format_duration};
@@ -19,6 +21,7 @@ use crate::catalog::occurrences::Period;
 use crate::catalog::words::{OccurrenceState, RunState};
 use crate::engine::context::Context;
 use crate::evidence::verify::{Trust, verify};
+use crate::policy::forecast::WORRY_DAYS;
 use crate::repository::format::names::REPO_FMT;
 use crate::storage::place::Access;
 
@@ -26,8 +29,6 @@ use crate::storage::place::Access;
 const LATELY: Duration = Duration::from_secs(7 * 86_400);
 /// Failures that are told one by one.
 const FAILURES_MAX: usize = 10;
-/// Less room for records than this is too little.
-const STATE_FREE_MIN: u64 = 256 << 20;
 /// An occurrence that waits longer than this waits for something that is wrong.
 const WAITS_LONG: Duration = Duration::from_secs(3600);
 
@@ -89,12 +90,13 @@ pub fn examine(place: &Where, cx: &Context, offline: bool) -> Vec<Finding> {
     };
     let now = cx.clock.now();
     type Look = fn(&Site, &Catalog, Timestamp) -> Result<Finding, Failure>;
-    let looks: [(&str, Look); 5] = [
+    let looks: [(&str, Look); 6] = [
         ("failures", failures),
         ("incidents", incidents),
         ("daemon", daemon),
         ("configuration", changes),
         ("machine", machine),
+        ("ahead", ahead),
     ];
     let mut found: Vec<Finding> = looks
         .into_iter()
@@ -216,12 +218,12 @@ fn machine(site: &Site, _: &Catalog, _: Timestamp) -> Result<Finding, Failure> {
     let mut health = Health::Good;
     let mut next = None;
     let root = site.state.root();
-    if let Ok(found) = rustix::fs::statvfs(root) {
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        seen.push(format!("{} free for records in {}", format_bytes(free), root.display()));
-        if free < STATE_FREE_MIN {
+    if let Some(state) = StateRoom::of(site) {
+        seen.push(format!("{} free for records in {}", format_bytes(state.room.free_bytes), root.display()));
+        if state.is_short() {
             health = Health::Bad;
-            next = Some("make room there: nothing starts while records cannot be written".to_owned());
+            let limit = format_bytes(state.limit_bytes);
+            next = Some(format!("make room there: below {limit} no backup starts"));
         }
     }
     if site.state.evidence().join("log").exists() {
@@ -244,6 +246,25 @@ fn machine(site: &Site, _: &Catalog, _: Timestamp) -> Result<Finding, Failure> {
         next = Some("`lifeboat explain E0811`; docs/recovery.md".to_owned());
     }
     Ok(Finding { about: "machine".to_owned(), health, seen, next })
+}
+
+/// What will be short or broken soon, and what is short now.
+fn ahead(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, Failure> {
+    let mut seen = Vec::new();
+    for policy in &site.configuration.policies {
+        let found = forecasts::of_policy(site, catalogue, policy, now)?;
+        let worries = forecasts::worries(site, catalogue, policy, &found, now)?;
+        seen.extend(worries.into_iter().map(|(_, text)| format!("{}: {text}", policy.id)));
+    }
+    if seen.is_empty() {
+        return Ok(Finding::good("ahead", format!("nothing is foretold for the next {WORRY_DAYS} days")));
+    }
+    Ok(Finding::new(
+        "ahead",
+        Health::Doubtful,
+        seen,
+        "docs/forecasts.md says how each is found and what helps",
+    ))
 }
 
 fn targets(site: &Site) -> Vec<Finding> {

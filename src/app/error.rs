@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::error::{Class, Classified};
+use crate::base::size::format_bytes;
 use crate::catalog::words::HoldKind;
 use crate::codec::key_text::KeyTextError;
 
@@ -150,6 +151,23 @@ pub enum AppError {
         #[source]
         source: Option<std::io::Error>,
     },
+    /// So little is free that a backup would fill the place.
+    #[error(
+        "{what} has {} free at {}, and {} have to stay free",
+        format_bytes(*free_bytes), path.display(), format_bytes(*limit_bytes)
+    )]
+    NoHeadroom {
+        /// `the state folder`, `target disk`.
+        what: String,
+        /// Where.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What has to be.
+        limit_bytes: u64,
+        /// What to do, and which key says so.
+        hint: String,
+    },
     /// Another process works on the same thing.
     #[error("{what}")]
     Busy {
@@ -174,6 +192,7 @@ impl Classified for AppError {
             Self::Nothing { .. } => Class::NotFound,
             Self::DaemonDeaf { .. } | Self::NoListening { .. } => Class::Failed,
             Self::Busy { .. } => Class::StateInUse,
+            Self::NoHeadroom { .. } => Class::NoSpace,
         }
     }
 
@@ -197,6 +216,7 @@ impl Classified for AppError {
             Self::DaemonDeaf { .. } => "E0817",
             Self::StillSo { .. } => "E0818",
             Self::NoListening { .. } => "E0819",
+            Self::NoHeadroom { .. } => "E0820",
         }
     }
 
@@ -221,7 +241,7 @@ impl Classified for AppError {
                 "give all 24 words in their order, or the line that begins with LIFEBOAT-RECOVERY-1".to_owned()
             }
             Self::EmptyPassword { .. } => "put the passphrase into it, on one line".to_owned(),
-            Self::Usage { hint, .. } | Self::Nothing { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Nothing { hint, .. } | Self::NoHeadroom { hint, .. } => hint.clone(),
             Self::Unknown { known, .. } if known.is_empty() => return None,
             Self::Unknown { known, .. } => format!("known: {known}"),
             Self::Unwritable { .. } => "check the permissions and the free space there".to_owned(),

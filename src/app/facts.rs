@@ -4,22 +4,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::catalog::Catalog;
-use crate::catalog::runs::Run;
-use crate::catalog::words::{BackupKind, Job};
 use crate::policy::copies::{Network, TargetFacts};
 use crate::policy::model::{CopyClass, Place, Policy, Target};
-
-/// Growth is that of so much time.
-const GROWTH_OVER: Duration = Duration::from_secs(14 * 86_400);
-/// In so many runs at most.
-const RUNS_MAX: u32 = 400;
 
 /// What is declared of the targets, and what can be found out about them here and now.
 pub(super) fn target_facts(policy: &Policy, networks: &mut Networks) -> Vec<TargetFacts> {
@@ -122,51 +114,4 @@ fn network_of(endpoint: &str) -> Network {
     } else {
         Network::Public
     }
-}
-
-/// How much room a target has, as its last run left it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
-    /// Free bytes.
-    pub(super) free_bytes: u64,
-    /// Bytes that were added in a day, lately.
-    pub(super) growth_per_day: u64,
-}
-
-impl Space {
-    /// The name of the fact.
-    const FACT: &'static str = "space";
-
-    /// What was noted, if anything was.
-    pub(super) fn of(facts: &Value) -> Option<Self> {
-        let space = facts.get(Self::FACT)?;
-        let number = |name| space.get(name).and_then(Value::as_u64);
-        Some(Self { free_bytes: number("free_bytes")?, growth_per_day: number("growth_per_day")? })
-    }
-
-    /// At this pace it is full in so many days; `None` when nothing was added.
-    pub(super) fn full_in_days(self) -> Option<u64> {
-        self.free_bytes.checked_div(self.growth_per_day)
-    }
-}
-
-/// Notes how much room each folder that a run filled has, and how fast it fills.
-pub(super) fn note_space(catalogue: &Catalog, policy: &Policy, now: Timestamp) -> Result<(), Failure> {
-    let runs = catalogue.recent_runs(policy.id.as_str(), &Job::Backup(BackupKind::Full), RUNS_MAX)?;
-    let recent: Vec<_> = runs.iter().filter(|run| now.since(run.started_at) <= GROWTH_OVER).collect();
-    let stored = |run: &&Run| run.stats.get("stats")?.get("bytes_stored")?.as_u64();
-    let bytes: u64 = recent.iter().filter_map(stored).sum();
-    let days = recent.last().map_or(0, |oldest| now.since(oldest.started_at).as_secs() / 86_400).max(1);
-    for target in &policy.targets {
-        let Place::Folder(path) = &target.place else { continue };
-        let Ok(found) = rustix::fs::statvfs(path) else { continue };
-        let space = json!({
-            "free_bytes": found.f_bavail.saturating_mul(found.f_frsize),
-            "total_bytes": found.f_blocks.saturating_mul(found.f_frsize),
-            "growth_per_day": bytes / days,
-            "at": now,
-        });
-        note(catalogue, policy, target, Space::FACT, space)?;
-    }
-    Ok(())
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::change;
 use super::error::AppError;
 use super::site::Site;
+use super::space::StateRoom;
 use super::status::PolicyStatus;
 use crate::alert::{Notice, Person};
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
-use crate::base::size::format_duration;
+use crate::base::size::{format_bytes, format_duration};
 use crate::catalog::Catalog;
 use crate::catalog::incidents::{Incident, NewIncident, Seen, Step};
 use crate::catalog::messages::NewMessage;
@@ -80,6 +81,10 @@ pub(super) fn conditions(
     if statuses.iter().any(|status| status.reasons.iter().any(|reason| reason.code == "evidence-broken")) {
         of_site(Cause::Evidence, "the evidence log does not verify".to_owned());
     }
+    if let Some(state) = StateRoom::of(site).filter(|state| state.is_short()) {
+        let (free, limit) = (format_bytes(state.room.free_bytes), format_bytes(state.limit_bytes));
+        of_site(Cause::Headroom, format!("the state folder has {free} free, and {limit} have to stay free"));
+    }
     let events = catalogue.events(EVENTS_MAX)?;
     let is_recent = |at: Timestamp| now.since(at) < CLOCK_FOR;
     if let Some(event) = events.iter().find(|event| event.kind == "clock.stepped_back" && is_recent(event.at))
@@ -131,7 +136,12 @@ fn of_policy(
             add(Cause::Damage, name, format!("{name}: {problem}"));
         }
         if let Some(days) = target.full_in_days.filter(|days| *days < FULL_WITHIN_DAYS) {
-            add(Cause::Space, name, format!("{name} is full in about {days} days at this pace"));
+            add(Cause::Space, name, format!("{name} is at its limit in about {days} days at this pace"));
+        }
+        if target.lacks_room() {
+            let free = format_bytes(target.free_bytes.unwrap_or_default());
+            let limit = format_bytes(target.min_free_bytes.unwrap_or_default());
+            add(Cause::Headroom, name, format!("{name} has {free} free, and {limit} have to stay free"));
         }
         if target.is_overdue {
             add(Cause::Absent, name, format!("{name} has not come by in time"));

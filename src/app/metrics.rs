@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::site::Site;
+use super::space::StateRoom;
 use super::status::{PolicyStatus, statuses_and_head};
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
@@ -53,6 +54,7 @@ pub fn metrics(site: &Site) -> Result<String, Failure> {
     let now = site.cx.clock.now();
     let mut out = String::new();
     of_policies(&mut out, &statuses, now);
+    of_room(&mut out, site, &statuses);
     let mut family = Family::new(
         &mut out,
         "lifeboat_last_drill_timestamp_seconds",
@@ -160,17 +162,55 @@ fn of_policies(out: &mut String, statuses: &[PolicyStatus], now: Timestamp) {
             }
         }
     }
+}
+
+fn of_room(out: &mut String, site: &Site, statuses: &[PolicyStatus]) {
+    let state = StateRoom::of(site);
+    if let Some(state) = state {
+        Family::new(out, "lifeboat_state_free_bytes", "gauge", "Free bytes where the state folder is.")
+            .put(&[], number(state.room.free_bytes));
+        Family::new(
+            out,
+            "lifeboat_state_min_free_bytes",
+            "gauge",
+            "What has to stay free there: below it no backup starts.",
+        )
+        .put(&[], number(state.limit_bytes));
+    }
+    let targets =
+        || statuses.iter().flat_map(|status| status.targets.iter().map(move |target| (status, target)));
     let mut family = Family::new(
         out,
         "lifeboat_target_free_bytes",
         "gauge",
-        "Free bytes of a folder when its last run ended.",
+        "Free bytes of a folder when that was last looked at.",
+    );
+    for (status, target) in targets() {
+        if let Some(free) = target.free_bytes {
+            family.put(&[("policy", &status.policy), ("target", &target.target)], number(free));
+        }
+    }
+    let mut family = Family::new(
+        out,
+        "lifeboat_target_min_free_bytes",
+        "gauge",
+        "What has to stay free there: below it the folder counts as full.",
+    );
+    for (status, target) in targets() {
+        if let Some(limit) = target.min_free_bytes {
+            family.put(&[("policy", &status.policy), ("target", &target.target)], number(limit));
+        }
+    }
+    let mut family = Family::new(
+        out,
+        "lifeboat_forecast_timestamp_seconds",
+        "gauge",
+        "When a limit is reached or a promise broken if things go on as they have; absent where nothing says so.",
     );
     for status in statuses {
-        for target in &status.targets {
-            if let Some(free) = target.free_bytes {
-                family.put(&[("policy", &status.policy), ("target", &target.target)], number(free));
-            }
+        for one in &status.forecasts {
+            let labels = [("policy", status.policy.as_str()), ("kind", one.kind.word()), ("of", &one.of)];
+            family.put(&labels, seconds(one.at));
         }
     }
 }

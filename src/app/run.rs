@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::change;
-use super::facts::{is_offsite, note_space};
+use super::facts::is_offsite;
 use super::outbox::tell;
 use super::own;
 use super::promise;
 use super::reading::is_away;
 use super::site::{Site, Unreached, anchor};
+use super::space::{self, note_space};
 use super::suspicion;
 use crate::base::clock::Timestamp;
 use crate::base::error::{Class, Failure};
@@ -77,7 +78,8 @@ pub fn run_policy(
     change::follow_policy(&catalogue, policy, now)?;
     catalogue.mark_interrupted(now)?;
     let run = begin(&catalogue, policy, Job::Backup(backup_kind(kind)), occasion, now)?;
-    let result = carry_out(site, policy, kind, occasion, &catalogue, &run);
+    let result = space::ask(site, &catalogue, policy)
+        .and_then(|()| carry_out(site, policy, kind, occasion, &catalogue, &run));
     match result {
         Ok((done, anchors)) => {
             suspicion::look(site, &catalogue, policy, &run, &done.outcome)?;

@@ -12,6 +12,7 @@ use super::limits::Traffic;
 use super::places::{Environment, open_target, state_dir};
 use super::plumbing;
 use super::secrets::{SecretSource, make_key_file};
+use super::space;
 use crate::base::durable;
 use crate::base::error::{Class, Failure};
 use crate::base::limits::PACK_BYTES_DEFAULT;
@@ -246,7 +247,9 @@ impl Site {
         let mut unreached = Vec::new();
         let held = self.targets_that_held(policy)?;
         for planned in &policy.targets {
-            match self.look(planned, held.contains(planned.name.as_str())) {
+            let found = self.look(planned, held.contains(planned.name.as_str()));
+            // A folder with too little room is treated as the full one that it would become.
+            match found.and_then(|found| space::ask_target(policy, planned).map(|()| found)) {
                 Ok((target, true)) => holding.push(target),
                 Ok((target, false)) => empty.push(target),
                 Err(failure) => {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::facts::{Networks, Space, found_locks, is_offsite, target_facts};
+use super::facts::{Networks, found_locks, is_offsite, target_facts};
+use super::forecasts::{self, ForecastView, worries};
 use super::promise;
 use super::site::Site;
+use super::space;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::format_duration;
@@ -20,6 +22,7 @@ use crate::policy::copies::{
     Assurance, Choice, CopyFacts, DrillFacts, Facts, Reason, SnapshotFacts, SourceFacts, drill_valid_until,
     evaluate,
 };
+use crate::policy::forecast::Kind;
 use crate::policy::model::{BackupKind, Policy, Target};
 use crate::policy::objective::{Point, exposure};
 use crate::policy::state::{Answer, Facts as StateFacts, Word, state};
@@ -62,6 +65,8 @@ pub struct PolicyStatus {
     pub open_findings: Vec<String>,
     /// What keeps old snapshots from being removed.
     pub holds: Vec<String>,
+    /// What is to be expected if things go on as they have, the nearest first.
+    pub forecasts: Vec<ForecastView>,
     /// Occurrences that were missed in the last seven days.
     pub missed_last_week: u64,
 }
@@ -92,15 +97,22 @@ pub struct TargetView {
     pub problem: Option<String>,
     /// Whether the target confirmed it, or it was read back.
     pub is_usable: bool,
-    /// Free bytes there when the last run ended; only of folders.
+    /// Free bytes there when that was last looked at; only of folders.
     pub free_bytes: Option<u64>,
-    /// At the pace of the last two weeks it is full in so many days.
+    /// What has to stay free there.
+    pub min_free_bytes: Option<u64>,
+    /// At the pace of the last weeks it reaches that in so many days.
     pub full_in_days: Option<u64>,
     /// A medium that is kept apart and should have come by.
     pub is_overdue: bool,
 }
 
 impl TargetView {
+    /// Whether less is free there than has to be.
+    pub fn lacks_room(&self) -> bool {
+        self.free_bytes.zip(self.min_free_bytes).is_some_and(|(free, limit)| free < limit)
+    }
+
     fn none(target: &str) -> Self {
         Self {
             target: target.to_owned(),
@@ -111,6 +123,7 @@ impl TargetView {
             problem: None,
             is_usable: false,
             free_bytes: None,
+            min_free_bytes: None,
             full_in_days: None,
             is_overdue: false,
         }
@@ -184,7 +197,10 @@ impl Look<'_> {
         let exposed = gathered.exposed;
         let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
         let changed = promise::changed_at(catalogue, policy, now)?;
+        let forecasts = forecasts::of_policy(self.site, catalogue, policy, now)?;
+        let ahead = worries(self.site, catalogue, policy, &forecasts, now)?;
         let state = state(&StateFacts {
+            ahead: &ahead,
             verdict: &verdict,
             rpo_met: match exposed {
                 None => Answer::Unknown,
@@ -223,12 +239,22 @@ impl Look<'_> {
             offsite_exposure_seconds: gathered.exposed_offsite.map(|age| age.as_secs()),
             rpo_seconds: policy.objective.rpo.as_secs(),
             rpo_met,
-            targets: gathered.views,
+            targets: filled(gathered.views, &forecasts, now),
+            forecasts,
             open_findings: gathered.findings,
             holds: holds.iter().map(|h| format!("{}: {} ({})", h.id, h.reason, h.kind)).collect(),
             missed_last_week: catalogue.count_occurrences(id, OccurrenceState::Missed, week)?,
         })
     }
+}
+
+/// Each target with the day on which it is full.
+fn filled(mut views: Vec<TargetView>, forecasts: &[ForecastView], now: Timestamp) -> Vec<TargetView> {
+    for view in &mut views {
+        let full = forecasts.iter().find(|one| one.kind == Kind::Full && one.of == view.target);
+        view.full_in_days = full.map(|one| one.days(now));
+    }
+    views
 }
 
 fn word(word: Word) -> String {
@@ -303,14 +329,13 @@ impl Gathered {
 
 /// What each target holds of the newest snapshot that it has, and how long it has room.
 fn views(policy: &Policy, catalogue: &Catalog, now: Timestamp) -> Result<Vec<TargetView>, Failure> {
-    let known = catalogue.targets(policy.id.as_str())?;
     let view = |target: &Target| {
         let name = target.name.as_str();
         let newest = catalogue.newest_copy(policy.id.as_str(), name)?;
-        let space = known.iter().find(|one| one.name == name).and_then(|one| Space::of(&one.facts));
+        let room = space::known(catalogue, policy, target, now)?;
         let mut view = newest.map_or_else(|| TargetView::none(name), |(at, copy)| view(&copy, at));
-        view.free_bytes = space.map(|space| space.free_bytes);
-        view.full_in_days = space.and_then(Space::full_in_days);
+        view.free_bytes = room.map(|(room, _)| room.free_bytes);
+        view.min_free_bytes = room.map(|(_, limit)| limit);
         view.is_overdue = target.offline
             && view
                 .captured_at

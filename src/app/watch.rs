@@ -11,6 +11,7 @@ use super::error::AppError;
 use super::incidents::{conditions, follow, notice};
 use super::outbox::tell;
 use super::site::Site;
+use super::space;
 use super::status::statuses;
 use crate::alert::{self, AlertError, Notice};
 use crate::base::clock::Timestamp;
@@ -58,6 +59,7 @@ pub fn watch(site: &Site) -> Result<Watched, Failure> {
     let now = site.cx.clock.now();
     change::follow(&catalogue, &site.configuration, now)?;
     tell(&catalogue, &site.evidence()?)??;
+    space::note_all(site, &catalogue, now)?;
     let found = conditions(site, &catalogue, &statuses(site, None)?, now)?;
     follow(site, &catalogue, &found, now)?;
     let mut watched = Watched { incidents: catalogue.open_incidents()?.len(), ..Watched::default() };

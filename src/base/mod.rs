@@ -19,6 +19,7 @@ pub mod lock;
 pub mod metadata;
 pub mod priority;
 pub mod progress;
+pub mod room;
 pub mod secret;
 pub mod service;
 pub mod size;

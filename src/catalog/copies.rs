@@ -1,6 +1,8 @@
 //! Snapshots, and their copies with the time of each level: the facts of the 3-2-1 rule. Both
 //! can be filled in again from a target.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
@@ -329,6 +331,34 @@ impl Catalog {
                 args![snapshot, at, i64::from(offsite)],
             )?;
             Ok(())
+        })
+    }
+
+    /// Of each day (UTC) from a moment until now: the most work that would have been lost at one time, just
+    /// before a recovery point was confirmed; with the time of the day's last.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn exposed_days(
+        &self,
+        policy: &str,
+        from: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<(Timestamp, Duration)>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list exposures",
+                "SELECT MAX(confirmed_at), MAX(confirmed_at - newest) FROM (
+                     SELECT captured_at, confirmed_at, MAX(captured_at) OVER (
+                         ORDER BY confirmed_at, captured_at
+                         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                     ) AS newest
+                     FROM snapshots WHERE policy = $1 AND confirmed_at >= $2 AND confirmed_at <= $3
+                 ) AS points
+                 WHERE captured_at > newest GROUP BY confirmed_at / 86400000 ORDER BY 1",
+                args![policy, from, now],
+                |row| Ok((row.time(0)?, Duration::from_millis(row.count(1)?))),
+            )
         })
     }
 

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod process;
 pub mod promises;
 pub mod runs;
+pub mod space;
 pub mod state;
 pub mod targets;
 pub mod words;

@@ -2,6 +2,7 @@
 //! `interrupted` and may be tried again. Final states never change.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -383,6 +384,29 @@ impl Catalog {
                 ),
                 args![policy, job.lane(), i64::from(count)],
                 read,
+            )
+        })
+    }
+
+    /// Of each day (UTC) since a moment, and each kind: how long the longest backup took that went through
+    /// at its first attempt; with the end of the day's last.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn longest_backups(
+        &self,
+        policy: &str,
+        from: Timestamp,
+    ) -> Result<Vec<(Job, Timestamp, Duration)>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list the longest backups",
+                "SELECT COALESCE(job_done, job) AS done, MAX(ended_at), MAX(ended_at - started_at) FROM runs
+                 WHERE policy = $1 AND lane = 'backup' AND started_at >= $2 AND attempt = 1
+                   AND ended_at >= started_at AND state IN ('succeeded', 'partial')
+                 GROUP BY done, ended_at / 86400000 ORDER BY 2",
+                args![policy, from],
+                |row| Ok((row.word(0)?, row.time(1)?, Duration::from_millis(row.count(2)?))),
             )
         })
     }

@@ -29,8 +29,10 @@ pub enum Cause {
     Run,
     /// A target could not be tried out.
     Probe,
-    /// A target is full soon, or full.
+    /// A target is full soon.
     Space,
+    /// Less is free than has to be, where the records or the copies are: backups are refused.
+    Headroom,
     /// A medium that is kept apart has not come by.
     Absent,
     /// A run found its source changed as an accident or an attack would.
@@ -57,6 +59,7 @@ impl Cause {
             Self::Run => "run.failed",
             Self::Probe => "target.probe",
             Self::Space => "target.space",
+            Self::Headroom => "headroom",
             Self::Absent => "target.absent",
             Self::Odd => "source.odd",
             Self::Weakened => "promise.weakened",
@@ -76,7 +79,9 @@ impl Cause {
             Self::Rpo(1) => (Some(Minor), None, None),
             Self::Rpo(2 | 3) => (Some(Serious), Some(Minor), None),
             Self::Rpo(_) => (Some(Critical), Some(Serious), Some(Minor)),
-            Self::Run | Self::Probe | Self::Space | Self::Absent => (Some(Minor), Some(Minor), Some(Minor)),
+            Self::Run | Self::Probe | Self::Space | Self::Headroom | Self::Absent => {
+                (Some(Minor), Some(Minor), Some(Minor))
+            }
             Self::Odd | Self::Weakened => (Some(Serious), Some(Serious), Some(Minor)),
             Self::Gone | Self::Evidence | Self::Clock => (Some(Serious), Some(Serious), Some(Serious)),
         };
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(row(Cause::Rpo(3)), ["serious", "minor", "-"]);
         assert_eq!(row(Cause::Rpo(4)), ["critical", "serious", "minor"]);
         assert_eq!(row(Cause::Run), ["minor", "minor", "minor"]);
+        assert_eq!(row(Cause::Headroom), ["minor", "minor", "minor"]);
         assert_eq!(row(Cause::Odd), ["serious", "serious", "minor"]);
         assert_eq!(row(Cause::Clock), ["serious", "serious", "serious"]);
     }

@@ -6,6 +6,7 @@
 
 pub mod copies;
 pub mod due;
+pub mod forecast;
 pub mod incident;
 pub mod limit;
 pub mod load;
@@ -14,6 +15,7 @@ pub mod objective;
 pub mod problem;
 pub mod retention;
 pub mod retry;
+pub mod room;
 pub mod rota;
 pub mod schedule;
 pub mod state;

@@ -68,6 +68,8 @@ pub struct Facts<'a> {
     pub weakened: bool,
     /// Whether what is promised changed after the newest drill that passed.
     pub changed_since_drill: bool,
+    /// What is short, and what will be broken soon if things go on as they have: codes and sentences.
+    pub ahead: &'a [(&'static str, String)],
     /// When a planned run, verification or drill renews facts next.
     pub next_check: Option<Timestamp>,
 }
@@ -106,6 +108,9 @@ pub fn state(facts: &Facts<'_>) -> State {
     if facts.weakened {
         let text = "a change made the promise weaker, and nobody has agreed (`lifeboat hold list`)";
         say("promise-weakened", Word::AtRisk, text);
+    }
+    for (code, text) in facts.ahead {
+        say(code, Word::AtRisk, text);
     }
     match facts.rpo_met {
         Answer::Yes => {}
@@ -174,6 +179,7 @@ mod tests {
             evidence_intact: Answer::Yes,
             recovery_kit: Answer::Yes,
             frozen: false,
+            ahead: &[],
             next_check: Some(Timestamp::from_unix_ms(500_000)),
         }
     }
@@ -211,6 +217,16 @@ mod tests {
             found.reasons.iter().map(|r| r.code).collect::<Vec<_>>(),
             ["on-source-device", "no-recovery-kit"]
         );
+    }
+
+    #[test]
+    fn what_lies_ahead_is_a_risk_and_makes_nothing_better() {
+        let ahead = [("full-soon", "disk is full about then".to_owned())];
+        let (holds, broken) = (verdict(true), verdict(false));
+        let found = state(&Facts { ahead: &ahead, ..good(&holds) });
+        assert_eq!((found.word, found.reasons[0].code), (Word::AtRisk, "full-soon"));
+        let found = state(&Facts { ahead: &ahead, ..good(&broken) });
+        assert_eq!((found.word, found.reasons.len()), (Word::Broken, 2));
     }
 
     #[test]

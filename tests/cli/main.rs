@@ -9,6 +9,9 @@ mod odd_tree;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/s3.rs"]
 mod s3;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 
 mod changes;
 mod demo;
@@ -27,3 +30,4 @@ mod round_trip;
 mod run;
 mod secrecy;
 mod sources;
+mod space;

@@ -13,8 +13,8 @@ use lifeboat::base::id::ObjectHash;
 use lifeboat::base::metadata::FileKind;
 
 use self::writer::{Evil, NAME, entry};
-use crate::full_disk::Small;
 use crate::lab::{Lab, Said, noise, run};
+use crate::small_disk::SmallDisk;
 
 /// An evil snapshot.
 struct Case {
@@ -50,7 +50,7 @@ impl Case {
 
 /// A lab with a small file system to restore to, and an honest backup of its source.
 struct Stand {
-    small: Small,
+    small: SmallDisk,
     lab: Lab,
     evil: Evil,
     honest: String,
@@ -66,7 +66,7 @@ impl Stand {
         let honest = lab.backup_source(&["one"])["snapshot"].as_str().expect("an id").to_owned();
         let evil = Evil::of(&lab, "one");
         add_key_file(&lab);
-        let small = Small::mount(lab.path("small"), 24);
+        let small = SmallDisk::mount(lab.path("small"), 24);
         Self { small, lab, evil, honest }
     }
 

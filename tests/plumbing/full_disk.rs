@@ -1,47 +1,10 @@
 //! Full disks: of the repository, of the local state, of the place restored to.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use crate::lab::{Lab, needs_root, noise, plain_source, run};
-
-/// A small file system in memory, unmounted in the end.
-pub(crate) struct Small(PathBuf);
-
-impl Small {
-    pub(crate) fn mount(at: PathBuf, mib: u32) -> Self {
-        needs_root();
-        std::fs::create_dir_all(&at).expect("made");
-        let options = format!("size={mib}m,mode=755");
-        let status =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &options, "lifeboat-test"]).arg(&at).status();
-        assert!(status.expect("mount runs").success(), "this test needs the right to mount");
-        Self(at)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Takes all the space that is left.
-    pub(crate) fn fill(&self) {
-        let status = Command::new("sh")
-            .args(["-c", "cat /dev/zero > \"$1/filler\" 2>/dev/null; true", "sh"])
-            .arg(&self.0)
-            .status();
-        assert!(status.expect("sh runs").success());
-    }
-
-    pub(crate) fn free(&self) {
-        std::fs::remove_file(self.0.join("filler")).expect("removed");
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
-    }
-}
+use crate::lab::{Lab, noise, plain_source, run};
+use crate::small_disk::SmallDisk;
 
 fn grow(source: &Path) {
     for number in 0..4 {
@@ -52,7 +15,7 @@ fn grow(source: &Path) {
 #[test]
 fn a_full_repository_keeps_what_it_has_and_restores_with_no_byte_free() {
     let lab = Lab::new();
-    let disk = Small::mount(lab.path("disk"), 24);
+    let disk = SmallDisk::mount(lab.path("disk"), 24);
     let source = lab.path("source");
     plain_source(&source);
     lab.init(&["disk/one"]);
@@ -72,7 +35,7 @@ fn a_full_repository_keeps_what_it_has_and_restores_with_no_byte_free() {
 #[test]
 fn a_place_that_fills_up_in_the_middle_lags_and_the_other_is_complete() {
     let lab = Lab::new();
-    let _disk = Small::mount(lab.path("disk"), 20);
+    let _disk = SmallDisk::mount(lab.path("disk"), 20);
     let source = lab.path("source");
     plain_source(&source);
     lab.init(&["one", "disk/two"]);
@@ -93,7 +56,7 @@ fn a_place_that_fills_up_in_the_middle_lags_and_the_other_is_complete() {
 #[test]
 fn a_full_state_folder_is_no_obstacle() {
     let lab = Lab::new();
-    let disk = Small::mount(lab.path("state"), 1);
+    let disk = SmallDisk::mount(lab.path("state"), 1);
     disk.fill();
     let source = lab.path("source");
     plain_source(&source);
@@ -105,7 +68,7 @@ fn a_full_state_folder_is_no_obstacle() {
 #[test]
 fn a_full_destination_fails_and_names_what_is_not_there() {
     let lab = Lab::new();
-    let _disk = Small::mount(lab.path("disk"), 2);
+    let _disk = SmallDisk::mount(lab.path("disk"), 2);
     let source = lab.path("source");
     plain_source(&source);
     lab.init(&["one"]);
@@ -120,13 +83,13 @@ fn a_full_destination_fails_and_names_what_is_not_there() {
 #[test]
 fn changed_files_are_replaced_one_by_one_where_there_is_no_room_for_all() {
     let lab = Lab::new();
-    let disk = Small::mount(lab.path("disk"), 48);
+    let disk = SmallDisk::mount(lab.path("disk"), 48);
     let source = lab.path("source");
     std::fs::create_dir_all(&source).expect("made");
     grow(&source);
     lab.init(&["one"]);
     lab.backup_source(&["one"]);
-    let back = disk.0.join("back");
+    let back = disk.path().join("back");
     let restore = || {
         let mut command = lab.command("restore", &["one"], &["latest", "--overwrite", "--to"]);
         run(command.arg(&back)).exits(0);

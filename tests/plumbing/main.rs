@@ -15,6 +15,9 @@ mod odd_tree;
 #[expect(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../support/s3.rs"]
 mod s3;
+#[expect(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../support/small_disk.rs"]
+mod small_disk;
 
 mod bad_input;
 mod churn;

@@ -9,9 +9,9 @@ use lifeboat::repository::format::slot::SlotSecret;
 use lifeboat::storage::contract::Storage;
 use serde_json::Value;
 
-use crate::full_disk::Small;
 use crate::lab::{Lab, run};
 use crate::s3;
+use crate::small_disk::SmallDisk;
 
 /// Forgets a snapshot at one place.
 fn forget(lab: &Lab, place: &str, id: &str) {
@@ -109,7 +109,7 @@ fn grace_is_kept_and_guards_speak_with_exit_codes() {
 #[test]
 fn a_disk_without_a_byte_free_is_pruned_dead_packs_first() {
     let lab = Lab::new();
-    let disk = Small::mount(lab.path("disk"), 24);
+    let disk = SmallDisk::mount(lab.path("disk"), 24);
     lab.init(&["disk/one"]);
     fill(&lab, 8, 6);
     let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();
@@ -127,7 +127,7 @@ fn a_disk_without_a_byte_free_is_pruned_dead_packs_first() {
 #[test]
 fn a_move_that_finds_no_room_leaves_packs_and_plan_and_goes_on_later() {
     let lab = Lab::new();
-    let disk = Small::mount(lab.path("disk"), 24);
+    let disk = SmallDisk::mount(lab.path("disk"), 24);
     lab.init(&["disk/one"]);
     fill(&lab, 14, 8);
     let first = lab.backup_source(&["disk/one"])["snapshot"].as_str().expect("an id").to_owned();

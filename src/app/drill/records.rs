@@ -88,7 +88,11 @@ pub(super) fn finish(
             verdict: verdict(outcome.verdict),
             at: outcome.ended_at,
             snapshot: snapshot.clone(),
-            times: json!({ "phases": phases, "rto_seconds": outcome.rto.measured_seconds }),
+            times: json!({
+                "phases": phases,
+                "rto_seconds": outcome.rto.measured_seconds,
+                "rto_projected_seconds": outcome.rto.projected_full_seconds,
+            }),
             report_sha256: Some(report_sha256),
             checks: outcome.checks.iter().map(recorded).collect(),
         },

@@ -34,9 +34,6 @@ use crate::engine::restore::request::RestoreRequest;
 use crate::engine::verify::Depth;
 use crate::policy::problem::Severity;
 
-/// A target that is full later than this is no news.
-const FULL_SOON_DAYS: u64 = 60;
-
 /// Opens the site of a session.
 pub(super) fn site(session: &Session) -> Result<Site, Failure> {
     let site = Site::open(&session.place, session.cx.clone())?;
@@ -208,11 +205,7 @@ fn print_status(session: &Session, view: &PolicyStatus) {
             _ => "no copy".to_owned(),
         };
         let overdue = if target.is_overdue { "; it should have come by" } else { "" };
-        let full = match target.full_in_days {
-            Some(days) if days < FULL_SOON_DAYS => format!("; full in about {days} days at this pace"),
-            _ => String::new(),
-        };
-        let text = format!("{text}{overdue}{full}");
+        let text = format!("{text}{overdue}");
         out.line(&format!("  {:<6} {text}", target.target));
     }
     for finding in &view.open_findings {

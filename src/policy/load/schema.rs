@@ -34,6 +34,8 @@ enum Kind {
 
 const DURATION: Kind = Kind::Like("^[0-9]");
 const SIZE: Kind = Kind::Like("^[0-9]");
+/// `auto`, a share or a size.
+const MIN_FREE: Kind = Kind::Like("^(auto|[0-9].*)$");
 const PATH: Kind = Kind::Like("^/");
 
 /// The keys of `lifeboat.toml`; `*` stands for a name, `[]` for one of several tables.
@@ -46,6 +48,7 @@ const SITE: &[(&str, Kind)] = &[
     ("concurrency", Kind::NumberOrTable),
     ("self_backup", Kind::Text),
     ("evidence.sign_key_file", PATH),
+    ("space.state_min_free", MIN_FREE),
     ("limits.workers", Kind::Count),
     ("limits.nice", Kind::Count),
     ("limits.ionice", Kind::Text),
@@ -142,6 +145,7 @@ const POLICY: &[(&str, Kind)] = &[
     ("targets.*.credentials_file", PATH),
     ("targets.*.ca_file", PATH),
     ("targets.*.immutable", Kind::Table),
+    ("targets.*.min_free", MIN_FREE),
     ("targets.*.upload_limit", Kind::TextOrTexts),
     ("targets.*.download_limit", Kind::TextOrTexts),
     ("targets.*.location", Kind::Text),

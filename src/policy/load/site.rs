@@ -9,11 +9,14 @@ use super::reader::{Found, Parsed, Section};
 use super::{limits, people, values};
 use crate::policy::model::{Concurrency, Limits, People, Site};
 use crate::policy::problem::Complaint;
+use crate::policy::room::MinFree;
 
 /// Keys of the site file that come later.
-const LATER: [&str; 3] = ["language", "space", "defaults"];
+const LATER: [&str; 2] = ["language", "defaults"];
 /// Processes of the daemon at a time, at most.
 const CONCURRENCY_MAX: u32 = 64;
+/// There are no logs of ours to bound: the daemon writes to its standard error.
+const SPACE_LATER: [&str; 1] = ["logs_max"];
 const EVIDENCE_LATER: [&str; 3] = ["copies", "keep", "timestamp_url"];
 
 /// What the machine says where the file says nothing.
@@ -34,6 +37,9 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
     let evidence = root.section("evidence");
     let sign_key_file = evidence.optional("sign_key_file", values::path);
     evidence.finish(&EVIDENCE_LATER);
+    let space = root.section("space");
+    let state_min_free = space.or("state_min_free", "auto", values::min_free);
+    space.finish(&SPACE_LATER);
     let concurrency = root.or("concurrency", 2, concurrency);
     let self_backup = root.optional("self_backup", values::word);
     let limits = limits::read(root.section("limits"));
@@ -52,6 +58,7 @@ pub(super) fn read(root: Section<'_>, machine: &Machine) -> Option<Site> {
         key_command: key_command?,
         sign_key_file: sign_key_file.map(|f| f.value),
         limits,
+        state_min_free: state_min_free?.value,
         settings: Vec::new(),
     })
 }
@@ -115,6 +122,7 @@ pub(super) fn of_machine(machine: &Machine) -> Site {
         key_command: Vec::new(),
         sign_key_file: None,
         limits: Limits::default(),
+        state_min_free: MinFree::default(),
         settings: Vec::new(),
     }
 }

@@ -12,6 +12,7 @@ use super::{limits, values};
 use crate::base::lock::LockRule;
 use crate::policy::model::{Place, Target, TargetName};
 use crate::policy::problem::{Complaint, Sort};
+use crate::policy::room::MinFree;
 
 const LATER: [&str; 2] = ["network", "account"];
 /// Keys that only mean something on S3.
@@ -61,6 +62,7 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
     let ca_file = section.optional("ca_file", values::path);
     let immutable = section.optional("immutable", immutable);
     let is_wrong = section.has("immutable") && immutable.is_none();
+    let min_free = min_free(&section, folder);
     let upload_limit = section.optional("upload_limit", |value| limits::rate(value, zone));
     let download_limit = section.optional("download_limit", |value| limits::rate(value, zone));
     section.finish(&LATER);
@@ -83,10 +85,24 @@ pub(super) fn read(name: &str, section: Section<'_>, zone: Tz) -> Option<Found<T
         credentials_file: credentials_file.map(|f| f.value),
         ca_file: ca_file.map(|f| f.value),
         immutable: immutable.map(|f| f.value),
+        min_free: min_free?,
         upload_limit: upload_limit.map(|f| f.value),
         download_limit: download_limit.map(|f| f.value),
     };
     Some(Found { value: target, span: url.span })
+}
+
+/// What has to stay free in a folder; of a bucket nobody knows.
+fn min_free(section: &Section<'_>, folder: bool) -> Option<MinFree> {
+    const KEY: &str = "min_free";
+    if folder {
+        return section.or(KEY, "auto", values::min_free).map(|found| found.value);
+    }
+    if let Some(found) = section.optional(KEY, values::min_free) {
+        let complaint = Complaint::value(format!("`{KEY}` has no meaning for a bucket"), "remove the key");
+        section.reader().complain(complaint, found.span);
+    }
+    Some(MinFree::default())
 }
 
 /// `{ mode = "governance", days = 30 }`.

@@ -12,6 +12,7 @@ use crate::base::effort::Effort;
 use crate::base::size;
 use crate::policy::model::Bound;
 use crate::policy::problem::{Complaint, Sort};
+use crate::policy::room::MinFree;
 use crate::policy::schedule::Schedule;
 
 /// Text without control characters.
@@ -74,17 +75,26 @@ pub(super) fn percent(value: &Value) -> Parsed<u8> {
         .ok_or_else(|| Complaint::value(format!("`{text}` is no share"), format!("write {EXAMPLE}")))
 }
 
-/// A size in bytes.
 /// A duration, or `0`.
 pub(super) fn duration_or_none(value: &Value) -> Parsed<Duration> {
     if value.as_str() == Some("0") { Ok(Duration::ZERO) } else { duration(value) }
 }
 
+/// A size in bytes.
 pub(super) fn bytes(value: &Value) -> Parsed<u64> {
     const EXAMPLE: &str = "a size with its unit, such as \"64 MiB\" or \"5GB\"";
     let text = value.as_str().ok_or_else(|| wrong_type(value, EXAMPLE))?;
     size::parse_bytes(text)
         .map_err(|_| Complaint::value(format!("`{text}` is no size"), format!("write {EXAMPLE}")))
+}
+
+/// What has to stay free: a share, a size, or `auto`.
+pub(super) fn min_free(value: &Value) -> Parsed<MinFree> {
+    match value.as_str() {
+        Some("auto") => Ok(MinFree::Auto),
+        Some(text) if text.trim_end().ends_with('%') => percent(value).map(MinFree::Share),
+        _ => bytes(value).map(MinFree::Bytes),
+    }
 }
 
 /// `>= N`, `<= N`, `= N`, with N read by `amount`.

@@ -12,6 +12,7 @@ use crate::policy::due::Line;
 use crate::policy::limit::Limit;
 use crate::policy::retention::{Hold, Rules};
 use crate::policy::retry::Retry;
+use crate::policy::room::MinFree;
 use crate::policy::schedule::Schedule;
 use crate::policy::window::Windows;
 
@@ -59,7 +60,7 @@ impl Policy {
     /// without rates and the places of credentials. Another text is another promise.
     pub fn promise(&self) -> String {
         const ABOUT: [&str; 5] = ["source", "targets", "rule", "rpo", "rto"];
-        const NOT: [&str; 4] = ["upload_limit", "download_limit", "credentials_file", "ca_file"];
+        const NOT: [&str; 5] = ["upload_limit", "download_limit", "credentials_file", "ca_file", "min_free"];
         let counts = |setting: &&Setting| {
             let first = setting.key.split('.').next().unwrap_or_default();
             let last = setting.key.rsplit('.').next().unwrap_or_default();
@@ -248,6 +249,8 @@ pub struct Target {
     pub ca_file: Option<PathBuf>,
     /// S3 only: how every object is locked.
     pub immutable: Option<LockRule>,
+    /// Folders only: what has to stay free there.
+    pub min_free: MinFree,
     /// How fast bytes may go there.
     pub upload_limit: Option<Limit>,
     /// How fast they may come from there, but for restores.

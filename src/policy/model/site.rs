@@ -7,6 +7,7 @@ use chrono_tz::Tz;
 
 use super::{DrillPlan, Limits, People, Policy};
 use crate::policy::problem::Problem;
+use crate::policy::room::MinFree;
 
 /// Longest id and target name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -193,6 +194,8 @@ pub struct Site {
     pub people: People,
     /// What jobs may take of the machine, unless their policy says otherwise.
     pub limits: Limits,
+    /// What has to stay free where the state folder is.
+    pub state_min_free: MinFree,
     /// Each value and its origin.
     pub settings: Vec<Setting>,
 }

@@ -62,6 +62,11 @@ pub(super) async fn load(
 
 /// Reads `AWS_*` lines from a file that nobody else may read.
 fn read_file(path: &Path) -> io::Result<Credentials> {
+    parse(&read_text(path)?)
+}
+
+/// The file's text, when nobody else may read it.
+pub(super) fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
     let file = std::fs::File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -70,18 +75,21 @@ fn read_file(path: &Path) -> io::Result<Credentials> {
     }
     let mut text = Zeroizing::new(String::new());
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    parse(&text)
+    Ok(text)
+}
+
+/// What the text says of a name.
+pub(super) fn value_of(text: &str, wanted: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let line = line.trim().trim_start_matches("export ");
+        let (key, value) = line.split_once('=')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        (key.trim() == wanted && !value.is_empty()).then(|| value.to_owned())
+    })
 }
 
 fn parse(text: &str) -> io::Result<Credentials> {
-    let value_of = |wanted: &str| {
-        text.lines().find_map(|line| {
-            let line = line.trim().trim_start_matches("export ");
-            let (key, value) = line.split_once('=')?;
-            let value = value.trim().trim_matches(['"', '\'']);
-            (key.trim() == wanted && !value.is_empty()).then(|| value.to_owned())
-        })
-    };
+    let value_of = |wanted: &str| value_of(text, wanted);
     // Names only: a line that is wrong may be a secret.
     let needed = |key: &str| {
         value_of(key)

@@ -6,6 +6,7 @@
 
 mod credentials;
 mod driver;
+mod ends;
 mod failure;
 mod listing;
 mod locks;
@@ -16,4 +17,5 @@ mod trust;
 mod versions;
 
 pub use driver::S3Storage;
+pub use ends::{certificates_end, credentials_end};
 pub use options::{Create, S3Options, Timeouts};

@@ -55,7 +55,7 @@ pub(super) fn of(options: &S3Options, label: &str) -> Result<Trust, StorageError
     Ok(Trust { store: store.or_else(|| credentials.clone()), credentials })
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
