@@ -8,11 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::explain;
-use super::forecasts;
+use super::forecasts::Lookout;
 use super::promise::{configuration_in_force, configuration_sha256};
 use super::reading::is_away;
 use super::site::{Site, Where};
-use super::space::StateRoom;
+use super::space::{Rooms, StateRoom};
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::{format_bytes, format_duration};
@@ -251,9 +251,11 @@ fn machine(site: &Site, _: &Catalog, _: Timestamp) -> Result<Finding, Failure> {
 /// What will be short or broken soon, and what is short now.
 fn ahead(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, Failure> {
     let mut seen = Vec::new();
+    let lookout = Lookout::new(site, catalogue, now)?;
     for policy in &site.configuration.policies {
-        let found = forecasts::of_policy(site, catalogue, policy, now)?;
-        let worries = forecasts::worries(site, catalogue, policy, &found, now)?;
+        let rooms = Rooms::of(catalogue, policy, now)?;
+        let found = lookout.of_policy(policy, &rooms)?;
+        let worries = lookout.worries(policy, &rooms, &found);
         seen.extend(worries.into_iter().map(|(_, text)| format!("{}: {text}", policy.id)));
     }
     if seen.is_empty() {

@@ -5,12 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::site::Site;
-use super::space::{self, StateRoom};
+use super::space::{Rooms, StateRoom};
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::{format_bytes, format_duration};
 use crate::catalog::Catalog;
-use crate::catalog::space::SpaceOf;
 use crate::catalog::words::{BackupKind as RecordedKind, Job};
 use crate::policy::forecast::{self, Kind, Measured, RoomThen, WORRY_DAYS};
 use crate::policy::model::{BackupKind, Place, Policy, Target};
@@ -58,64 +57,66 @@ impl ForecastView {
     }
 }
 
-/// All of a policy, the nearest first; those that lie far ahead, too.
-pub(super) fn of_policy(
-    site: &Site,
-    catalogue: &Catalog,
-    policy: &Policy,
+/// Looks ahead: what is the same for all policies is found out once.
+pub(super) struct Lookout<'a> {
+    site: &'a Site,
+    catalogue: &'a Catalog,
     now: Timestamp,
-) -> Result<Vec<ForecastView>, Failure> {
-    let mut found = Vec::new();
-    let state = rooms(catalogue, SpaceOf::STATE, now)?;
-    found.extend(full(&state, site.configuration.site.state_min_free, STATE, now));
-    for target in &policy.targets {
-        match &target.place {
-            Place::Folder(_) => {
-                let of = SpaceOf::target(policy.id.as_str(), target.name.as_str());
-                let known = rooms(catalogue, of, now)?;
-                found.extend(full(&known, target.min_free, target.name.as_str(), now));
+    state: Vec<RoomThen>,
+}
+
+impl<'a> Lookout<'a> {
+    pub(super) fn new(site: &'a Site, catalogue: &'a Catalog, now: Timestamp) -> Result<Self, Failure> {
+        Ok(Self { site, catalogue, now, state: Rooms::of_state(catalogue, now)? })
+    }
+
+    /// All of a policy, the nearest first; those that lie far ahead, too.
+    pub(super) fn of_policy(&self, policy: &Policy, rooms: &Rooms) -> Result<Vec<ForecastView>, Failure> {
+        let (catalogue, now) = (self.catalogue, self.now);
+        let mut found = Vec::new();
+        found.extend(full(&self.state, self.site.configuration.site.state_min_free, STATE, now));
+        for target in &policy.targets {
+            match &target.place {
+                Place::Folder(_) => {
+                    found.extend(full(rooms.at(target), target.min_free, target.name.as_str(), now));
+                }
+                Place::Bucket { .. } => found.extend(ends(target)),
             }
-            Place::Bucket { .. } => found.extend(ends(target)),
         }
+        found.extend(rpo(catalogue, policy, now)?);
+        overruns(catalogue, policy, now, &mut found)?;
+        restores(catalogue, policy, now, &mut found)?;
+        found.sort_by(|a, b| (a.at, a.kind, &a.of).cmp(&(b.at, b.kind, &b.of)));
+        Ok(found)
     }
-    found.extend(rpo(catalogue, policy, now)?);
-    overruns(catalogue, policy, now, &mut found)?;
-    restores(catalogue, policy, now, &mut found)?;
-    found.sort_by(|a, b| (a.at, a.kind, &a.of).cmp(&(b.at, b.kind, &b.of)));
-    Ok(found)
-}
 
-/// What makes a policy's state AT RISK: what is short now, and what lies near.
-pub(super) fn worries(
-    site: &Site,
-    catalogue: &Catalog,
-    policy: &Policy,
-    ahead: &[ForecastView],
-    now: Timestamp,
-) -> Result<Vec<(&'static str, String)>, Failure> {
-    let mut worries = Vec::new();
-    let mut short = |what: &str, free: u64, limit: u64| {
-        if free < limit {
-            let (free, limit) = (format_bytes(free), format_bytes(limit));
-            worries.push(("no-headroom", format!("{what} has {free} free, and {limit} have to stay free")));
+    /// What makes a policy's state AT RISK: what is short now, and what lies near.
+    pub(super) fn worries(
+        &self,
+        policy: &Policy,
+        rooms: &Rooms,
+        ahead: &[ForecastView],
+    ) -> Vec<(&'static str, String)> {
+        let mut worries = Vec::new();
+        let mut short = |what: &str, free: u64, limit: u64| {
+            if free < limit {
+                let (free, limit) = (format_bytes(free), format_bytes(limit));
+                worries
+                    .push(("no-headroom", format!("{what} has {free} free, and {limit} have to stay free")));
+            }
+        };
+        if let Some(state) = StateRoom::of(self.site) {
+            short("the state folder", state.room.free_bytes, state.limit_bytes);
         }
-    };
-    if let Some(state) = StateRoom::of(site) {
-        short("the state folder", state.room.free_bytes, state.limit_bytes);
-    }
-    for target in &policy.targets {
-        if let Some((room, limit)) = space::known(catalogue, policy, target, now)? {
-            short(target.name.as_str(), room.free_bytes, limit);
+        for target in &policy.targets {
+            if let Some((room, limit)) = rooms.newest(target) {
+                short(target.name.as_str(), room.free_bytes, limit);
+            }
         }
+        let near = ahead.iter().filter(|one| one.is_near(self.now));
+        worries.extend(near.map(|one| (one.kind.code(), one.text.clone())));
+        worries
     }
-    let near = ahead.iter().filter(|one| one.is_near(now));
-    worries.extend(near.map(|one| (one.kind.code(), one.text.clone())));
-    Ok(worries)
-}
-
-fn rooms(catalogue: &Catalog, of: SpaceOf<'_>, now: Timestamp) -> Result<Vec<RoomThen>, Failure> {
-    let known = catalogue.space(of, now.minus(DAILY_BACK), now)?;
-    Ok(known.iter().map(|one| RoomThen { at: one.at, room: one.room() }).collect())
 }
 
 fn full(rooms: &[RoomThen], limit: MinFree, of: &str, now: Timestamp) -> Option<ForecastView> {

@@ -1,6 +1,7 @@
 //! Room: what is left where the records and the copies are, and that no backup starts where it would
 //! take the last of it. Restores, prunes, holds and every look go on whatever is left.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,11 +12,14 @@ use crate::base::error::Failure;
 use crate::base::room::Room;
 use crate::catalog::Catalog;
 use crate::catalog::space::SpaceOf;
+use crate::policy::forecast::RoomThen;
 use crate::policy::model::{Place, Policy, Target};
-use crate::policy::room::MinFree;
 
 /// All places are looked at so far apart, by whoever looks at all promises.
 const LOOKS_APART: Duration = Duration::from_secs(600);
+
+/// As far back as any forecast looks.
+const LOOK_BACK: Duration = Duration::from_secs(29 * 86_400);
 
 /// What the state folder has and needs.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +100,7 @@ pub(super) fn note_space(catalogue: &Catalog, policy: &Policy, now: Timestamp) -
 /// # Errors
 /// Of the catalogue.
 pub(super) fn note_all(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<(), Failure> {
-    let newest = catalogue.newest_space(SpaceOf::STATE, now)?;
-    if newest.is_some_and(|newest| now.since(newest.at) < LOOKS_APART) {
+    if catalogue.spaces_at(now)?.is_some_and(|at| now.since(at) < LOOKS_APART) {
         return Ok(());
     }
     let mut rooms: Vec<(SpaceOf<'_>, Room)> = site.configuration.policies.iter().flat_map(rooms_of).collect();
@@ -117,22 +120,44 @@ fn rooms_of<'p>(policy: &'p Policy) -> Vec<(SpaceOf<'p>, Room)> {
     policy.targets.iter().filter_map(|target| Some((target, room(target)?))).map(with).collect()
 }
 
-/// What was last recorded of a target, and what has to stay free there.
-///
-/// # Errors
-/// Of the catalogue.
-pub(super) fn known(
-    catalogue: &Catalog,
-    policy: &Policy,
-    target: &Target,
-    now: Timestamp,
-) -> Result<Option<(Room, u64)>, Failure> {
-    if !matches!(target.place, Place::Folder(_)) {
-        return Ok(None);
+/// What was recorded of places lately, by target.
+pub(super) struct Rooms(BTreeMap<String, Vec<RoomThen>>);
+
+impl Rooms {
+    /// Those of a policy.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub(super) fn of(catalogue: &Catalog, policy: &Policy, now: Timestamp) -> Result<Self, Failure> {
+        Self::read(catalogue, policy.id.as_str(), now)
     }
-    let of = SpaceOf::target(policy.id.as_str(), target.name.as_str());
-    let newest = catalogue.newest_space(of, now)?.map(|sample| sample.room());
-    Ok(newest.map(|room| (room, MinFree::of(target.min_free, room.total_bytes))))
+
+    /// That of the state folder.
+    ///
+    /// # Errors
+    /// Of the catalogue.
+    pub(super) fn of_state(catalogue: &Catalog, now: Timestamp) -> Result<Vec<RoomThen>, Failure> {
+        Ok(Self::read(catalogue, "", now)?.0.remove("").unwrap_or_default())
+    }
+
+    fn read(catalogue: &Catalog, policy: &str, now: Timestamp) -> Result<Self, Failure> {
+        let mut rooms: BTreeMap<String, Vec<RoomThen>> = BTreeMap::new();
+        for (target, one) in catalogue.spaces(policy, now.minus(LOOK_BACK), now)? {
+            rooms.entry(target).or_default().push(RoomThen { at: one.at, room: one.room() });
+        }
+        Ok(Self(rooms))
+    }
+
+    /// Those of a target, oldest first.
+    pub(super) fn at(&self, target: &Target) -> &[RoomThen] {
+        self.0.get(target.name.as_str()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The newest of a target, and what has to stay free there.
+    pub(super) fn newest(&self, target: &Target) -> Option<(Room, u64)> {
+        let room = self.at(target).last().filter(|_| matches!(target.place, Place::Folder(_)))?.room;
+        Some((room, target.min_free.of(room.total_bytes)))
+    }
 }
 
 fn measured(path: &Path) -> Option<Room> {

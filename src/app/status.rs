@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::facts::{Networks, found_locks, is_offsite, target_facts};
-use super::forecasts::{self, ForecastView, worries};
+use super::forecasts::{ForecastView, Lookout};
 use super::promise;
 use super::site::Site;
-use super::space;
+use super::space::Rooms;
 use crate::base::clock::Timestamp;
 use crate::base::error::Failure;
 use crate::base::size::format_duration;
@@ -152,12 +152,14 @@ pub fn statuses(site: &Site, policy: Option<&str>) -> Result<Vec<PolicyStatus>, 
 pub fn statuses_and_head(site: &Site, policy: Option<&str>) -> Result<(Vec<PolicyStatus>, u64), Failure> {
     let (evidence, head) = evidence_intact(site);
     let catalogue = site.catalogue()?;
+    let now = site.cx.clock.now();
     let mut look = Look {
         site,
         catalogue: &catalogue,
-        now: site.cx.clock.now(),
+        now,
         evidence,
         networks: Networks::default(),
+        lookout: Lookout::new(site, &catalogue, now)?,
     };
     let views = site.policies(policy)?.into_iter().map(|policy| look.at(policy)).collect::<Result<_, _>>()?;
     Ok((views, head))
@@ -170,6 +172,7 @@ struct Look<'a> {
     now: Timestamp,
     evidence: Answer,
     networks: Networks,
+    lookout: Lookout<'a>,
 }
 
 impl Look<'_> {
@@ -197,8 +200,8 @@ impl Look<'_> {
         let exposed = gathered.exposed;
         let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
         let changed = promise::changed_at(catalogue, policy, now)?;
-        let forecasts = forecasts::of_policy(self.site, catalogue, policy, now)?;
-        let ahead = worries(self.site, catalogue, policy, &forecasts, now)?;
+        let forecasts = self.lookout.of_policy(policy, &gathered.rooms)?;
+        let ahead = self.lookout.worries(policy, &gathered.rooms, &forecasts);
         let state = state(&StateFacts {
             ahead: &ahead,
             verdict: &verdict,
@@ -268,6 +271,7 @@ struct Gathered {
     copies: Vec<CopyFacts>,
     drills: Vec<DrillFacts>,
     findings: Vec<String>,
+    rooms: Rooms,
     views: Vec<TargetView>,
     exposed: Option<Duration>,
     exposed_offsite: Option<Duration>,
@@ -282,6 +286,7 @@ impl Gathered {
         let confirmed = catalogue.newest_confirmed(id)?;
         recorded.extend(confirmed.filter(|one| recorded.iter().all(|known| known.id != one.id)));
         let findings = catalogue.open_findings(Some(id))?;
+        let rooms = Rooms::of(catalogue, policy, now)?;
         let mut gathered = Self {
             source: recorded
                 .first()
@@ -290,7 +295,8 @@ impl Gathered {
             copies: Vec::new(),
             drills: drill_facts(site, policy, catalogue)?,
             findings: findings.iter().map(|f| format!("{}: {}", f.id, f.title)).collect(),
-            views: views(policy, catalogue, now)?,
+            views: views(policy, catalogue, &rooms, now)?,
+            rooms,
             exposed: None,
             exposed_offsite: None,
         };
@@ -328,11 +334,16 @@ impl Gathered {
 }
 
 /// What each target holds of the newest snapshot that it has, and how long it has room.
-fn views(policy: &Policy, catalogue: &Catalog, now: Timestamp) -> Result<Vec<TargetView>, Failure> {
+fn views(
+    policy: &Policy,
+    catalogue: &Catalog,
+    rooms: &Rooms,
+    now: Timestamp,
+) -> Result<Vec<TargetView>, Failure> {
     let view = |target: &Target| {
         let name = target.name.as_str();
         let newest = catalogue.newest_copy(policy.id.as_str(), name)?;
-        let room = space::known(catalogue, policy, target, now)?;
+        let room = rooms.newest(target);
         let mut view = newest.map_or_else(|| TargetView::none(name), |(at, copy)| view(&copy, at));
         view.free_bytes = room.map(|(room, _)| room.free_bytes);
         view.min_free_bytes = room.map(|(_, limit)| limit);

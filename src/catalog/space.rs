@@ -77,47 +77,46 @@ impl Catalog {
         })
     }
 
-    /// What was recorded of a place from a moment until now, by time. What a clock that was ahead left
-    /// behind it is not shown.
+    /// What was recorded of the places of a policy from a moment until now, by target and time; of the state
+    /// folder where the policy is empty. What a clock that was ahead left behind it is not shown.
     ///
     /// # Errors
     /// Of the database.
-    pub fn space(
+    pub fn spaces(
         &self,
-        of: SpaceOf<'_>,
+        policy: &str,
         from: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<SpaceSample>, CatalogError> {
+    ) -> Result<Vec<(String, SpaceSample)>, CatalogError> {
         self.database.with(|session| {
             session.rows(
                 "list free space",
-                "SELECT at, free_bytes, total_bytes FROM space
-                 WHERE policy = $1 AND target = $2 AND at >= $3 AND at <= $4 ORDER BY at",
-                args![of.policy, of.target, from, now],
-                read,
+                "SELECT target, at, free_bytes, total_bytes FROM space
+                 WHERE policy = $1 AND at >= $2 AND at <= $3 ORDER BY target, at",
+                args![policy, from, now],
+                |row| Ok((row.text(0)?, read(row)?)),
             )
         })
     }
 
-    /// The newest of them.
+    /// When the room of the state folder was last recorded.
     ///
     /// # Errors
     /// Of the database.
-    pub fn newest_space(&self, of: SpaceOf<'_>, now: Timestamp) -> Result<Option<SpaceSample>, CatalogError> {
+    pub fn spaces_at(&self, now: Timestamp) -> Result<Option<Timestamp>, CatalogError> {
         self.database.with(|session| {
             session.row(
-                "read free space",
-                "SELECT at, free_bytes, total_bytes FROM space
-                 WHERE policy = $1 AND target = $2 AND at <= $3 ORDER BY at DESC LIMIT 1",
-                args![of.policy, of.target, now],
-                read,
+                "read when free space was recorded",
+                "SELECT at FROM space WHERE policy = '' AND target = '' AND at <= $1 ORDER BY at DESC LIMIT 1",
+                args![now],
+                |row| row.time(0),
             )
         })
     }
 }
 
 fn read(row: &Row<'_>) -> Result<SpaceSample, CatalogError> {
-    Ok(SpaceSample { at: row.time(0)?, free_bytes: row.count(1)?, total_bytes: row.count(2)? })
+    Ok(SpaceSample { at: row.time(1)?, free_bytes: row.count(2)?, total_bytes: row.count(3)? })
 }
 
 #[cfg(test)]
@@ -141,10 +140,11 @@ mod tests {
             catalogue.record_space(&[(of, with(u64::from(number)))], later).expect("recorded");
         }
         let now = day(450);
-        let found = catalogue.space(of, start.minus(Duration::from_secs(1)), now).expect("read");
+        let found = catalogue.spaces("web", start.minus(Duration::from_secs(1)), now).expect("read");
         assert_eq!(found.len(), 399, "and the one that lies ahead");
-        assert_eq!(found.last().map(|one| one.free_bytes), Some(449));
-        assert_eq!(catalogue.newest_space(of, now).expect("read"), found.last().copied());
-        assert_eq!(catalogue.newest_space(SpaceOf::STATE, now).expect("read"), None);
+        assert_eq!(found.last().map(|(_, one)| one.free_bytes), Some(449));
+        assert_eq!(catalogue.spaces_at(now).expect("read"), None, "that is the state folder's");
+        catalogue.record_space(&[(SpaceOf::STATE, with(5))], day(3)).expect("recorded");
+        assert_eq!(catalogue.spaces_at(now).expect("read"), Some(day(3)));
     }
 }
