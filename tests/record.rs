@@ -809,6 +809,53 @@ fn damage_after_an_unclean_end_is_found_when_opening() {
 }
 
 #[test]
+fn an_upgrade_keeps_what_was_there_and_a_copy_for_the_way_back() {
+    // A catalogue as the schema before this one's newest left it, with a run in it.
+    let script = r#"
+import hashlib, pathlib, sqlite3, sys
+c = sqlite3.connect(sys.argv[1])
+c.execute("CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, "
+          "installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, "
+          "checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)")
+for file in sorted(pathlib.Path("src/catalog/migrations").glob("*.sql"))[:5]:
+    c.executescript(file.read_text())
+    number, name = file.stem.split("_", 1)
+    c.execute("INSERT INTO _sqlx_migrations VALUES (?, ?, CURRENT_TIMESTAMP, 1, ?, 0)",
+              (int(number), name.replace("_", " "), hashlib.sha384(file.read_bytes()).digest()))
+c.execute("INSERT INTO policies VALUES ('home', 'ab', 1, 2)")
+c.commit()
+"#;
+    let records = Records::new();
+    std::fs::create_dir_all(records.path().parent().expect("a folder")).expect("made");
+    let mut python = Command::new("python3");
+    let done = python.args(["-c", script]).arg(records.path()).status().expect("python3 runs");
+    assert!(done.success());
+    let catalog = records.open();
+    assert_eq!(
+        catalog.policy_seen("home").expect("read").expect("kept").changed_at,
+        Timestamp::from_unix_ms(2)
+    );
+    assert!(!catalog.has_lines().expect("the new table is there"));
+    drop(catalog);
+
+    let kept = records.path().with_extension("schema-5.db");
+    assert_eq!(std::fs::metadata(&kept).expect("kept").permissions().mode() & 0o777, 0o600);
+    let look = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); \
+                print(c.execute('SELECT MAX(version) FROM _sqlx_migrations').fetchone(), \
+                c.execute('SELECT id FROM policies').fetchone())";
+    let mut python = Command::new("python3");
+    let seen = python.args(["-c", look]).arg(&kept).output().expect("python3 runs");
+    assert_eq!(String::from_utf8_lossy(&seen.stdout).trim(), "(5,) ('home',)", "{seen:?}");
+    // Nothing is kept of a file that needs no upgrade, and nothing is left lying about.
+    std::fs::remove_file(&kept).expect("removed");
+    drop(records.open());
+    let names = std::fs::read_dir(records.path().parent().expect("a folder")).expect("listed");
+    let names: Vec<String> =
+        names.map(|name| name.expect("a name").file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().all(|name| !name.contains("schema") && !name.contains("tmp")), "{names:?}");
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let records = Records::new();
     drop(records.open());

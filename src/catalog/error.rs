@@ -126,7 +126,9 @@ impl Classified for CatalogError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::InUse { .. } => "stop that daemon, or use another --state-dir",
-            Self::Newer { .. } => "use the newer version; going back is not supported",
+            Self::Newer { .. } => {
+                "use the newer version, or put back the copy that it kept: catalogue.schema-N.db (docs/recovery.md)"
+            }
             Self::Damaged { .. } | Self::Value { .. } => {
                 "move catalogue.db aside; snapshots and copies are filled in again from a target"
             }

@@ -80,10 +80,7 @@ impl Catalog {
             }
             _ => {}
         }
-        let text = path.to_string_lossy().into_owned();
-        self.database
-            .with(|session| session.execute("copy the catalogue", "VACUUM INTO $1", args![&text]))?;
-        Ok(())
+        write_copy(&self.database, path)
     }
 
     /// What is known of a policy, or of another thing that is remembered by its hash.
@@ -153,8 +150,40 @@ fn prepare(path: &Path, is_unclean: bool) -> Result<Database, CatalogError> {
     if is_unclean && let Some(what) = database.check()? {
         return Err(CatalogError::Damaged { path: path.to_owned(), what });
     }
+    if let Some(schema) = database.older_schema()? {
+        keep_for_the_way_back(&database, path, schema)?;
+    }
     database.migrate(path)?;
     Ok(database)
+}
+
+/// A copy of the file as the version before can read it, in the place of older copies: so that an upgrade
+/// can be taken back.
+fn keep_for_the_way_back(database: &Database, path: &Path, schema: u64) -> Result<(), CatalogError> {
+    let new = durable::temp_path(path);
+    let copied = write_copy(database, &new).and_then(|()| {
+        let file = std::fs::File::open(&new).map_err(CatalogError::io("open", &new))?;
+        durable::sync_file(&file).map_err(CatalogError::io("sync", &new))?;
+        let kept = path.with_extension(format!("schema-{schema}.db"));
+        durable::rename(&new, &kept).map_err(CatalogError::io("rename", &new))
+    });
+    if copied.is_err() {
+        drop(std::fs::remove_file(&new));
+    }
+    copied?;
+    for other in (1..schema).map(|other| path.with_extension(format!("schema-{other}.db"))) {
+        drop(std::fs::remove_file(other));
+    }
+    Ok(())
+}
+
+/// Writes a copy that holds still, where there is none; for its owner alone.
+fn write_copy(database: &Database, path: &Path) -> Result<(), CatalogError> {
+    keep_private(path);
+    let text = path.to_string_lossy().into_owned();
+    // An empty file is taken for none.
+    database.with(|session| session.execute("copy the catalogue", "VACUUM INTO $1", args![&text]))?;
+    Ok(())
 }
 
 fn wal_of(path: &Path) -> PathBuf {

@@ -255,6 +255,22 @@ impl Database {
         Ok(database)
     }
 
+    /// The schema that the file has, when it is older than this version's.
+    pub(super) fn older_schema(&self) -> Result<Option<u64>, CatalogError> {
+        let newest = MIGRATIONS.iter().map(|one| one.version).max().unwrap_or_default();
+        self.with(|session| {
+            let table = "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+            let is_there =
+                session.row("look for its schema", table, &[], |row| row.count(0))?.unwrap_or_default() > 0;
+            if !is_there {
+                return Ok(None);
+            }
+            let applied = "SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations";
+            let found = session.row("read its schema", applied, &[], |row| row.count(0))?.unwrap_or_default();
+            Ok((found > 0 && found < u64::try_from(newest).unwrap_or_default()).then_some(found))
+        })
+    }
+
     /// Brings the schema up to this version.
     pub(super) fn migrate(&self, path: &Path) -> Result<(), CatalogError> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
