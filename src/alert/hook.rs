@@ -111,7 +111,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCerts, AlertError> {
     };
     let fail =
         |cause: String| AlertError::Secret { what: "the file of certificates", path: path.to_owned(), cause };
-    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let bytes = secret::certificates(path)?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&bytes)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -80,7 +80,7 @@ fn parameters(mail: &Mail) -> Result<TlsParameters, AlertError> {
             path: path.clone(),
             cause,
         };
-        let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+        let bytes = secret::certificates(path)?;
         let certificate = Certificate::from_pem(&bytes).map_err(|error| fail(error.to_string()))?;
         parameters = parameters.add_root_certificate(certificate);
     }

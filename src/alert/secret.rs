@@ -30,3 +30,22 @@ pub(super) fn read(what: &'static str, path: &Path) -> Result<Zeroizing<String>,
     }
     Ok(text)
 }
+
+/// Longest file of certificates: a system's whole store is a fifth of it.
+const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
+
+/// The certificates of a file, as they are; anybody may read it.
+pub(super) fn certificates(path: &Path) -> Result<Vec<u8>, AlertError> {
+    let fail =
+        |cause: String| AlertError::Secret { what: "the file of certificates", path: path.to_owned(), cause };
+    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    if !file.metadata().is_ok_and(|about| about.is_file()) {
+        return Err(fail("it is no file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(CERTIFICATES_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
+    if bytes.len() as u64 > CERTIFICATES_BYTES_MAX {
+        return Err(fail("it is longer than 1 MiB".to_owned()));
+    }
+    Ok(bytes)
+}

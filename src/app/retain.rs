@@ -135,7 +135,7 @@ fn carry_out(
         &repository,
         &ForgetRequest {
             selection: Selection::Rules {
-                rules: Rules { holds: policy.legal_hold.clone(), ..retention.rules.clone() },
+                rules: rules_of(policy, retention),
                 zone: policy.schedule.timezone,
                 host: None,
                 policy: Some(policy.id.as_str().to_owned()),
@@ -182,6 +182,11 @@ fn carry_out(
     Ok(PolicyRetain { forget: forgotten, prune: pruned, failed, unreached, class })
 }
 
+/// The rules, with what no rule may remove.
+fn rules_of(policy: &Policy, retention: &Retention) -> Rules {
+    Rules { holds: policy.legal_hold.clone(), ..retention.rules.clone() }
+}
+
 /// The records of this host that lie beside the policy's backups, by the same rules.
 fn forget_own(
     site: &Site,
@@ -197,7 +202,7 @@ fn forget_own(
         repository,
         &ForgetRequest {
             selection: Selection::Rules {
-                rules: retention.rules.clone(),
+                rules: rules_of(policy, retention),
                 zone: policy.schedule.timezone,
                 host: None,
                 policy: Some(NAME.to_owned()),
