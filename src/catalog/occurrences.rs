@@ -202,6 +202,22 @@ impl Catalog {
         })
     }
 
+    /// The occurrences of a policy in a period, by time.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub fn occurrences_of(&self, policy: &str, period: Period) -> Result<Vec<Occurrence>, CatalogError> {
+        self.database.with(|session| {
+            session.rows(
+                "list a policy's occurrences",
+                "SELECT policy, job, scheduled_at, state, reason, changed_at FROM occurrences
+                 WHERE policy = $1 AND scheduled_at >= $2 AND scheduled_at < $3 ORDER BY scheduled_at, job",
+                args![policy, period.from, period.to],
+                read,
+            )
+        })
+    }
+
     /// How many occurrences of a policy in a period came to this.
     ///
     /// # Errors

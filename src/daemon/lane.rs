@@ -132,6 +132,11 @@ impl Lane {
         self.jobs.iter().enumerate().map(|(kind, (_, schedule))| Line { kind, schedule }).collect()
     }
 
+    /// The first occurrence of any of the jobs after a moment.
+    pub(super) fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.jobs.iter().filter_map(|(_, schedule)| schedule.next(after)).map(|next| next.at).min()
+    }
+
     /// A job's place; a job that nobody schedules counts as the weakest.
     pub(super) fn kind_of(&self, job: &Job) -> usize {
         self.jobs.iter().position(|(own, _)| own == job).unwrap_or(0)

@@ -19,7 +19,7 @@ use crate::base::error::Class;
 use crate::catalog::Catalog;
 use crate::catalog::CatalogError;
 use crate::catalog::findings::Event;
-use crate::catalog::occurrences::{Occurrence, OccurrenceKey, Period};
+use crate::catalog::occurrences::{Occurrence, OccurrenceKey};
 use crate::catalog::outbox::OutboxLine;
 use crate::catalog::process::Holder;
 use crate::catalog::runs::{Failure, NewRun, Run, RunEnd};
@@ -367,15 +367,8 @@ impl Records {
 
     /// The runs of an occurrence, oldest first.
     fn runs_of(&self, key: &OccurrenceKey) -> Result<Vec<Run>, DaemonError> {
-        let now = self.clock.now();
-        let period = Period {
-            from: key.scheduled_at.min(now).minus(CLOCK_SLACK),
-            to: now.max(key.scheduled_at).plus(CLOCK_SLACK),
-        };
-        let is_of = |run: &Run| {
-            run.scheduled_at == Some(key.scheduled_at) && run.policy == key.policy && run.job == key.job
-        };
-        Ok(self.catalogue.runs_in(period)?.into_iter().filter(is_of).collect())
+        let since = key.scheduled_at.min(self.clock.now()).minus(CLOCK_SLACK);
+        Ok(self.catalogue.runs_of(key, since)?)
     }
 }
 

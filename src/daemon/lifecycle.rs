@@ -10,7 +10,7 @@ use serde_json::json;
 use super::error::DaemonError;
 use super::journal::Journal;
 use super::lane::Lane;
-use super::ledger::Records;
+use super::ledger::{Going, Records};
 use super::lookout::Lookout;
 use super::runner::Runner;
 use super::starter::{SameBinary, Starter};
@@ -241,12 +241,16 @@ impl Daemon {
 
     fn look(&mut self) -> Result<(), DaemonError> {
         let now = self.records.clock.now();
-        for watch in &mut self.watches {
-            if watch.is_due(now) {
-                let going = self.runner.going(&self.records)?;
-                if let Some(key) = watch.look(&self.records, now, &going)? {
-                    self.runner.enqueue(key, now);
-                }
+        // Asked for once, when the first is due; what is added below is added to it.
+        let mut going: Option<Vec<Going>> = None;
+        for watch in self.watches.iter_mut().filter(|watch| watch.is_due(now)) {
+            let going = match &mut going {
+                Some(going) => going,
+                none => none.insert(self.runner.going(&self.records)?),
+            };
+            if let Some(key) = watch.look(&self.records, now, going)? {
+                going.push(Going { key: key.clone(), since: now });
+                self.runner.enqueue(key, now);
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ use crate::policy::due::{self, Decision, Facts, LastRun, Outcome};
 pub(super) struct Watch {
     pub(super) lane: Lane,
     since: Timestamp,
+    /// The first occurrence after that.
+    next: Option<Timestamp>,
     /// Since when its schedules are as they are.
     changed_at: Timestamp,
     /// What the evidence log knows is not run, and the catalogue perhaps not yet.
@@ -40,12 +42,13 @@ impl Watch {
             let own = last.map_or(changed_at, |last| last.key.scheduled_at);
             since = Some(since.map_or(own, |since: Timestamp| since.min(own)));
         }
-        Ok(Self { since: since.unwrap_or(changed_at), changed_at, lane, proven: Vec::new() })
+        let since = since.unwrap_or(changed_at);
+        Ok(Self { next: lane.next(since), since, changed_at, lane, proven: Vec::new() })
     }
 
-    /// Whether anything passed since the last look. Reads nothing but the clock.
+    /// Whether anything passed since the last look. Reads nothing, and computes nothing.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.lane.jobs.iter().any(|(_, schedule)| schedule.occurrences(self.since, now).next().is_some())
+        self.next.is_some_and(|next| next <= now)
     }
 
     /// Decides and records. Answers what is to run.
@@ -80,6 +83,7 @@ impl Watch {
                 None => now,
             };
             self.since = self.since.max(settled_until);
+            self.next = self.lane.next(self.since);
             return Ok(queued);
         }
     }
@@ -99,7 +103,7 @@ impl Watch {
     ) -> Result<BTreeSet<(usize, Timestamp)>, DaemonError> {
         let after = Duration::from_millis(1);
         let period = Period { from: self.since.plus(after), to: now.plus(after) };
-        let known = records.catalogue.occurrences_in(period)?;
+        let known = records.catalogue.occurrences_of(&self.lane.policy, period)?;
         let own = known.into_iter().filter(|occurrence| self.lane.holds(&occurrence.key));
         Ok(own.map(|o| (self.lane.kind_of(&o.key.job), o.key.scheduled_at)).collect())
     }

@@ -4,3 +4,4 @@ mod changes;
 mod endings;
 mod stage;
 mod week;
+mod year;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 
 use crate::app::daemon::Reload;
 use crate::base::cancel::Cancel;
-use crate::base::clock::{Clock, ManualClock, Timestamp};
+use crate::base::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use crate::base::durable::Lock;
 use crate::base::progress::Silent;
 use crate::catalog::Catalog;
@@ -170,6 +170,8 @@ impl Stage {
             reload_asked: Arc::default(),
             restore: Mutex::new(None),
             kill: Mutex::new(None),
+            strides: AtomicU32::new(1),
+            turn: Mutex::new((SystemClock::new(), None, Duration::ZERO)),
         });
         let manner = Manner { lasts: 5 * MINUTE, end: Finale::Success };
         let play = Play {
@@ -187,6 +189,10 @@ impl Stage {
 
     pub(super) fn state(&self) -> StateFolder {
         StateFolder::new(self.dir.path().join("state"))
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
     }
 
     pub(super) fn add_file(&self, name: &str, text: &str) {
@@ -308,9 +314,32 @@ pub(super) struct EventClock {
     restore: Mutex<Option<(Duration, Lock)>>,
     /// After so many looks the daemon is no more.
     kill: Mutex<Option<u32>>,
+    /// So many sleeps are taken at once.
+    strides: AtomicU32,
+    /// The real clock, when the daemon last slept, and the longest that it took from then to the next sleep.
+    turn: Mutex<(SystemClock, Option<Duration>, Duration)>,
 }
 
 impl EventClock {
+    /// Takes so many sleeps at once: a year is long.
+    pub(super) fn hurry(&self, strides: u32) {
+        self.strides.store(strides, Ordering::Relaxed);
+    }
+
+    /// The longest that the daemon took between two sleeps, by the real clock.
+    pub(super) fn longest_turn(&self) -> Duration {
+        lock(&self.turn).2
+    }
+
+    fn measure(&self) {
+        let mut turn = lock(&self.turn);
+        let now = turn.0.monotonic();
+        if let Some(last) = turn.1 {
+            turn.2 = turn.2.max(now.saturating_sub(last));
+        }
+        turn.1 = Some(now);
+    }
+
     fn count(&self) {
         let mut kill = lock(&self.kill);
         if *kill == Some(0) {
@@ -334,7 +363,8 @@ impl Clock for EventClock {
     }
 
     fn sleep(&self, duration: Duration) {
-        self.clock.advance(duration);
+        self.measure();
+        self.clock.advance(duration * self.strides.load(Ordering::Relaxed));
         let monotonic = self.clock.monotonic();
         let mut restore = lock(&self.restore);
         restore.take_if(|(until, _)| *until <= monotonic);
