@@ -76,7 +76,7 @@ fn write(stage: &Stage, number: usize, told: &Told) {
     let jitter = if told.late.is_zero() { "" } else { "jitter = \"10m\"\n" };
     let blackout = if is_blacked_out(number) { "blackout = [\"mon-fri 09:00-11:30\"]\n" } else { "" };
     let text = format!(
-        "source = [\"/srv/{name}\"]\n[schedule]\nfull = \"daily {hour:02}:{minute:02}\"\nincremental = \"hourly\"\n\
+        "source = [\"/srv/{name}\"]\nrpo = \"2d\"\n[schedule]\nfull = \"daily {hour:02}:{minute:02}\"\nincremental = \"hourly\"\n\
          timezone = \"{zone}\"\n{jitter}{blackout}[targets.disk]\nurl = \"file:///mnt/{name}\"\n\
          [verify]\nprobe = \"off\"\n[retention]\nlast = 100\nprune = \"daily 05:30\"\n",
         name = told.name,
