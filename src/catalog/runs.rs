@@ -444,19 +444,16 @@ impl Catalog {
         })
     }
 
-    /// All runs of an occurrence that began after a moment, oldest first. The moment keeps the look short.
+    /// All runs of an occurrence, oldest first.
     ///
     /// # Errors
     /// Of the database.
-    pub fn runs_of(&self, key: &OccurrenceKey, since: Timestamp) -> Result<Vec<Run>, CatalogError> {
+    pub fn runs_of(&self, key: &OccurrenceKey) -> Result<Vec<Run>, CatalogError> {
         self.database.with(|session| {
             session.rows(
                 "list the runs of an occurrence",
-                select!(
-                    "WHERE policy = $1 AND lane = $2 AND started_at >= $3 AND job = $4 AND scheduled_at = $5
-                     ORDER BY started_at, id"
-                ),
-                args![&key.policy, key.job.lane(), since, &key.job, key.scheduled_at],
+                select!("WHERE policy = $1 AND job = $2 AND scheduled_at = $3 ORDER BY started_at, id"),
+                args![&key.policy, &key.job, key.scheduled_at],
                 read,
             )
         })

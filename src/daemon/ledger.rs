@@ -30,8 +30,6 @@ use crate::policy::retry::{self, Retry};
 
 /// Problems of a configuration that the evidence log names.
 const PROBLEMS_NAMED_MAX: usize = 20;
-/// A clock that was set back makes a run look older than its occurrence.
-const CLOCK_SLACK: Duration = Duration::from_secs(24 * 3600);
 
 /// Where facts are kept, and the clock that dates them.
 pub(super) struct Records {
@@ -212,7 +210,7 @@ impl Records {
         let (key, ending) = (&left.going.key, left.ending);
         self.catalogue.mark_interrupted(self.clock.now())?;
         self.tell()?;
-        let runs = self.runs_of(key)?;
+        let runs = self.catalogue.runs_of(key)?;
         let Some(run) = runs.last() else {
             return self.close_without_run(key, ending);
         };
@@ -319,7 +317,7 @@ impl Records {
 
     /// Ends the run of a child that takes too long, before the child can call it cancelled.
     pub(super) fn time_out(&self, key: &OccurrenceKey, limit: Duration) -> Result<(), DaemonError> {
-        match self.runs_of(key)?.last() {
+        match self.catalogue.runs_of(key)?.last() {
             Some(run) if run.state == RunState::Running => {
                 let error = DaemonError::TimedOut { what: name(key), limit };
                 self.end(run, RunState::TimedOut, Some(error.as_failure()))
@@ -363,12 +361,6 @@ impl Records {
     /// Writes into the evidence log what a process, this one or another, could not any more.
     pub(super) fn tell(&self) -> Result<(), DaemonError> {
         Ok(tell(&self.catalogue, &self.evidence)??)
-    }
-
-    /// The runs of an occurrence, oldest first.
-    fn runs_of(&self, key: &OccurrenceKey) -> Result<Vec<Run>, DaemonError> {
-        let since = key.scheduled_at.min(self.clock.now()).minus(CLOCK_SLACK);
-        Ok(self.catalogue.runs_of(key, since)?)
     }
 }
 
