@@ -84,7 +84,13 @@ pub(super) fn released(site: &Site, catalogue: &Catalog, hold: &Hold) -> Result<
     }
     match site.configuration.policy(&hold.policy) {
         Some(policy) => follow_policy(catalogue, policy, site.cx.clock.now())?,
-        None if hold.reason == GONE => catalogue.end_promise(&hold.policy)?,
+        None if hold.reason == GONE => {
+            catalogue.end_promise(&hold.policy)?;
+            let because = "nothing is promised about the policy any more";
+            for other in standing(catalogue, &hold.policy)? {
+                catalogue.release_hold(&other.id, ITSELF, because, site.cx.clock.now())?;
+            }
+        }
         None => {}
     }
     Ok(())

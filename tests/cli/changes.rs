@@ -112,3 +112,20 @@ fn a_policy_whose_file_is_gone_is_missed_until_somebody_agrees() {
     let gone = catalogue.open_incidents().expect("read");
     assert!(gone.iter().all(|one| one.cause != "promise.gone" || one.passed_at.is_some()), "{gone:?}");
 }
+
+#[test]
+fn who_agrees_that_a_policy_is_gone_agrees_to_all_that_made_it_weaker_before() {
+    let bench = site(RULES);
+    back_up(&bench, 1);
+    rewrite(&bench, "last = 3", "last = 2");
+    ran(&bench, &["apply"]).exits(0);
+    let other = std::fs::read_to_string(bench.path("config/policies/web.toml")).expect("read");
+    let elsewhere = other.replace("/one", "/three").replace("/two", "/four");
+    std::fs::write(bench.path("config/policies/mail.toml"), elsewhere).expect("written");
+    std::fs::remove_file(bench.path("config/policies/web.toml")).expect("removed");
+    ran(&bench, &["apply"]).exits(0);
+    let holds = standing(&bench);
+    assert_eq!(holds.len(), 2);
+    ran(&bench, &["hold", "release", &holds[1], "--reason", "the server was sold"]).exits(0);
+    assert_eq!(standing(&bench).len(), 0);
+}
