@@ -66,11 +66,14 @@ pub(super) fn follow_policy(
     }
     let reason = sentence(&weaker);
     let holds = catalogue.holds_since(id, HoldKind::Weakened, agreed.at)?;
-    let about_it = holds.iter().rev().find(|hold| hold.reason == reason);
-    match about_it.map(|hold| hold.released_by.as_deref()) {
-        Some(None) => return Ok(()),
-        Some(Some(by)) if by != ITSELF => return agree(catalogue, policy, now),
-        _ => {}
+    let about_it = || holds.iter().filter(|hold| hold.reason == reason);
+    if about_it().any(|hold| hold.released_by.as_deref().is_some_and(|by| by != ITSELF)) {
+        // Two processes that looked at once placed one each.
+        release_all(catalogue, &agreed, "a person agreed to the same", now)?;
+        return agree(catalogue, policy, now);
+    }
+    if about_it().any(|hold| hold.released_by.is_none()) {
+        return Ok(());
     }
     release_all(catalogue, &agreed, "another change has taken its place", now)?;
     catalogue.place_hold(&new(id, &reason), now)?;

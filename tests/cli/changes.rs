@@ -1,6 +1,7 @@
 //! Changes of the configuration that make a promise weaker.
 
 use lifeboat::catalog::Catalog;
+use lifeboat::catalog::holds::NewHold;
 
 use crate::retention::{back_up, evidence, ran, site, stored};
 use crate::run::{Bench, moved};
@@ -36,6 +37,13 @@ fn a_retention_that_was_made_shorter_removes_nothing_before_somebody_agrees() {
     ran(&bench, &["watch"]).exits(0);
     let incidents = ran(&bench, &["incident", "list", "--json"]).json();
     assert!(incidents.to_string().contains("promise.weakened"), "{incidents:#}");
+
+    // As two processes that looked at the same time would leave it.
+    let catalogue = Catalog::open(&bench.path("state/catalogue.db")).expect("opened");
+    let first = catalogue.standing_holds(Some("web")).expect("read").remove(0);
+    let twin = NewHold { policy: "web", kind: first.kind, reason: &first.reason, by: &first.placed_by };
+    catalogue.place_hold(&twin, first.placed_at).expect("placed");
+    drop(catalogue);
 
     ran(&bench, &["hold", "release", &id, "--reason", "the disk is small"]).exits(0);
     ran(&bench, &["prune", "web", "--accept-more-than-half"]).exits(0);
