@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::explain;
-use super::forecasts::Lookout;
+use super::forecasts::Outlook;
 use super::promise::{configuration_in_force, configuration_sha256};
 use super::reading::is_away;
 use super::site::{Site, Where};
@@ -251,11 +251,11 @@ fn machine(site: &Site, _: &Catalog, _: Timestamp) -> Result<Finding, Failure> {
 /// What will be short or broken soon, and what is short now.
 fn ahead(site: &Site, catalogue: &Catalog, now: Timestamp) -> Result<Finding, Failure> {
     let mut seen = Vec::new();
-    let lookout = Lookout::new(site, catalogue, now)?;
+    let outlook = Outlook::new(site, catalogue, now)?;
     for policy in &site.configuration.policies {
         let rooms = Rooms::of(catalogue, policy, now)?;
-        let found = lookout.of_policy(policy, &rooms)?;
-        let worries = lookout.worries(policy, &rooms, &found);
+        let found = outlook.of_policy(policy, &rooms)?;
+        let worries = outlook.worries(policy, &rooms, &found);
         seen.extend(worries.into_iter().map(|(_, text)| format!("{}: {text}", policy.id)));
     }
     if seen.is_empty() {

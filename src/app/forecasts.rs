@@ -58,14 +58,14 @@ impl ForecastView {
 }
 
 /// Looks ahead: what is the same for all policies is found out once.
-pub(super) struct Lookout<'a> {
+pub(super) struct Outlook<'a> {
     site: &'a Site,
     catalogue: &'a Catalog,
     now: Timestamp,
     state: Vec<RoomThen>,
 }
 
-impl<'a> Lookout<'a> {
+impl<'a> Outlook<'a> {
     pub(super) fn new(site: &'a Site, catalogue: &'a Catalog, now: Timestamp) -> Result<Self, Failure> {
         Ok(Self { site, catalogue, now, state: Rooms::of_state(catalogue, now)? })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::facts::{Networks, found_locks, is_offsite, target_facts};
-use super::forecasts::{ForecastView, Lookout};
+use super::forecasts::{ForecastView, Outlook};
 use super::promise;
 use super::site::Site;
 use super::space::Rooms;
@@ -159,7 +159,7 @@ pub fn statuses_and_head(site: &Site, policy: Option<&str>) -> Result<(Vec<Polic
         now,
         evidence,
         networks: Networks::default(),
-        lookout: Lookout::new(site, &catalogue, now)?,
+        outlook: Outlook::new(site, &catalogue, now)?,
     };
     let views = site.policies(policy)?.into_iter().map(|policy| look.at(policy)).collect::<Result<_, _>>()?;
     Ok((views, head))
@@ -172,7 +172,7 @@ struct Look<'a> {
     now: Timestamp,
     evidence: Answer,
     networks: Networks,
-    lookout: Lookout<'a>,
+    outlook: Outlook<'a>,
 }
 
 impl Look<'_> {
@@ -200,8 +200,8 @@ impl Look<'_> {
         let exposed = gathered.exposed;
         let rpo_met = exposed.is_some_and(|age| age <= policy.objective.rpo);
         let changed = promise::changed_at(catalogue, policy, now)?;
-        let forecasts = self.lookout.of_policy(policy, &gathered.rooms)?;
-        let ahead = self.lookout.worries(policy, &gathered.rooms, &forecasts);
+        let forecasts = self.outlook.of_policy(policy, &gathered.rooms)?;
+        let ahead = self.outlook.worries(policy, &gathered.rooms, &forecasts);
         let state = state(&StateFacts {
             ahead: &ahead,
             verdict: &verdict,
